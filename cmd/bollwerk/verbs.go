@@ -1,0 +1,8 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// verbs lists every verb of the command line, in the order of the help.
+func verbs(e *env) []*cobra.Command {
+	return []*cobra.Command{}
+}
