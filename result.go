@@ -29,6 +29,9 @@ type Result struct {
 	Summary           Summary     `json:"summary"`
 	// Facts are what policies judged; kept for replay.
 	Facts []FileFact `json:"facts,omitempty"`
+	// Secrets are the places of credentials (never the credentials); kept so that a
+	// bill of material made from this result leads to the same findings.
+	Secrets []Secret `json:"secrets,omitempty"`
 }
 
 // Tool names the program that made a result.
