@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that the tests use and that are missing. Needs root
+# for that; without it, says what to install and leaves the decision to the tests.
+set -euo pipefail
+# program:package
+wanted="debootstrap:debootstrap skopeo:skopeo rpm:rpm xmllint:libxml2-utils containerd:containerd podman:podman git:git gcc:gcc dpkg-query:dpkg"
+missing=()
+for w in $wanted; do
+  command -v "${w%%:*}" >/dev/null 2>&1 || missing+=("${w##*:}")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
+  echo "deps: missing: ${missing[*]}; tests that need them are skipped (install them as root)" >&2
+  exit 0
+fi
+echo "deps: installing ${missing[*]}" >&2
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+{ apt-get update -q && apt-get install -q -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 || { tail -20 "$log" >&2; exit 1; }
