@@ -42,6 +42,9 @@ type Finding struct {
 	Layer   *LayerRef `json:"layer,omitempty"`
 	Path    string    `json:"path,omitempty"` // for kinds without a package
 	Line    int       `json:"line,omitempty"`
+	// SecretHash is set for kind secret: Secret.Hash, so that one credential in two
+	// places is one thing to revoke.
+	SecretHash string `json:"secret_hash,omitempty"`
 
 	Verdict Verdict `json:"verdict"`
 	// Reason is one sentence: why this is (or is not) a finding.
