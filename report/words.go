@@ -1,0 +1,179 @@
+package report
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bollwerk/bollwerk"
+)
+
+// Every sentence the writers say to people stands here, so that another language
+// can stand beside it.
+const (
+	wordPass         = "PASS"
+	wordFail         = "FAIL"
+	wordDegraded     = "DEGRADED"
+	wordNotEvaluated = "NOT EVALUATED"
+
+	headFindings     = "%s: %s"
+	headNoFindings   = "no findings in %s"
+	headNothing      = "no packages found, nothing was matched"
+	headOnlyHidden   = "nothing that counts in %s"
+	headPackages     = "%s packages"
+	headOnePackage   = "1 package"
+	headFixable      = "%s of them have a fix"
+	headSuppressed   = "%s suppressed"
+	headUnjudged     = "%s not evaluated"
+	headNew          = "%s new since the baseline"
+	headKEV          = "%s known to be exploited"
+	headAdvisories   = "advisories as of %s"
+	headStarter      = "starter snapshot"
+	headStale        = "%d days old"
+	headNoAdvisories = "no advisories were available"
+	headChecked      = "%s of what should be checked was"
+
+	sectionDo         = "Do this first"
+	sectionDoAll      = "Do this, in this order"
+	sectionFindings   = "Findings"
+	sectionCoverage   = "Not fully checked"
+	sectionChecked    = "Checked"
+	sectionSuppressed = "Suppressed"
+	sectionUnjudged   = "Not evaluated"
+	sectionExpired    = "Expired exceptions, they hide nothing any more"
+
+	removesOne    = "removes 1"
+	removesMany   = "removes %s"
+	moreActions   = "%s more things to do: --all"
+	moreAction    = "1 more thing to do: --all"
+	moreFindings  = "%s more findings: --all"
+	moreFinding   = "1 more finding: --all"
+	moreCoverage  = "%s more: --all"
+	whyHint       = "why: bollwerk explain %s"
+	noFix         = "no fix yet"
+	expiredRow    = "%s  expired %s, owner %s: %s"
+	noOwner       = "nobody"
+	gateFail      = "exit 1: %s of --fail-on %s"
+	gatePass      = "exit 0: nothing matches --fail-on %s"
+	gateMatch     = "1 match"
+	gateMatches   = "%s matches"
+	coverageCount = "%s of %s"
+
+	signExploited  = "exploited"
+	signRansomware = "ransomware"
+	signMalware    = "malware"
+	signSecret     = "credential"
+	signNew        = "new"
+	signEPSS       = "EPSS %s"
+	signReachable  = "in use"
+	signUnused     = "not in use"
+	signEnforced   = "enforced"
+	signWarn       = "warns"
+	signObserve    = "rehearsal"
+)
+
+// count writes a number with thousands separated: "87,519".
+func count(n int) string {
+	s := strconv.Itoa(n)
+	neg := strings.HasPrefix(s, "-")
+	s = strings.TrimPrefix(s, "-")
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	if neg {
+		return "-" + s
+	}
+	return s
+}
+
+func findings(n int) string {
+	if n == 1 {
+		return "1 finding"
+	}
+	return count(n) + " findings"
+}
+
+func packages(n int) string {
+	if n == 1 {
+		return headOnePackage
+	}
+	return fmt.Sprintf(headPackages, count(n))
+}
+
+func verdictWord(v bollwerk.Verdict) string {
+	switch v {
+	case bollwerk.Pass:
+		return wordPass
+	case bollwerk.Fail:
+		return wordFail
+	case bollwerk.Degraded:
+		return wordDegraded
+	}
+	return wordNotEvaluated
+}
+
+func priorityWord(p bollwerk.Priority) string {
+	if p == "" {
+		return "-"
+	}
+	return strings.ToUpper(string(p))
+}
+
+// priorities in the order of urgency.
+func priorities() []bollwerk.Priority {
+	return []bollwerk.Priority{bollwerk.PriorityNow, bollwerk.PrioritySoon, bollwerk.PriorityLater, bollwerk.PriorityWatch}
+}
+
+// staleDays is from how many days on the age of the advisories is worth a remark.
+const staleDays = 7
+
+// advisories says how old the facts are.
+func advisories(r *bollwerk.Result) string {
+	d := r.Database
+	if d.AsOf.IsZero() && d.Records == 0 {
+		return headNoAdvisories
+	}
+	s := fmt.Sprintf(headAdvisories, d.AsOf.UTC().Format(time.DateOnly))
+	var notes []string
+	if d.Starter {
+		notes = append(notes, headStarter)
+	}
+	if !r.Started.IsZero() {
+		if days := int(r.Started.Sub(d.AsOf).Hours() / 24); days > staleDays {
+			notes = append(notes, fmt.Sprintf(headStale, days))
+		}
+	}
+	if len(notes) > 0 {
+		s += " (" + strings.Join(notes, ", ") + ")"
+	}
+	return s
+}
+
+func percent(p float64) string {
+	switch {
+	case p < 0 || p != p:
+		return "?"
+	case p >= 0.1:
+		return strconv.Itoa(int(min(p, 1)*100)) + "%"
+	case p >= 0.01:
+		return strconv.FormatFloat(p*100, 'f', 1, 64) + "%"
+	}
+	return strconv.FormatFloat(p*100, 'f', 2, 64) + "%"
+}
+
+func gateLine(g gateView) string {
+	if g.n == 0 {
+		return fmt.Sprintf(gatePass, g.threshold)
+	}
+	m := gateMatch
+	if g.n > 1 {
+		m = fmt.Sprintf(gateMatches, count(g.n))
+	}
+	return fmt.Sprintf(gateFail, m, g.threshold)
+}
+
+type gateView struct {
+	n         int
+	threshold string
+}
