@@ -1,0 +1,154 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
+	"golang.org/x/mod/semver"
+
+	"github.com/bollwerk/bollwerk/internal/glob"
+)
+
+// functionDoc describes one extension function for the manual, `policy explain`
+// and suggestions.
+type functionDoc struct{ name, signature, doc string }
+
+// functionDocs lists what the language adds to CEL's standard library and to its
+// strings, lists, sets and math extensions.
+func functionDocs() []functionDoc {
+	return []functionDoc{
+		{"glob", "string.glob(pattern string) bool", "the whole text matches; * is any run of characters, ? is one"},
+		{"globAny", "string.globAny(patterns list(string)) bool", "one of the patterns matches"},
+		{"days", "days(int) duration", "so many times 24 hours"},
+		{"date", "date(string) timestamp", "2026-01-31 as midnight UTC, or RFC 3339; anything else is an error"},
+		{"semver", "semver(a string, b string) int", "-1, 0 or 1: a is older than, equal to, newer than b (semver.org 2.0.0; a leading v and missing minor or patch are allowed); anything else is an error"},
+		{"enumerate", "list(string).enumerate(max int) string", "\"a, b, c and 4 more\""},
+		{"plural", "plural(n int, one string, many string) string", "\"1 file\", \"2 files\""},
+	}
+}
+
+// functions declares them. All are pure, total up to an error value, and linear
+// in their input. An error makes the policy not evaluated, never a pass.
+func functions() []cel.EnvOption {
+	text, texts := cel.StringType, cel.ListType(cel.StringType)
+	return []cel.EnvOption{
+		cel.Function("glob", cel.MemberOverload("string_glob", []*cel.Type{text, text}, cel.BoolType,
+			cel.BinaryBinding(func(s, pattern ref.Val) ref.Val {
+				return types.Bool(glob.Match(string(pattern.(types.String)), string(s.(types.String))))
+			}))),
+		cel.Function("globAny", cel.MemberOverload("string_glob_any", []*cel.Type{text, texts}, cel.BoolType,
+			cel.BinaryBinding(func(s, patterns ref.Val) ref.Val {
+				ps, err := textList(patterns)
+				if err != nil {
+					return types.WrapErr(err)
+				}
+				return types.Bool(glob.MatchAny(ps, string(s.(types.String))))
+			}))),
+		cel.Function("days", cel.Overload("days_int", []*cel.Type{cel.IntType}, cel.DurationType,
+			cel.UnaryBinding(func(n ref.Val) ref.Val {
+				d := int64(n.(types.Int))
+				if d < -100_000 || d > 100_000 {
+					return types.NewErr("days(%d): want at most 100000", d)
+				}
+				return types.Duration{Duration: time.Duration(d) * 24 * time.Hour}
+			}))),
+		cel.Function("date", cel.Overload("date_string", []*cel.Type{text}, cel.TimestampType,
+			cel.UnaryBinding(func(s ref.Val) ref.Val {
+				t, err := parseTime(string(s.(types.String)))
+				if err != nil {
+					return types.WrapErr(err)
+				}
+				return types.Timestamp{Time: t}
+			}))),
+		cel.Function("semver", cel.Overload("semver_string_string", []*cel.Type{text, text}, cel.IntType,
+			cel.BinaryBinding(func(a, b ref.Val) ref.Val {
+				x, err := canonicalVersion(string(a.(types.String)))
+				if err != nil {
+					return types.WrapErr(err)
+				}
+				y, err := canonicalVersion(string(b.(types.String)))
+				if err != nil {
+					return types.WrapErr(err)
+				}
+				return types.Int(semver.Compare(x, y))
+			}))),
+		cel.Function("enumerate", cel.MemberOverload("list_enumerate", []*cel.Type{texts, cel.IntType}, text,
+			cel.BinaryBinding(func(list, most ref.Val) ref.Val {
+				ss, err := textList(list)
+				if err != nil {
+					return types.WrapErr(err)
+				}
+				return types.String(enumerate(ss, int(most.(types.Int))))
+			}))),
+		cel.Function("plural", cel.Overload("plural_int", []*cel.Type{cel.IntType, text, text}, text,
+			cel.FunctionBinding(func(args ...ref.Val) ref.Val {
+				n := args[0].(types.Int)
+				word := args[2].(types.String)
+				if n == 1 {
+					word = args[1].(types.String)
+				}
+				return types.String(fmt.Sprintf("%d %s", n, word))
+			}))),
+	}
+}
+
+func textList(v ref.Val) ([]string, error) {
+	list, ok := v.(traits.Lister)
+	if !ok {
+		return nil, fmt.Errorf("want a list of texts, got %s", v.Type().TypeName())
+	}
+	n, ok := list.Size().(types.Int)
+	if !ok {
+		return nil, fmt.Errorf("want a list of texts")
+	}
+	out := make([]string, 0, int(n))
+	for i := types.Int(0); i < n; i++ {
+		s, ok := list.Get(i).(types.String)
+		if !ok {
+			return nil, fmt.Errorf("want a list of texts, entry %d is %s", i, list.Get(i).Type().TypeName())
+		}
+		out = append(out, string(s))
+	}
+	return out, nil
+}
+
+func canonicalVersion(s string) (string, error) {
+	v := s
+	if !strings.HasPrefix(v, "v") {
+		v = "v" + v
+	}
+	if len(v) > 256 || !semver.IsValid(v) {
+		return "", fmt.Errorf("version %q is not a semantic version", clip(s, 64))
+	}
+	return v, nil
+}
+
+func enumerate(ss []string, most int) string {
+	if most < 1 {
+		most = 1
+	}
+	if len(ss) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(ss[:most], ", "), len(ss)-most)
+	}
+	switch len(ss) {
+	case 0:
+		return ""
+	case 1:
+		return ss[0]
+	}
+	return strings.Join(ss[:len(ss)-1], ", ") + " and " + ss[len(ss)-1]
+}
+
+// clip shortens text for a message to n bytes at most, on a character border.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	cut := strings.ToValidUTF8(s[:n], "")
+	return cut + "…"
+}
