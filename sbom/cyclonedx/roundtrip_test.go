@@ -1,0 +1,20 @@
+package cyclonedx
+
+import (
+	"io"
+	"testing"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/bom"
+	"github.com/bollwerk/bollwerk/internal/bom/bomtest"
+)
+
+func TestRoundTrip(t *testing.T) {
+	for name, f := range map[string]Format{"json": JSON, "xml": XML} {
+		t.Run(name, func(t *testing.T) {
+			bomtest.RoundTrip(t,
+				func(w io.Writer, r *bollwerk.Result) error { return Write(w, r, Options{Format: f}) },
+				func(r io.Reader) (bom.Document, error) { return Read(r, ReadOptions{}) })
+		})
+	}
+}
