@@ -4,17 +4,29 @@ import (
 	"strings"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/version"
 )
 
-// order compares the versions of one ecosystem.
-type order struct{ eco bollwerk.Ecosystem }
+// order compares the versions of one ecosystem for the choice of an upgrade. It
+// always has an answer: where the ecosystem has no order (or refuses a string) runs
+// of digits are compared as numbers. That is good enough to prefer one fix over
+// another; whether something is affected was decided before, strictly.
+type order struct{ scheme version.Scheme }
 
-func orderOf(e bollwerk.Ecosystem) order { return order{e} }
+func orderOf(e bollwerk.Ecosystem) order {
+	s, _ := version.For(e)
+	return order{s}
+}
 
 // compare returns -1, 0 or 1.
 func (o order) compare(a, b string) int {
 	if a == b {
 		return 0
+	}
+	if o.scheme != nil {
+		if c, err := o.scheme.Compare(a, b); err == nil {
+			return c
+		}
 	}
 	return natural(a, b)
 }

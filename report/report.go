@@ -73,6 +73,10 @@ func Formats() []Format {
 	return []Format{
 		{"table", "text/plain; charset=utf-8", ".txt", "for people: what to do, then what was found", buffered(Table)},
 		{"json", "application/json", ".json", "the whole result, see docs/result.md", buffered(JSON)},
+		{"sarif", "application/sarif+json", ".sarif", "code scanning, editors", buffered(SARIF)},
+		{"junit", "application/xml", ".xml", "test reports of CI systems", buffered(JUnit)},
+		{"gitlab", "application/json", ".json", "GitLab's security dashboard", buffered(GitLab)},
+		{"markdown", "text/markdown; charset=utf-8", ".md", "a comment on a pull request", buffered(Markdown)},
 	}
 }
 

@@ -73,7 +73,7 @@ const (
 )
 
 func (t *table) paint(code, s string) string {
-	if !t.o.Colour || s == "" {
+	if !t.o.Colour || s == "" || code == "" {
 		return s
 	}
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
@@ -502,7 +502,7 @@ func severityColour(s bollwerk.Severity) string {
 	case bollwerk.SeverityHigh:
 		return yellow
 	}
-	return "0"
+	return ""
 }
 
 // what names the subject of a finding.

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -176,4 +177,88 @@ func gateLine(g gateView) string {
 type gateView struct {
 	n         int
 	threshold string
+}
+
+// Words of the formats for programs.
+const (
+	noteGap      = "%s: %s: %s"
+	noteNoCause  = "no cause given"
+	noteUnjudged = "%s could not be judged either way and are left out"
+	noteLeftOut  = "%s findings of the lowest rank are left out: the format holds %s"
+	noteExpired  = "exception %s expired on %s and hides nothing any more"
+	noteOther    = "%s of kinds this report format has no place for (credentials, policies) are left out; see the JSON result"
+
+	sentenceVulnerable = "%s %s is affected by %s"
+	sentenceMalware    = "%s %s is known to be malicious (%s)"
+	sentenceNotice     = "%s %s: %s"
+	sentenceSecret     = "%s in %s"
+	sentenceConfig     = "%s in the image configuration"
+	sentenceFix        = "upgrade to %s"
+	sentenceNoFix      = "no fixed version is known"
+	sentenceSeverity   = "severity %s"
+
+	junitSuite      = "bollwerk: %s"
+	junitCoverage   = "bollwerk: coverage"
+	junitSuppressed = "suppressed by %s: %s"
+	junitUnjudged   = "not evaluated: %s"
+	junitBelow      = "below --fail-on %s"
+	junitNone       = "no findings"
+
+	markdownTitle      = "Bollwerk: %s"
+	markdownDo         = "Do this first"
+	markdownNew        = "New findings (%s)"
+	markdownFindings   = "All findings (%s)"
+	markdownGaps       = "Not fully checked (%s)"
+	markdownSuppressed = "Suppressed (%s)"
+	markdownExpired    = "Expired exceptions (%s), they hide nothing any more"
+	markdownMore       = "%s more in the full report."
+	markdownCompared   = "compared with `%s`"
+	markdownNoneNew    = "nothing new since the baseline"
+)
+
+// sentence says a finding in one line.
+func sentence(f *bollwerk.Finding) string {
+	name, version := "", ""
+	if f.Package != nil {
+		name, version = f.Package.Name, f.Package.Version
+	}
+	var s string
+	switch f.Kind {
+	case bollwerk.KindMalware:
+		s = fmt.Sprintf(sentenceMalware, name, version, f.ID)
+	case bollwerk.KindSecret:
+		title := cmp.Or(f.Title, f.ID)
+		if f.Path == "" {
+			return fmt.Sprintf(sentenceConfig, title)
+		}
+		return fmt.Sprintf(sentenceSecret, title, f.Path)
+	case bollwerk.KindStandard:
+		return cmp.Or(f.Reason, f.Title, f.ID)
+	case bollwerk.KindNotice:
+		return fmt.Sprintf(sentenceNotice, name, version, cmp.Or(f.Title, f.ID))
+	default:
+		s = fmt.Sprintf(sentenceVulnerable, name, version, f.ID)
+		if f.Title != "" && f.Title != f.ID {
+			s += " (" + f.Title + ")"
+		}
+	}
+	parts := []string{s}
+	if f.Kind == bollwerk.KindVulnerability {
+		parts = append(parts, fmt.Sprintf(sentenceSeverity, f.Severity))
+	}
+	parts = append(parts, signs(f)...)
+	if x := fixSentence(f); x != "" {
+		parts = append(parts, x)
+	}
+	return strings.Join(parts, "; ")
+}
+
+func fixSentence(f *bollwerk.Finding) string {
+	switch {
+	case len(f.FixedIn) > 0:
+		return fmt.Sprintf(sentenceFix, f.FixedIn[0])
+	case f.Kind == bollwerk.KindVulnerability:
+		return sentenceNoFix
+	}
+	return ""
 }
