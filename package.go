@@ -14,6 +14,10 @@ type Package struct {
 	// advisories of such distributions speak of it. Nil elsewhere.
 	Source *SourcePackage `json:"source,omitempty"`
 	Arch   string         `json:"arch,omitempty"`
+	// Vendor is set when a package in a distribution's format is published by
+	// somebody else than the distribution ("Docker"), so that the distribution's
+	// advisories do not speak of what is inside.
+	Vendor string `json:"vendor,omitempty"`
 	// Modularity is the rpm module label "name:stream:version:context", if any.
 	Modularity string    `json:"modularity,omitempty"`
 	Licenses   []string  `json:"licenses,omitempty"` // SPDX expressions or the words found
@@ -60,6 +64,9 @@ type Secret struct {
 	Hash     string    `json:"hash"` // first 16 hex digits of the SHA-256 of the credential, to compare two finds
 	Severity Severity  `json:"severity"`
 	Layer    *LayerRef `json:"layer,omitempty"`
+	// Deleted: a later layer removes the file, but whoever has the image has the
+	// layer too.
+	Deleted bool `json:"deleted,omitempty"`
 }
 
 // FileFact is something that is true of one file and that policies judge.
@@ -90,4 +97,19 @@ type Inventory struct {
 	Secrets  []Secret
 	Facts    []FileFact
 	OS       *Distribution
+	// Owned says which files belong to packages of a distribution, where that is
+	// written apart from the package database. Empty once layers have been merged:
+	// Package.Files has it then.
+	Owned []Ownership
+}
+
+// Ownership is what a list beside a package database says of one package.
+type Ownership struct {
+	Package string // name in the package database
+	Arch    string `json:",omitempty"` // "" where the list does not say
+	List    string // path of the list, relative to the root of the artifact
+	// Files are relative to the root of the artifact. Not all files are kept: see
+	// the extractor for which.
+	Files    []string `json:",omitempty"`
+	Licenses []string `json:",omitempty"`
 }
