@@ -44,8 +44,12 @@ type Signer struct {
 
 // SignatureFact is one signature found beside an artifact.
 type SignatureFact struct {
-	// Kind: "cosign" (a tag beside the image), "sigstore-bundle", "notation".
-	Kind   string `json:"kind"`
+	// Type: "sigstore-key", "sigstore-keyless" (by a certificate), "notation"; empty
+	// when it was too broken to tell.
+	Type string `json:"type"`
+	// Format is how it is written down: "cosign" (layers with annotations),
+	// "sigstore-bundle", "jws", "cose".
+	Format string `json:"format"`
 	Source string `json:"source"` // where it was found: "tag sha256-….sig layer 0", "referrer sha256:…", "file x"
 	Signer
 	// Authentic: the signature holds for the subject under the trust that was given.
@@ -74,13 +78,15 @@ type AttestationFact struct {
 }
 
 // SLSAFacts are the facts of a SLSA provenance predicate (v0.2 or v1) in one shape.
+// Its build level cannot be told from the document: that is a property of the
+// builder, which a policy knows by name.
 type SLSAFacts struct {
 	Version      string     `json:"version"` // "0.2", "1"
-	BuilderID    string     `json:"builder_id"`
+	Builder      string     `json:"builder"` // the builder's id
 	BuildType    string     `json:"build_type"`
-	SourceURI    string     `json:"source_uri"`    // "git+https://github.com/org/repo", without the ref
+	SourceRepo   string     `json:"source_repo"`   // "git+https://github.com/org/repo", without the ref
 	SourceDigest string     `json:"source_digest"` // "sha1:…", "gitCommit:…"
-	Ref          string     `json:"ref"`           // "refs/heads/main"
+	SourceRef    string     `json:"source_ref"`    // "refs/heads/main"
 	Workflow     string     `json:"workflow"`      // path of the build definition within the source
 	InvocationID string     `json:"invocation_id"`
 	StartedOn    *time.Time `json:"started_on"`
