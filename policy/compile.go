@@ -123,7 +123,7 @@ func (e *Engine) compile(p *Policy) (*compiled, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.areas = c.findAreas(objects)
+	c.areas = c.findAreas()
 	return c, nil
 }
 
@@ -276,31 +276,41 @@ func (c *compiled) names() []string {
 // findAreas returns the coverage areas of every declared field the policy reads.
 // They are found in the checked expressions, because an author who had to list
 // them would forget one, and the forgotten one would be a pass nobody earned.
-func (c *compiled) findAreas(objects map[string]*Object) []string {
+func (c *compiled) findAreas() []string {
 	found := map[string]bool{}
-	progs := []*program{c.rule}
-	if c.when != nil {
-		progs = append(progs, c.when)
-	}
-	for _, v := range c.vars {
-		progs = append(progs, v)
-	}
-	for _, p := range progs {
+	c.selections(func(o *Object, f Field) {
+		if f.Area != "" {
+			found[f.Area] = true
+		}
+	})
+	return sortedKeys(found)
+}
+
+// reads lists the declared fields the policy reads: "Config.user".
+func (c *compiled) reads() []string {
+	found := map[string]bool{}
+	c.selections(func(o *Object, f Field) { found[o.Name+"."+f.Name] = true })
+	return sortedKeys(found)
+}
+
+// selections calls fn for every declared field of the subject that `when`, the
+// variables or the rule select.
+func (c *compiled) selections(fn func(*Object, Field)) {
+	for _, p := range c.programs() {
 		tree := p.ast.NativeRep()
 		ast.PostOrderVisit(tree.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
 			if x.Kind() != ast.SelectKind {
 				return
 			}
 			t := tree.GetType(x.AsSelect().Operand().ID())
-			if t == nil {
+			if t == nil || t.TypeName() == "params" {
 				return
 			}
-			if o, ok := objects[t.TypeName()]; ok {
-				if f, ok := o.field(x.AsSelect().FieldName()); ok && f.Area != "" {
-					found[f.Area] = true
+			if o, ok := c.prov.objects[t.TypeName()]; ok {
+				if f, ok := o.field(x.AsSelect().FieldName()); ok {
+					fn(o, f)
 				}
 			}
 		}))
 	}
-	return sortedKeys(found)
 }

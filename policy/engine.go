@@ -212,6 +212,10 @@ func undecided(p *Policy, cause string) Decision {
 
 // judge evaluates one policy. The error is the context's.
 func (e *Engine) judge(ctx context.Context, c *compiled, in Input) ([]Decision, error) {
+	return e.judgeTraced(ctx, c, in, nil)
+}
+
+func (e *Engine) judgeTraced(ctx context.Context, c *compiled, in Input, t *tracer) ([]Decision, error) {
 	p := c.policy
 	if in.Value == nil {
 		cause := "there is no " + p.Subject + " to judge"
@@ -223,6 +227,9 @@ func (e *Engine) judge(ctx context.Context, c *compiled, in Input) ([]Decision, 
 	bounded, cancel := context.WithTimeout(ctx, timeLimit)
 	defer cancel()
 	r := &run{ctx: bounded, c: c, vars: map[string]any{c.subject.Kind: in.Value, "now": e.now, "params": c.params}}
+	if t != nil {
+		r.tracing, r.observe = t.programs, t.observe
+	}
 	d := Decision{Policy: p, Applies: true, Severity: p.Severity, Mode: p.Mode}
 	if c.when != nil {
 		v, cause := r.eval(c.when)

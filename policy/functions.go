@@ -14,14 +14,13 @@ import (
 	"github.com/bollwerk/bollwerk/internal/glob"
 )
 
-// functionDoc describes one extension function for the manual, `policy explain`
-// and suggestions.
-type functionDoc struct{ name, signature, doc string }
+// Function describes one function that the language adds to CEL.
+type Function struct{ Name, Signature, Doc string }
 
-// functionDocs lists what the language adds to CEL's standard library and to its
+// Functions lists what the language adds to CEL's standard library and to its
 // strings, lists, sets and math extensions.
-func functionDocs() []functionDoc {
-	return []functionDoc{
+func Functions() []Function {
+	return []Function{
 		{"glob", "string.glob(pattern string) bool", "the whole text matches; * is any run of characters, ? is one"},
 		{"globAny", "string.globAny(patterns list(string)) bool", "one of the patterns matches"},
 		{"days", "days(int) duration", "so many times 24 hours"},

@@ -189,11 +189,7 @@ func Load(fsys fs.FS) ([]*Policy, error) {
 		if e.IsDir() || e.Name() != "policy.yaml" {
 			return nil
 		}
-		b, err := readBounded(fsys, name)
-		if err != nil {
-			return err
-		}
-		p, err := Parse(name, b)
+		p, err := LoadOne(fsys, name)
 		if err != nil {
 			return err
 		}
@@ -204,7 +200,6 @@ func Load(fsys fs.FS) ([]*Policy, error) {
 			return fmt.Errorf("policies: more than %d", maxPolicies)
 		}
 		byID[p.ID] = name
-		p.Folder = path.Dir(name)
 		ps = append(ps, p)
 		return nil
 	})
@@ -230,4 +225,18 @@ func sortedKeys[V any](m map[string]V) []string {
 	}
 	sort.Strings(keys)
 	return keys
+}
+
+// LoadOne reads the policy in the named file of fsys.
+func LoadOne(fsys fs.FS, name string) (*Policy, error) {
+	b, err := readBounded(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	p, err := Parse(name, b)
+	if err != nil {
+		return nil, err
+	}
+	p.Folder = path.Dir(name)
+	return p, nil
 }
