@@ -354,3 +354,9 @@ func ForeignArtifact(a *bollwerk.Artifact, c *Component) {
 		}
 	}
 }
+
+// Readable reports whether a package URL names a package.
+func Readable(u string) bool {
+	_, err := FromPURL(u)
+	return err == nil
+}

@@ -32,6 +32,12 @@ type Layout struct {
 	UUID string
 }
 
+// References of what is in a document beside its packages.
+const (
+	RootRef = "artifact"
+	OSRef   = "operating-system"
+)
+
 // Completeness of a list of packages.
 type Completeness int
 
@@ -57,7 +63,8 @@ func NewLayout(r *bollwerk.Result, when time.Time) *Layout {
 
 func (l *Layout) name() {
 	l.Refs = make([]string, len(l.Packages))
-	taken := make(map[string]bool, len(l.Packages))
+	taken := make(map[string]bool, len(l.Packages)+2)
+	taken[RootRef], taken[OSRef] = true, true
 	for i, p := range l.Packages {
 		base := Display(string(p.PURL))
 		if base == "" {

@@ -143,3 +143,6 @@ func (p *parser) with(depth int) (string, bool) {
 	}
 	return out, true
 }
+
+// ListVersion is the version of the SPDX licence list in this package.
+const ListVersion = "3.28"

@@ -49,8 +49,8 @@ const (
 	version   = "1.6"
 	schemaURL = "http://cyclonedx.org/schema/bom-1.6.schema.json"
 	namespace = "http://cyclonedx.org/schema/bom/1.6"
-	rootRef   = "artifact"
-	osRef     = "operating-system"
+	rootRef   = bom.RootRef
+	osRef     = bom.OSRef
 )
 
 // Document is what Read returns.
