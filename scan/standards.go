@@ -1,0 +1,76 @@
+package scan
+
+import (
+	"context"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/policy"
+)
+
+// Standards judges a result by policies: the image and its distribution as wholes,
+// and packages, files, secrets and findings one by one where a policy speaks of them.
+// secrets nil means that nobody looked for any.
+func Standards(ctx context.Context, e *policy.Engine, ps []*policy.Policy, r *bollwerk.Result, secrets []bollwerk.Secret, prov *bollwerk.Provenance) ([]policy.Decision, error) {
+	asked := map[string]bool{}
+	for _, p := range ps {
+		asked[p.Subject] = true
+	}
+	var out []policy.Decision
+	judge := func(kind string, in policy.Input) error {
+		ds, err := e.Evaluate(ctx, kind, in, ps)
+		if err != nil {
+			return err
+		}
+		out = append(out, ds...)
+		return nil
+	}
+	image := r.Target.Kind == bollwerk.KindImage
+	if asked["image"] && image {
+		if err := judge("image", policy.ImageSubject(r, secrets)); err != nil {
+			return nil, err
+		}
+	}
+	if asked["distribution"] && r.Target.OS != nil {
+		if err := judge("distribution", policy.DistributionSubject(r)); err != nil {
+			return nil, err
+		}
+	}
+	if asked["provenance"] && image {
+		in := policy.Input{} // no value: nobody verified, so nothing is evaluated
+		if prov != nil {
+			in.Value = prov
+		}
+		if err := judge("provenance", in); err != nil {
+			return nil, err
+		}
+	}
+	if asked["package"] {
+		for i := range r.Packages {
+			if err := judge("package", policy.PackageSubject(&r.Packages[i])); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if asked["file"] {
+		for i := range r.Facts {
+			if err := judge("file", policy.FileSubject(&r.Facts[i])); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if asked["secret"] {
+		for i := range secrets {
+			if err := judge("secret", policy.SecretSubject(&secrets[i])); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if asked["finding"] {
+		for i := range r.Findings {
+			if err := judge("finding", policy.FindingSubject(&r.Findings[i])); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, nil
+}
