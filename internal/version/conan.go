@@ -1,9 +1,13 @@
 package version
 
 // Conan returns the order of Conan 2 (conans/model/version.py): items between
-// dots, numbers as numbers, anything else as text, so OpenSSL's 1.1.1k is newer
-// than 1.1.1; a pre-release behind a hyphen is older; what follows a plus sign
-// makes a version newer.
+// dots, numbers before words; a letter behind a number is newer, as OpenSSL's
+// 1.1.1k is newer than 1.1.1; a pre-release behind a hyphen is older; what
+// follows a plus sign makes a version newer.
+//
+// Conan compares an item that mixes digits and letters as text, even with a
+// number, which is no order: 2 < 10 < 1k < 2. Here the digits it begins with
+// count as a number first, so 1.1.1k comes between 1.1.1 and 1.1.10.
 func Conan() Scheme { return conan{} }
 
 type conan struct{}
@@ -93,22 +97,33 @@ func compareConan(a, b string) int {
 		}
 		i, j := identifier(a), identifier(b)
 		x, y := a[:i], b[:j]
-		c := 0
-		if allDigits(x) && allDigits(y) {
-			c = compareDigits(x, y)
-		} else {
-			c = compareFold(x, y)
-		}
-		if c != 0 {
+		if c := compareConanItem(x, y); c != 0 {
 			return c
 		}
 		a, b = afterDot(a[i:]), afterDot(b[j:])
 	}
 }
 
-func trimConan(s string) string {
-	for len(s) > 1 && s[len(s)-1] == '0' && s[len(s)-2] == '.' {
-		s = s[:len(s)-2]
+func compareConanItem(a, b string) int {
+	i, j := digits(a), digits(b)
+	if i == 0 || j == 0 {
+		return compareFold(a, b)
 	}
-	return s
+	if c := compareDigits(a[:i], b[:j]); c != 0 {
+		return c
+	}
+	return compareFold(a[i:], b[j:])
+}
+
+func trimConan(s string) string {
+	for {
+		i := len(s)
+		for i > 0 && s[i-1] == '0' {
+			i--
+		}
+		if i == len(s) || i == 0 || s[i-1] != '.' {
+			return s
+		}
+		s = s[:i-1]
+	}
 }

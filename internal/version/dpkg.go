@@ -64,23 +64,17 @@ type dpkgVersion struct{ epoch, upstream, revision string }
 // reason why dpkg refuses the version, or "".
 func parseDpkg(s string) (dpkgVersion, string) {
 	var v dpkgVersion
-	s = trimSpace(s)
-	if s == "" {
-		return v, "it is empty"
+	if s == "" || isSpace(s[0]) || isSpace(s[len(s)-1]) {
+		if s = trimSpace(s); s == "" {
+			return v, "it is empty"
+		}
 	}
-	colon, hyphen := -1, -1
 	for i := 0; i < len(s); i++ {
-		switch s[i] {
-		case ':':
-			if colon < 0 {
-				colon = i
-			}
-		case '-':
-			hyphen = i
-		case ' ', '\t', '\n', '\v', '\f', '\r':
+		if s[i] <= ' ' && isSpace(s[i]) {
 			return v, "it has a blank inside"
 		}
 	}
+	colon, hyphen := strings.IndexByte(s, ':'), strings.LastIndexByte(s, '-')
 	if colon >= 0 {
 		v.epoch = s[:colon]
 		if v.epoch == "" {
@@ -124,8 +118,18 @@ func dpkgOrder(c byte) int {
 
 // verrevcmp compares alternating runs of non-digits and digits, as the function
 // of that name in dpkg. The absence of a character weighs as a digit does: 0.
+//
+// Versions that are compared mostly begin alike, so it starts where they differ,
+// or where the number they differ in begins.
 func verrevcmp(a, b string) int {
-	i, j := 0, 0
+	i := commonPrefix(a, b)
+	if i == len(a) && i == len(b) {
+		return 0
+	}
+	for i > 0 && isDigit(a[i-1]) {
+		i--
+	}
+	j := i
 	for i < len(a) || j < len(b) {
 		for (i < len(a) && !isDigit(a[i])) || (j < len(b) && !isDigit(b[j])) {
 			x, y := 0, 0

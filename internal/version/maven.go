@@ -7,7 +7,13 @@ package version
 // A version is a list of numbers and words; every hyphen and every change
 // between digits and letters opens a list inside the list, as its last element.
 // So a version is a chain of levels, and here it is kept as that: one flat run
-// of items, each marked when it begins a level.
+// of items and marks where a level begins.
+//
+// A word behind a dot stays in the list of the numbers. With that the class makes
+// no order where zeros stand before such a word: 1 < 1-x < 1.0.alpha < 1. Maven
+// 3.9 repaired it by reading ".alpha" as "-alpha", and so reordered published
+// versions (1.5.9.RC1 is older than 1.5.9-RC0 before, newer since). The recorded
+// comparisons are those of 3.8, and so are these.
 func Maven() Scheme { return maven{} }
 
 type maven struct{}
@@ -22,9 +28,9 @@ func (maven) Compare(a, b string) (int, error) {
 	if a == b {
 		return 0, nil
 	}
-	// 24 items are enough for practically every version; a longer one moves to
+	// 32 items are enough for every version in the corpus; a longer one moves to
 	// the heap, bounded by MaxLength.
-	var bufA, bufB [24]mavenItem
+	var bufA, bufB [32]mavenItem
 	return compareMaven(a, parseMaven(bufA[:0], a), b, parseMaven(bufB[:0], b)), nil
 }
 
@@ -127,7 +133,7 @@ func appendMaven(items []mavenItem, s string, from, to int, digit, beforeDigit b
 // though another level follows (ListItem.normalize).
 //
 // A level that has nothing but such items is the same level still: 1-ga-1 is
-// 1-1, as the specification trims it. (The class nests one list deeper then, and
+// 1-1, as the specification trims it. (Maven 3.8 nests one list deeper then, and
 // makes 1-ga-1 older than 1-1.)
 func openMaven(items []mavenItem) []mavenItem {
 	items = trimLevel(items)

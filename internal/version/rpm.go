@@ -89,10 +89,15 @@ func parseRPM(s string) rpmVersion {
 // only separates, but for '~', which sorts before the end, and '^', which sorts
 // after the end and before anything that goes on.
 func rpmvercmp(a, b string) int {
-	if a == b {
+	i := commonPrefix(a, b)
+	if i == len(a) && i == len(b) {
 		return 0
 	}
-	i, j := 0, 0
+	// Back to the start of the run they differ in.
+	for i > 0 && isAlnum(a[i-1]) {
+		i--
+	}
+	j := i
 	for i < len(a) || j < len(b) {
 		for i < len(a) && !isAlnum(a[i]) && a[i] != '~' && a[i] != '^' {
 			i++

@@ -129,9 +129,9 @@ func invalid(scheme, v, why string) error {
 	return fmt.Errorf("version %q%s: %w of %s: %s", v, dots, ErrInvalid, scheme, why)
 }
 
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
-func isLower(c byte) bool { return 'a' <= c && c <= 'z' }
-func isAlpha(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+func isDigit(c byte) bool { return c-'0' < 10 }
+func isLower(c byte) bool { return c-'a' < 26 }
+func isAlpha(c byte) bool { return (c|0x20)-'a' < 26 }
 func isAlnum(c byte) bool { return isDigit(c) || isAlpha(c) }
 
 func lower(c byte) byte {
@@ -156,6 +156,9 @@ func allDigits(s string) bool { return s != "" && digits(s) == len(s) }
 // compareDigits compares two runs of digits as numbers of any size; the empty
 // run is zero.
 func compareDigits(a, b string) int {
+	if len(a) == 1 && len(b) == 1 {
+		return compareInts(int(a[0]), int(b[0]))
+	}
 	a, b = trimZeros(a), trimZeros(b)
 	if len(a) != len(b) {
 		if len(a) < len(b) {
@@ -164,6 +167,16 @@ func compareDigits(a, b string) int {
 		return 1
 	}
 	return compareBytes(a, b)
+}
+
+// commonPrefix returns the length of what a and b begin with alike.
+func commonPrefix(a, b string) int {
+	n := min(len(a), len(b))
+	i := 0
+	for i < n && a[i] == b[i] {
+		i++
+	}
+	return i
 }
 
 func trimZeros(s string) string {
