@@ -1,0 +1,425 @@
+package vuln
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/cvss"
+)
+
+// assembly builds one match from the records of one issue.
+type assembly struct {
+	m     *matcher
+	issue int
+	want  state
+	out   Match
+
+	names   []string
+	vectors []bollwerk.CVSS
+	from    map[string]string // vector → record
+	word    bollwerk.Severity
+	wordOf  string
+	// several: the word was given to an erratum for several issues at once.
+	several bool
+	imports []Import
+	groups  []int // of the records used
+	reason  string
+}
+
+// add uses one record if it speaks of the issue and decided as wanted.
+func (a *assembly) add(g *advisoryGroup) error {
+	m := a.m
+	if g.outcome.state != a.want {
+		return nil
+	}
+	if err := m.en.decode(m.bodies[g.first], len(m.issues)); err != nil {
+		return err
+	}
+	if !slices.Contains(m.en.issues, a.issue) {
+		return nil
+	}
+	raw, err := m.db.record(sectionAdvisory, sectionAdvTab, g.advisory)
+	if err != nil {
+		return err
+	}
+	r := decodeAdvisory(raw)
+	if r.err != nil {
+		return r.err
+	}
+	id := strings.Clone(r.id)
+	a.out.Advisories = append(a.out.Advisories, id)
+	a.addNames(&r, id)
+	if a.out.Title == "" {
+		a.out.Title = strings.Clone(r.title)
+	}
+	// The entry that decided, with its own severity and symbols.
+	if err := m.en.decode(m.bodies[g.outcome.body], len(m.issues)); err != nil {
+		return err
+	}
+	switch {
+	case r.kind == kindMalware:
+		a.out.Kind = bollwerk.KindMalware
+	case m.en.flags&entryNotice == 0 && a.out.Kind == bollwerk.KindNotice:
+		a.out.Kind = bollwerk.KindVulnerability
+	}
+	a.addSeverity(&r, id, len(m.en.issues) > 1)
+	for _, i := range m.en.imports {
+		if importApplies(m.s.pkg, &i) {
+			a.imports = append(a.imports, i)
+		}
+	}
+	if a.reason == "" {
+		a.reason = m.reason(&m.en, g.outcome, &r)
+	}
+	a.groups = append(a.groups, int(g.first))
+	return nil
+}
+
+// addNames collects the other names of the issue: all of a record about one issue;
+// of an erratum for many its own id and the one name that belongs here.
+func (a *assembly) addNames(r *advisoryRecord, id string) {
+	adv := Advisory{ID: r.id, Aliases: r.aliases, Upstream: r.upstream, Related: r.related}
+	issues := adv.issueNames(isDistribution(a.m.s.ecosystem))
+	a.names = append(a.names, id)
+	for i, names := range issues {
+		if i >= len(a.m.en.issues) || a.m.en.issues[i] != a.issue {
+			continue
+		}
+		for _, n := range names {
+			a.names = append(a.names, strings.Clone(n))
+		}
+	}
+}
+
+func (a *assembly) addSeverity(r *advisoryRecord, id string, several bool) {
+	en := &a.m.en
+	list, word := r.cvss, r.word
+	if en.flags&entrySeverity != 0 {
+		// What is said of this package beats what is said of the record.
+		if len(en.cvss) > 0 {
+			list = en.cvss
+		}
+		if en.word != bollwerk.SeverityUnknown {
+			word = en.word
+		}
+	}
+	for _, c := range list {
+		if _, ok := a.from[c.Vector]; ok {
+			continue
+		}
+		if a.from == nil {
+			a.from = map[string]string{}
+		}
+		c.Vector = strings.Clone(c.Vector)
+		a.from[c.Vector] = id
+		a.vectors = append(a.vectors, c)
+	}
+	if word > a.word {
+		a.word, a.wordOf, a.several = word, id, several
+	}
+}
+
+// finish grades, joins exploitation and fixes, and words the reason.
+func (a *assembly) finish(own *issueRecord) (Match, error) {
+	out := &a.out
+	out.Advisories = uniqueSorted(out.Advisories)
+	out.Aliases = sortedWithout(a.names, out.ID)
+	if err := a.join(own); err != nil {
+		return Match{}, err
+	}
+	if a.want == affected {
+		fixes, err := a.fixes()
+		if err != nil {
+			return Match{}, err
+		}
+		out.FixedIn = fixes
+	} else {
+		out.FixedIn = []string{}
+	}
+	for _, i := range a.imports {
+		for _, s := range i.Symbols {
+			if len(out.Symbols) < maxShown {
+				out.Symbols = append(out.Symbols, strings.Clone(i.Path+"."+s))
+			}
+		}
+	}
+	out.Symbols = uniqueSorted(out.Symbols)
+	out.Reachable = reach(a.m.s.pkg.Symbols, a.imports)
+	out.Reason = a.reason
+	out.References = pages(out.ID, out.Advisories)
+	return *out, nil
+}
+
+// join adds what is known by name: severity lent by other records of the CVE,
+// exploitation. An issue with several CVEs takes the worst of them.
+func (a *assembly) join(own *issueRecord) error {
+	out := &a.out
+	records := []issueRecord{*own}
+	for _, n := range out.Aliases {
+		if !isCVE(n) {
+			continue
+		}
+		r, ok, err := a.m.db.issueByName(n)
+		if err != nil {
+			return err
+		}
+		if ok {
+			records = append(records, r)
+		}
+	}
+	var lent *issueRecord
+	for i := range records {
+		r := &records[i]
+		if r.kev != nil && (out.KEV == nil || r.kev.DateAdded < out.KEV.DateAdded) {
+			k := *r.kev
+			k.DateAdded, k.DueDate = strings.Clone(k.DateAdded), strings.Clone(k.DueDate)
+			out.KEV = &k
+		}
+		if r.epss != nil && (out.EPSS == nil || r.epss.Score > out.EPSS.Score) {
+			e := *r.epss
+			out.EPSS = &e
+		}
+		if r.source != "" && (lent == nil || len(lent.cvss) == 0 && len(r.cvss) > 0) {
+			lent = r
+		}
+	}
+	best, ok := cvss.Best(a.vectors)
+	switch {
+	case ok:
+		out.CVSS, out.SeverityFrom = a.vectors, a.from[best.Vector]
+	case a.word != bollwerk.SeverityUnknown && (!a.several || lent == nil):
+		// The source's word for this very issue.
+		out.Severity, out.SeverityFrom = a.word, a.wordOf
+		return nil
+	case lent != nil && len(lent.cvss) > 0:
+		for _, c := range lent.cvss {
+			c.Vector = strings.Clone(c.Vector)
+			out.CVSS = append(out.CVSS, c)
+		}
+		best, _ = cvss.Best(out.CVSS)
+		out.SeverityFrom = strings.Clone(lent.source)
+	case lent != nil:
+		out.Severity, out.SeverityFrom = lent.word, strings.Clone(lent.source)
+		return nil
+	default:
+		return nil
+	}
+	out.Score, out.Severity = best.Score, bollwerk.SeverityFromScore(best.Score)
+	return nil
+}
+
+func (db *DB) issueByName(name string) (issueRecord, bool, error) {
+	numbers, err := db.find(sectionIssueIdx, xxhash.Sum64String(name))
+	if err != nil {
+		return issueRecord{}, false, err
+	}
+	for _, n := range numbers {
+		b, err := db.record(sectionIssue, sectionIssueTab, uint64(n))
+		if err != nil {
+			return issueRecord{}, false, err
+		}
+		r := decodeIssue(b)
+		if r.err != nil {
+			return issueRecord{}, false, r.err
+		}
+		if r.name == name {
+			return r, true, nil
+		}
+	}
+	return issueRecord{}, false, nil
+}
+
+// maxFixes bounds the fixes that are looked at: a record with hundreds of ranges has
+// one for each branch, and only the nearest matter.
+const maxFixes = 12
+
+// fixes returns the fixed versions above the installed one, nearest first, leaving
+// out those that another record of the same issue still calls affected. If that
+// leaves none, the records disagree, and the highest fix is the best that is known.
+func (a *assembly) fixes() ([]string, error) {
+	m := a.m
+	var all []string
+	checks := 0
+	for gi := range m.groups {
+		g := &m.groups[gi]
+		if g.outcome.state != affected || !slices.Contains(a.groups, g.first) {
+			continue
+		}
+		for i := g.first; i < g.end; i++ {
+			if err := m.en.decode(m.bodies[i], len(m.issues)); err != nil {
+				return nil, err
+			}
+			if !m.applies(&m.en) {
+				continue
+			}
+			checks++
+			for _, rg := range append(slices.Clone(m.en.ranges), m.en.custom...) {
+				checks += len(rg) / 2
+				for _, e := range rg {
+					if e.Kind == Fixed && !atStart(e) && m.above(e.Version) && !slices.Contains(all, e.Version) {
+						all = append(all, strings.Clone(e.Version))
+					}
+				}
+			}
+		}
+	}
+	if len(all) == 0 {
+		return []string{}, nil
+	}
+	slices.SortFunc(all, func(x, y string) int {
+		if c, err := m.s.cmp(x, y); err == nil && c != 0 {
+			return c
+		}
+		return strings.Compare(x, y)
+	})
+	if len(all) == 1 && len(a.groups) == 1 && checks <= 2 {
+		return all, nil
+	}
+	var clean []string
+	for _, v := range all[:min(len(all), maxFixes)] {
+		ok, err := a.cleanAt(v)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			clean = append(clean, v)
+		}
+	}
+	if len(clean) == 0 {
+		return all[len(all)-1:], nil
+	}
+	return clean, nil
+}
+
+func (m *matcher) above(v string) bool {
+	if m.s.version == "" || !m.s.ordered {
+		return true
+	}
+	c, err := m.s.cmp(v, m.s.version)
+	return err == nil && c > 0
+}
+
+// cleanAt reports whether no record of the match calls a version affected.
+func (a *assembly) cleanAt(v string) (bool, error) {
+	m := a.m
+	there := *m.s
+	there.version = v
+	was := m.s
+	m.s = &there
+	defer func() { m.s = was }()
+	for gi := range m.groups {
+		g := &m.groups[gi]
+		if !slices.Contains(a.groups, g.first) {
+			continue
+		}
+		var o outcome
+		first := true
+		for i := g.first; i < g.end; i++ {
+			if err := m.en.decode(m.bodies[i], len(m.issues)); err != nil {
+				return false, err
+			}
+			e, ok := m.evaluate(&m.en)
+			switch {
+			case !ok:
+			case first:
+				o, first = e, false
+			default:
+				o = m.combine(o, e)
+			}
+		}
+		if o.state == affected {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// reason words in one sentence why the record matched, or why it could not be
+// evaluated.
+func (m *matcher) reason(en *entry, o outcome, r *advisoryRecord) string {
+	what := m.s.shown + " " + m.s.version
+	if m.s.version == "" {
+		what = m.s.shown + " without a version"
+	}
+	if p := m.s.pkg; m.s.shown != p.Name {
+		what += " (the source of " + p.Name + ")"
+		if p.Ecosystem == bollwerk.EcosystemBinary {
+			what = p.Name + " " + m.s.version + " (" + m.s.shown + ")"
+		}
+	}
+	tail := ""
+	if r.flags&flagUnreviewed != 0 {
+		tail = "; nobody has reviewed that record"
+	}
+	switch {
+	case o.state == unknown:
+		return fmt.Sprintf("%s: %s could not be evaluated: %s%s", what, r.id, o.cause, tail)
+	case o.listed:
+		return fmt.Sprintf("%s is listed as affected by %s%s", what, r.id, tail)
+	}
+	rg := m.decidingRange(en)
+	if isEverything(rg) {
+		return fmt.Sprintf("%s: %s affects every version%s", what, r.id, tail)
+	}
+	return fmt.Sprintf("%s lies in the affected range %s of %s%s", what, m.describe(rg), r.id, tail)
+}
+
+// decidingRange returns the range of an entry the version lies in.
+func (m *matcher) decidingRange(en *entry) []Event {
+	for i, rg := range append(slices.Clone(en.ranges), en.custom...) {
+		if i < len(en.ranges) && len(en.custom) > 0 && isEverything(rg) {
+			continue // narrowed by the custom ranges
+		}
+		if in, err := m.in(rg); err == nil && in {
+			return rg
+		}
+	}
+	return nil
+}
+
+// describe writes the interval of a range that holds the version: "[1.0, 1.2.3)".
+func (m *matcher) describe(rg []Event) string {
+	from, to := "", ""
+	inclusive := false
+	for _, e := range rg {
+		switch e.Kind {
+		case Introduced:
+			if atStart(e) {
+				if from == "" {
+					from = "0"
+				}
+				continue
+			}
+			if c, err := m.s.cmp(e.Version, m.s.version); err == nil && c <= 0 && (from == "" || from == "0" || m.less(from, e.Version)) {
+				from = e.Version
+			}
+		case Fixed, LastAffected:
+			if atStart(e) {
+				continue
+			}
+			c, err := m.s.cmp(e.Version, m.s.version)
+			if err == nil && (c > 0 || c == 0 && e.Kind == LastAffected) && (to == "" || m.less(e.Version, to)) {
+				to, inclusive = e.Version, e.Kind == LastAffected
+			}
+		}
+	}
+	if from == "" {
+		from = "0"
+	}
+	switch {
+	case to == "":
+		return "[" + from + ", no end)"
+	case inclusive:
+		return "[" + from + ", " + to + "]"
+	}
+	return "[" + from + ", " + to + ")"
+}
+
+func (m *matcher) less(a, b string) bool {
+	c, err := m.s.cmp(a, b)
+	return err == nil && c < 0
+}
