@@ -279,8 +279,8 @@ func (c *compiled) names() []string {
 func (c *compiled) findAreas() []string {
 	found := map[string]bool{}
 	c.selections(func(o *Object, f Field) {
-		if f.Area != "" {
-			found[f.Area] = true
+		for _, a := range f.Areas {
+			found[a] = true
 		}
 	})
 	return sortedKeys(found)

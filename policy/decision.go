@@ -22,9 +22,11 @@ type Decision struct {
 	Message, Fix string
 	Severity     bollwerk.Severity
 	Mode         Mode
-	// Key tells violations of one policy apart: the path of the violation, or its text.
-	Key   string
-	Path  string
+	// Key tells decisions of one policy about one artifact apart: the subject's key
+	// and what identifies the violation in it.
+	Key     string
+	Package *bollwerk.FindingPackage
+	Path    string
 	Line  int
 	Layer *bollwerk.LayerRef
 	// Trace is filled by Explain only.
@@ -49,6 +51,7 @@ func Findings(ds []Decision) []bollwerk.Finding {
 			Title:       p.Title,
 			Severity:    d.Severity,
 			FixedIn:     []string{},
+			Package:     d.Package,
 			Layer:       d.Layer,
 			Path:        d.Path,
 			Line:        d.Line,

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -49,7 +50,15 @@ type Engine struct {
 	base       func() (*cel.Env, error)
 
 	mu       sync.Mutex
-	compiled map[*Policy]func() (*compiled, error)
+	compiled map[*Policy]*compilation
+}
+
+// compilation is a policy that is compiled once.
+type compilation struct {
+	once sync.Once
+	done atomic.Bool
+	c    *compiled
+	err  error
 }
 
 // New makes an engine. Errors: no time, a subject that is declared wrongly or twice.
@@ -65,7 +74,7 @@ func New(o Options) (*Engine, error) {
 		parameters: o.Parameters,
 		subjects:   make(map[string]*Subject, len(o.Subjects)),
 		base:       sync.OnceValues(baseEnv),
-		compiled:   map[*Policy]func() (*compiled, error){},
+		compiled:   map[*Policy]*compilation{},
 	}
 	for _, s := range o.Subjects {
 		if err := s.Validate(); err != nil {
@@ -90,14 +99,23 @@ func (e *Engine) Compile(p *Policy) error {
 
 // compile1 compiles a policy once.
 func (e *Engine) compile1(p *Policy) (*compiled, error) {
+	x := e.compilation(p)
+	x.once.Do(func() {
+		x.c, x.err = e.compile(p)
+		x.done.Store(true)
+	})
+	return x.c, x.err
+}
+
+func (e *Engine) compilation(p *Policy) *compilation {
 	e.mu.Lock()
-	f, ok := e.compiled[p]
+	defer e.mu.Unlock()
+	x, ok := e.compiled[p]
 	if !ok {
-		f = sync.OnceValues(func() (*compiled, error) { return e.compile(p) })
-		e.compiled[p] = f
+		x = &compilation{}
+		e.compiled[p] = x
 	}
-	e.mu.Unlock()
-	return f()
+	return x
 }
 
 func evaluationLimits(more ...cel.ProgramOption) []cel.ProgramOption {
@@ -109,7 +127,17 @@ type Input struct {
 	// Value is a map of the subject's fields, or a Go struct whose JSON form is one;
 	// nil means that there is no such subject, and every policy over it is not evaluated.
 	Value any
-	// Coverage rows bound how far a verdict reaches, see Field.Area.
+	// Cause says why there is no value; "" means the subject's own sentence.
+	Cause string
+	// Key tells subjects of one kind within one artifact apart (the URL of a package,
+	// the path of a file), so that findings about them have different fingerprints.
+	// Empty for a subject that there is one of.
+	Key string
+	// Package, Path and Layer are where the subject is, for the finding.
+	Package *bollwerk.FindingPackage
+	Path    string
+	Layer   *bollwerk.LayerRef
+	// Coverage rows bound how far a verdict reaches, see Field.Areas.
 	Coverage []bollwerk.Coverage
 
 	// conformed: the value was made by this package and needs no check.
@@ -149,7 +177,7 @@ func (e *Engine) Evaluate(ctx context.Context, kind string, subject any, policie
 			err = shapeErr
 		}
 		if err != nil {
-			out = append(out, undecided(p, err.Error()))
+			out = append(out, undecided(p, in, err.Error()))
 			continue
 		}
 		ds, err := e.judge(ctx, c, in)
@@ -163,10 +191,16 @@ func (e *Engine) Evaluate(ctx context.Context, kind string, subject any, policie
 
 // prepare compiles on all cores; errors are kept for the decision.
 func (e *Engine) prepare(ctx context.Context, ps []*Policy) error {
-	if len(ps) > 1 {
+	var fresh []*Policy
+	for _, p := range ps {
+		if !e.compilation(p).done.Load() {
+			fresh = append(fresh, p)
+		}
+	}
+	if len(fresh) > 1 {
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(runtime.GOMAXPROCS(0))
-		for _, p := range ps {
+		for _, p := range fresh {
 			g.Go(func() error {
 				if gctx.Err() == nil {
 					_, _ = e.compile1(p) // the error is kept and becomes the policy's decision
@@ -184,6 +218,9 @@ func (s *Subject) input(v any) (Input, error) {
 	in, ok := v.(Input)
 	if !ok {
 		in = Input{Value: v}
+	}
+	if p, ok := in.Value.(*bollwerk.Provenance); ok && s.Kind == "provenance" {
+		in = ProvenanceSubject(p)
 	}
 	if in.Value == nil || in.conformed {
 		return in, nil
@@ -206,8 +243,15 @@ func (s *Subject) input(v any) (Input, error) {
 	return in, nil
 }
 
-func undecided(p *Policy, cause string) Decision {
-	return Decision{Policy: p, Applies: true, Verdict: bollwerk.NotEvaluated, Cause: clip(cause, maxTextBytes), Severity: p.Severity, Mode: p.Mode}
+// decision begins a decision about a subject.
+func decision(p *Policy, in Input) Decision {
+	return Decision{Policy: p, Applies: true, Severity: p.Severity, Mode: p.Mode, Key: in.Key, Package: in.Package, Path: in.Path, Layer: in.Layer}
+}
+
+func undecided(p *Policy, in Input, cause string) Decision {
+	d := decision(p, in)
+	d.Verdict, d.Cause = bollwerk.NotEvaluated, clip(cause, maxTextBytes)
+	return d
 }
 
 // judge evaluates one policy. The error is the context's.
@@ -219,10 +263,13 @@ func (e *Engine) judgeTraced(ctx context.Context, c *compiled, in Input, t *trac
 	p := c.policy
 	if in.Value == nil {
 		cause := "there is no " + p.Subject + " to judge"
-		if c.subject.Absent != "" {
+		switch {
+		case in.Cause != "":
+			cause = in.Cause
+		case c.subject.Absent != "":
 			cause = c.subject.Absent
 		}
-		return []Decision{undecided(p, cause)}, nil
+		return []Decision{undecided(p, in, cause)}, nil
 	}
 	bounded, cancel := context.WithTimeout(ctx, timeLimit)
 	defer cancel()
@@ -230,11 +277,11 @@ func (e *Engine) judgeTraced(ctx context.Context, c *compiled, in Input, t *trac
 	if t != nil {
 		r.tracing, r.observe = t.programs, t.observe
 	}
-	d := Decision{Policy: p, Applies: true, Severity: p.Severity, Mode: p.Mode}
+	d := decision(p, in)
 	if c.when != nil {
 		v, cause := r.eval(c.when)
 		if cause != "" {
-			return []Decision{undecided(p, cause)}, ctx.Err()
+			return []Decision{undecided(p, in, cause)}, ctx.Err()
 		}
 		if v != types.True {
 			d.Applies, d.Verdict = false, bollwerk.Pass
@@ -243,7 +290,7 @@ func (e *Engine) judgeTraced(ctx context.Context, c *compiled, in Input, t *trac
 	}
 	v, cause := r.eval(c.rule)
 	if cause != "" {
-		return []Decision{undecided(p, cause)}, ctx.Err()
+		return []Decision{undecided(p, in, cause)}, ctx.Err()
 	}
 	violations, failed := v.(traits.Lister)
 	switch {
@@ -252,7 +299,7 @@ func (e *Engine) judgeTraced(ctx context.Context, c *compiled, in Input, t *trac
 	default:
 		b, ok := v.(types.Bool)
 		if !ok {
-			return []Decision{undecided(p, "the rule gave "+v.Type().TypeName()+", not true or false")}, nil
+			return []Decision{undecided(p, in, "the rule gave "+v.Type().TypeName()+", not true or false")}, nil
 		}
 		failed = !bool(b)
 	}
@@ -266,8 +313,10 @@ func (e *Engine) judgeTraced(ctx context.Context, c *compiled, in Input, t *trac
 	}
 	if violations == nil || p.Report == Once {
 		if violations != nil && violations.Size() == types.IntOne {
+			// One finding for the policy, however many violations there are: the key
+			// stays that of the subject.
 			d.place(violations.Get(types.IntZero))
-			d.Key = "" // one finding for the policy, however many violations there are
+			d.Key = in.Key
 		}
 		d.Message, d.Fix = r.texts()
 		return []Decision{d}, ctx.Err()
@@ -290,7 +339,7 @@ func (r *run) each(d Decision, violations traits.Lister) []Decision {
 	}
 	if n > maxItems {
 		rest := d
-		rest.Key = "more"
+		rest.Key += "\x00more"
 		rest.Message = fmt.Sprintf("%s: %d more are not listed", d.Policy.Title, n-maxItems)
 		out = append(out, rest)
 	}
@@ -300,7 +349,7 @@ func (r *run) each(d Decision, violations traits.Lister) []Decision {
 // place reads path, line and layer of a violation that has them.
 func (d *Decision) place(it ref.Val) {
 	if s, ok := it.(types.String); ok {
-		d.Key = clip(string(s), maxTextBytes)
+		d.Key += "\x00" + string(s)
 		return
 	}
 	m, ok := it.(traits.Mapper)
@@ -337,8 +386,8 @@ func (d *Decision) place(it ref.Val) {
 	}
 	// The key must tell violations apart and must not move when a line is added
 	// above: path, and the name where there is one.
-	d.Key = d.Path
-	for _, name := range []string{"name", "key", "text"} {
+	d.Key += "\x00" + d.Path
+	for _, name := range []string{"kind", "detector", "env", "purl", "name", "key", "text"} {
 		if s, ok := find(m, name).(types.String); ok {
 			d.Key += "\x00" + string(s)
 		}

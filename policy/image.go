@@ -101,9 +101,9 @@ func imageSubject(layer, distribution, file, secret, pkg *Object) *Subject {
 		{Name: "config", Type: Of(config), Doc: "configuration", Absent: "the image has no readable configuration"},
 		{Name: "base", Type: Of(base), Doc: "recognised base image; absent when none is"},
 		{Name: "os", Type: Of(distribution), Doc: "distribution; absent when none was found", Absent: "no os-release was found"},
-		{Name: "files", Type: List(Of(file)), Doc: "facts about files", Area: "files"},
-		{Name: "packages", Type: List(Of(pkg)), Doc: "packages", Area: "packages"},
-		{Name: "secrets", Type: List(Of(secret)), Doc: "credentials found", Area: "secrets", Absent: "secrets were not looked for"},
+		{Name: "files", Type: List(Of(file)), Doc: "facts about files", Areas: []string{"files", "layers"}},
+		{Name: "packages", Type: List(Of(pkg)), Doc: "packages", Areas: []string{"packages", "files", "layers"}},
+		{Name: "secrets", Type: List(Of(secret)), Doc: "credentials found", Areas: []string{"secrets", "files", "layers"}, Absent: "secrets were not looked for"},
 	}}
 	return &Subject{Kind: "image", Doc: "a container image: configuration, layers, base, distribution, facts about files, packages, secrets",
 		Type: image, Absent: "the target is not an image"}

@@ -141,10 +141,10 @@ type Field struct {
 	Name string
 	Type Type
 	Doc  string
-	// Area names the part of a result's coverage the field was made from ("files",
-	// "secrets"). A policy that reads the field passes no further than the area was
-	// covered: degraded when a part of it was not, not evaluated when all of it was not.
-	Area string
+	// Areas name the parts of a result's coverage the field was made from ("files",
+	// "secrets"). A policy that reads the field passes no further than they were
+	// covered: degraded when a part of one was not, not evaluated when all of it was not.
+	Areas []string
 	// Absent says what to do when the field is not known: "scan with --verify". It
 	// is added to the cause of a decision that needed the field.
 	Absent string

@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -37,7 +38,7 @@ func (e *Engine) Explain(ctx context.Context, subject any, p *Policy) ([]Decisio
 	}
 	in, err := s.input(subject)
 	if err != nil {
-		return []Decision{undecided(p, err.Error())}, nil
+		return []Decision{undecided(p, in, err.Error())}, nil
 	}
 	c, err := e.compile1(p)
 	if err != nil {
@@ -106,8 +107,7 @@ func (w *traceWalk) visit(x ast.Expr, depth int, note string) {
 	}
 	text = strings.Join(strings.Fields(text), " ")
 	v, seen := w.state.Value(x.ID())
-	constantText := x.Kind() == ast.LiteralKind
-	if !constantText {
+	if !literalOnly(x) {
 		line := TraceLine{Depth: depth, Part: w.part, Expression: clip(text, 200), Value: "(not evaluated)", Note: note}
 		if seen {
 			line.Value = clip(literal(v), 300)
@@ -142,6 +142,17 @@ func (w *traceWalk) visit(x ast.Expr, depth int, note string) {
 			w.visit(body, depth+1, "for the last element")
 		}
 	}
+}
+
+// literalOnly reports an expression whose text is its value: "a", ["a", "b"].
+func literalOnly(x ast.Expr) bool {
+	switch x.Kind() {
+	case ast.LiteralKind:
+		return true
+	case ast.ListKind:
+		return !slices.ContainsFunc(x.AsList().Elements(), func(e ast.Expr) bool { return !literalOnly(e) })
+	}
+	return false
 }
 
 // macroBody returns the expression a person wrote inside filter, all, exists or
