@@ -4,27 +4,46 @@ package all
 
 import (
 	"github.com/bollwerk/bollwerk/sbom"
+	"github.com/bollwerk/bollwerk/sbom/actions"
 	"github.com/bollwerk/bollwerk/sbom/apk"
 	"github.com/bollwerk/bollwerk/sbom/binary"
 	"github.com/bollwerk/bollwerk/sbom/deb"
 	"github.com/bollwerk/bollwerk/sbom/facts"
+	"github.com/bollwerk/bollwerk/sbom/golang"
 	"github.com/bollwerk/bollwerk/sbom/npm"
 	"github.com/bollwerk/bollwerk/sbom/osrelease"
+	"github.com/bollwerk/bollwerk/sbom/php"
 	"github.com/bollwerk/bollwerk/sbom/python"
+	"github.com/bollwerk/bollwerk/sbom/rpm"
+	"github.com/bollwerk/bollwerk/sbom/ruby"
+	"github.com/bollwerk/bollwerk/sbom/rust"
 )
 
 // Extractors returns every extractor, in a fixed order.
 func Extractors() []sbom.Extractor {
 	return []sbom.Extractor{
+		actions.Extractor{},
 		apk.Extractor{},
 		binary.Extractor{},
 		deb.Copyrights{},
 		deb.Lists{},
 		deb.Status{},
 		facts.Extractor{},
+		golang.GoMod{},
+		npm.Bun{},
 		npm.Installed{},
+		npm.PNPM{},
+		npm.PackageLock{},
+		npm.Yarn{},
 		osrelease.Extractor{},
+		php.Composer{},
 		python.Installed{},
+		python.Lock{},
+		python.Requirements{},
+		rpm.Extractor{},
+		ruby.GemfileLock{},
+		ruby.Gemspec{},
+		rust.CargoLock{},
 	}
 }
 

@@ -139,7 +139,9 @@ func held(ctx context.Context, in *sbom.Input, ra io.ReaderAt, size int64) (boll
 	bi, err := buildinfo.Read(ra)
 	switch {
 	case err == nil:
-		goPackages(&inv, in, bi)
+		goPackages(&inv, in, bi, func() string {
+			return findConstant(bufio.NewReaderSize(io.NewSectionReader(ra, 0, size), streamBuf))
+		})
 	case strings.Contains(err.Error(), "not a Go executable"), strings.Contains(err.Error(), "unrecognized file format"):
 		if crates, err := auditable(ctx, in, ra); err != nil {
 			in.Problem("Rust dependency list: %v", err)
@@ -166,22 +168,23 @@ func streamed(ctx context.Context, in *sbom.Input, br *bufio.Reader, head []byte
 	var inv bollwerk.Inventory
 	regions := writable(head)
 	c := classify(base(in.File.Path))
-	if c != nil {
-		// A version string is in the read-only data: one pass for both, without
-		// regard to segments.
-		regions = nil
-	}
+	_, isStack := stackModule(base(in.File.Path))
+	var consts constants
 	big := bufio.NewReaderSize(br, streamBuf)
-	if c != nil {
+	if c != nil || isStack {
+		// A version string is in the read-only data, in front of the header: one
+		// pass for both, without regard to segments.
 		v, found := "", false
 		err := scan(ctx, big, func(window []byte) (int, bool) {
 			if i := bytes.Index(window, goMagic); i >= 0 {
 				found = true
 				return i, true
 			}
-			if v == "" {
-				v = c.match(window, base(in.File.Path))
+			if isStack {
+				consts.look(window)
+				return 0, false
 			}
+			v = c.match(window, base(in.File.Path))
 			return 0, v != ""
 		})
 		if err != nil {
@@ -193,7 +196,7 @@ func streamed(ctx context.Context, in *sbom.Input, br *bufio.Reader, head []byte
 			}
 			return inv, nil
 		}
-		return inv, readHeader(&inv, in, big)
+		return inv, readHeader(&inv, in, big, &consts)
 	}
 	var at int64
 	for _, r := range regions {
@@ -215,7 +218,7 @@ func streamed(ctx context.Context, in *sbom.Input, br *bufio.Reader, head []byte
 			return inv, err
 		}
 		if found {
-			return inv, readHeader(&inv, in, seg)
+			return inv, readHeader(&inv, in, seg, &consts)
 		}
 		at = r.off + r.size - lim.N
 	}
@@ -261,7 +264,7 @@ func discard(br *bufio.Reader, n int64) error {
 }
 
 // readHeader decodes the build information at whose magic the stream stands.
-func readHeader(inv *bollwerk.Inventory, in *sbom.Input, br *bufio.Reader) error {
+func readHeader(inv *bollwerk.Inventory, in *sbom.Input, br *bufio.Reader, consts *constants) error {
 	var h [32]byte
 	if _, err := io.ReadFull(br, h[:]); err != nil {
 		return nil
@@ -288,7 +291,7 @@ func readHeader(inv *bollwerk.Inventory, in *sbom.Input, br *bufio.Reader) error
 		return fmt.Errorf("Go build information: %w", err)
 	}
 	bi.GoVersion = version
-	goPackages(inv, in, bi)
+	goPackages(inv, in, bi, consts.best)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/sbom"
+	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
 )
 
@@ -16,7 +17,10 @@ const (
 
 // goPackages lists the main module, its dependencies as they were linked
 // (replacements applied), and the standard library.
-func goPackages(inv *bollwerk.Inventory, in *sbom.Input, bi *debug.BuildInfo) {
+//
+// constant gives the version that a program of the container stack holds as a
+// constant; it is asked only when the build information does not tell.
+func goPackages(inv *bollwerk.Inventory, in *sbom.Input, bi *debug.BuildInfo, constant func() string) {
 	setting := map[string]string{}
 	for _, s := range bi.Settings {
 		setting[s.Key] = s.Value
@@ -30,24 +34,36 @@ func goPackages(inv *bollwerk.Inventory, in *sbom.Input, bi *debug.BuildInfo) {
 			Name: name, Version: version, Ecosystem: bollwerk.EcosystemGo, GoOS: goos, GoArch: goarch,
 		})
 	}
-	if bi.Main.Path != "" {
+	main := bi.Main.Path
+	if m, ok := stackModule(base(in.File.Path)); ok && (main == "" || main == "command-line-arguments") {
+		main = m // built without modules
+	}
+	if main != "" {
 		v := bi.Main.Version
 		if v == develVersion || v == "" || strings.HasPrefix(v, "v0.0.0-") {
-			if l := linkerVersion(setting["-ldflags"], bi.Main.Path); l != "" {
+			if l := linkerVersion(setting["-ldflags"], main); l != "" {
 				v = l
 			}
 		}
 		if v == develVersion {
 			v = ""
 		}
-		name := bi.Main.Path
-		if v == "" && stack[name] {
-			in.Problem("%s: the program does not tell its version", name)
+		// A build from a work tree is stamped with a pseudo-version since Go 1.24;
+		// what the stack's build puts in is better.
+		if _, known := stackModule(base(in.File.Path)); known || stack[main] {
+			if v == "" || module.IsPseudoVersion(v) {
+				if c := constant(); c != "" {
+					v = c
+				}
+			}
+			if v == "" {
+				in.Problem("%s: the program does not tell its version", main)
+			}
 		}
 		// Debian and others build with "+dirty" from a changed tree; the release it
 		// was built from is what advisories speak of.
 		v, _, _ = strings.Cut(v, "+dirty")
-		add(name, v)
+		add(main, v)
 	}
 	for _, m := range bi.Deps {
 		if m.Replace != nil {
@@ -70,15 +86,6 @@ func goPackages(inv *bollwerk.Inventory, in *sbom.Input, bi *debug.BuildInfo) {
 		add("stdlib", v)
 		inv.Packages[len(inv.Packages)-1].Virtual = true
 	}
-}
-
-// stack are the main modules of the container stack, whose version matters.
-var stack = map[string]bool{
-	"k8s.io/kubernetes": true, "github.com/containerd/containerd": true, "github.com/containerd/containerd/v2": true,
-	"github.com/opencontainers/runc": true, "github.com/cri-o/cri-o": true, "github.com/docker/docker": true,
-	"github.com/moby/moby/v2": true, "github.com/docker/cli": true, "go.etcd.io/etcd/server/v3": true, "go.etcd.io/etcd/v3": true,
-	"github.com/containers/podman/v5": true, "github.com/containers/podman/v4": true, "github.com/containers/buildah": true,
-	"github.com/coredns/coredns": true, "github.com/moby/buildkit": true, "github.com/rancher/k3s": true, "github.com/k3s-io/k3s": true,
 }
 
 // GoVersion turns what a toolchain calls itself into the version of the standard

@@ -1,0 +1,9 @@
+package npm
+
+import (
+	"slices"
+
+	"github.com/bollwerk/bollwerk"
+)
+
+func sortEdges(e []bollwerk.PURL) { slices.Sort(e) }
