@@ -96,6 +96,9 @@ type Suppression struct {
 	Expires   string `json:"expires,omitempty"` // 2026-12-31
 	Source    string `json:"source,omitempty"`  // file and place
 	Statement string `json:"statement,omitempty"`
+	// Justification is the machine-readable reason of a VEX statement, in OpenVEX's
+	// words where they fit.
+	Justification string `json:"justification,omitempty"`
 }
 
 // Exception is a documented, time-limited decision to live with findings. The same

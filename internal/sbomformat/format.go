@@ -93,8 +93,16 @@ func detectJSON(text []byte) (Format, bool) {
 	return "", false
 }
 
-// topLevel returns the keys of the outermost object seen in text; the value is
-// kept when it is a string or, for an array, when its first element is one.
+// Keys returns the keys of the outermost JSON object, as far as text goes; the
+// value is kept when it is a string or an array that begins with one, else it is
+// "". It takes any bytes and looks at HeadSize of them at most.
+func Keys(text []byte) map[string]string {
+	if len(text) > HeadSize {
+		text = text[:HeadSize]
+	}
+	return topLevel(text)
+}
+
 func topLevel(text []byte) map[string]string {
 	keys := map[string]string{}
 	depth, i := 0, 0
