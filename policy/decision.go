@@ -27,8 +27,8 @@ type Decision struct {
 	Key     string
 	Package *bollwerk.FindingPackage
 	Path    string
-	Line  int
-	Layer *bollwerk.LayerRef
+	Line    int
+	Layer   *bollwerk.LayerRef
 	// Trace is filled by Explain only.
 	Trace []TraceLine
 }

@@ -27,6 +27,7 @@ func Functions() []Function {
 		{"date", "date(string) timestamp", "2026-01-31 as midnight UTC, or RFC 3339; anything else is an error"},
 		{"semver", "semver(a string, b string) int", "-1, 0 or 1: a is older than, equal to, newer than b (semver.org 2.0.0; a leading v and missing minor or patch are allowed); anything else is an error"},
 		{"enumerate", "list(string).enumerate(max int) string", "\"a, b, c and 4 more\""},
+		{"unknown", "unknown(cause string) dyn", "no value: the policy is not evaluated, for this cause"},
 		{"plural", "plural(n int, one string, many string) string", "\"1 file\", \"2 files\""},
 	}
 }
@@ -84,6 +85,10 @@ func functions() []cel.EnvOption {
 				}
 				return types.String(enumerate(ss, int(most.(types.Int))))
 			}))),
+		cel.Function("unknown", cel.Overload("unknown_string", []*cel.Type{text}, cel.DynType,
+			cel.UnaryBinding(func(cause ref.Val) ref.Val {
+				return types.WrapErr(&unknownError{cause: string(cause.(types.String))})
+			}))),
 		cel.Function("plural", cel.Overload("plural_int", []*cel.Type{cel.IntType, text, text}, text,
 			cel.FunctionBinding(func(args ...ref.Val) ref.Val {
 				n := args[0].(types.Int)
@@ -95,6 +100,11 @@ func functions() []cel.EnvOption {
 			}))),
 	}
 }
+
+// unknownError is what unknown() gives.
+type unknownError struct{ cause string }
+
+func (e *unknownError) Error() string { return e.cause }
 
 func textList(v ref.Val) ([]string, error) {
 	list, ok := v.(traits.Lister)

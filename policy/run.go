@@ -86,6 +86,10 @@ func (r *run) causeOf(p *program, err error) string {
 	if errors.As(err, &inner) {
 		return inner.cause
 	}
+	var said *unknownError
+	if errors.As(err, &said) {
+		return printable(clip(said.cause, maxTextBytes))
+	}
 	if r.ctx.Err() != nil {
 		return fmt.Sprintf("%s took longer than %s and was stopped", p.what, timeLimit)
 	}

@@ -176,7 +176,11 @@ func FindingSubject(f *bollwerk.Finding) Input {
 	if p := f.Package; p != nil {
 		m["package"], m["purl"], m["version"], m["ecosystem"] = p.Name, string(p.PURL), p.Version, string(p.Ecosystem)
 	}
-	return Input{Value: m, Key: string(f.Fingerprint), Package: f.Package, Path: f.Path, Layer: f.Layer, conformed: true}
+	key := string(f.Fingerprint)
+	if key == "" { // not named yet
+		key = strings.Join([]string{string(f.Kind), f.ID, m["purl"].(string), f.Path}, "\x00")
+	}
+	return Input{Value: m, Key: key, Package: f.Package, Path: f.Path, Layer: f.Layer, conformed: true}
 }
 
 // PackageSubject makes the subject "package".
