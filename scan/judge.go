@@ -14,7 +14,6 @@ import (
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/finding"
 	"github.com/bollwerk/bollwerk/policy"
-	"github.com/bollwerk/bollwerk/sbom"
 	"github.com/bollwerk/bollwerk/vuln"
 )
 
@@ -57,7 +56,7 @@ func (s *state) judge(ctx context.Context) error {
 // secrets are those of the files and of the image configuration; nil means that
 // nobody looked.
 func (s *state) secrets(ctx context.Context) []bollwerk.Secret {
-	if !s.options.Secrets || s.foreign {
+	if s.options.Secrets == nil || s.foreign {
 		cause := "not asked for"
 		if s.foreign {
 			cause = "an SBOM holds no file contents"
@@ -69,7 +68,7 @@ func (s *state) secrets(ctx context.Context) []bollwerk.Secret {
 	if c := s.result.Target.Config; c != nil {
 		for _, e := range c.Env {
 			name, value, _ := strings.Cut(e, "=")
-			for _, sec := range sbom.SecretsInText(ctx, "env "+name, []byte(value)) {
+			for _, sec := range s.options.Secrets(ctx, "env "+name, []byte(value)) {
 				sec.Path, sec.Env, sec.Line = "", name, 0
 				out = append(out, sec)
 			}
@@ -79,7 +78,7 @@ func (s *state) secrets(ctx context.Context) []bollwerk.Secret {
 			if !h.EmptyLayer {
 				layer++
 			}
-			for _, sec := range sbom.SecretsInText(ctx, "image history", []byte(h.CreatedBy)) {
+			for _, sec := range s.options.Secrets(ctx, "image history", []byte(h.CreatedBy)) {
 				sec.Path, sec.Line = "image history", 0
 				if !h.EmptyLayer && layer < len(s.result.Target.Layers) {
 					sec.Layer = refOf(s.result.Target.Layers[layer])

@@ -52,9 +52,9 @@ type Options struct {
 	Provenance *bollwerk.Provenance
 	Baseline   *finding.Baseline
 
-	// Secrets switches the search in the image configuration on (files are searched
-	// by an extractor, or not, as Extractors says).
-	Secrets bool
+	// Secrets looks for credentials in a text of the image configuration; nil: nobody
+	// looks, in files neither (Extractors must then hold no extractor for them).
+	Secrets func(ctx context.Context, name string, text []byte) []bollwerk.Secret
 
 	// Progress, if set, is called now and then, possibly from several goroutines.
 	Progress func(Progress)

@@ -159,7 +159,13 @@ func run(ctx context.Context, e *env, args []string) int {
 	return exitFailed
 }
 
+// buildTag is set by the linker in builds of the Makefile.
+var buildTag string
+
 func buildVersion() string {
+	if buildTag != "" {
+		return buildTag
+	}
 	if bi, ok := debug.ReadBuildInfo(); ok && bi.Main.Version != "" && bi.Main.Version != "(devel)" {
 		return bi.Main.Version
 	}

@@ -70,17 +70,17 @@ Exit codes: 0 nothing that --fail-on asks for, 1 findings that it asks for, 2 us
 		RunE: func(c *cobra.Command, args []string) error { return runScan(c.Context(), e, &f, args[0]) },
 	}
 	fl := c.Flags()
-	fl.StringVarP(&f.format, "format", "f", "table", "how to write the result: "+strings.Join(formatNames(), ", "))
+	fl.StringVarP(&f.format, "format", "f", "table", "how to write the result, `FORMAT`: "+strings.Join(formatNames(), ", "))
 	fl.StringVarP(&f.output, "output", "o", "", "write the result to `FILE` instead of standard output")
 	fl.BoolVar(&f.all, "all", false, "list every finding, not only what fits a screen")
 	fl.StringArrayVar(&f.failOn, "fail-on", nil, "exit with 1 on these `FINDINGS`: a severity, kev, epss>=0.1, policy, new, fixable, …; joined by + (and) and , (or); may be repeated; none (default "+finding.DefaultThreshold+")")
 	fl.StringVar(&f.baseline, "baseline", "", "compare with the JSON result in `FILE`; what it does not have is new")
 	fl.Float64Var(&f.coverageBelow, "fail-coverage-below", 0, "exit with 5 when less than this `SHARE` (0 to 1) of what should be checked was")
-	fl.StringVar(&f.config, "config", "", "exceptions and policy settings (default: .bollwerk.yaml in the scanned directory, else here)")
+	fl.StringVar(&f.config, "config", "", "exceptions and policy settings in `FILE` (default: .bollwerk.yaml in the scanned directory, else here)")
 	fl.StringArrayVar(&f.policies, "policies", nil, "further policies in `DIR`; may be repeated")
 	fl.BoolVar(&f.noStandards, "no-standards", false, "do not judge by policies")
 	fl.StringArrayVar(&f.vex, "vex", nil, "statements of OpenVEX, CSAF or CycloneDX in `FILE`; may be repeated")
-	fl.StringVar(&f.provenance, "provenance", "", "signature facts for policies: the JSON that `bollwerk verify --format json` wrote to `FILE`")
+	fl.StringVar(&f.provenance, "provenance", "", "signature facts for policies: `FILE` written by bollwerk verify --format json")
 	fl.BoolVar(&f.noSecrets, "no-secrets", false, "do not look for credentials in files")
 	fl.BoolVar(&f.noCache, "no-cache", false, "read every layer, also those that are known")
 	fl.IntVar(&f.cacheMB, "cache-size", int(scan.DefaultCacheBytes>>20), "bound of the layer cache in `MB`")
@@ -109,7 +109,7 @@ func runScan(ctx context.Context, e *env, f *scanFlags, target string) error {
 		return usageError(err)
 	}
 	o := scan.Options{
-		Version: e.version, Now: time.Now(), Secrets: !f.noSecrets,
+		Version: e.version, Now: time.Now(),
 		Memory: int64(f.memoryMB) << 20, MaxDatabaseAge: time.Duration(f.maxDatabaseDays) * 24 * time.Hour,
 	}
 	if f.maxDatabaseDays <= 0 {

@@ -166,7 +166,7 @@ func readSBOM(name string) (bom.Document, error) {
 	case "cyclonedx":
 		d, err = cyclonedx.Read(f, cyclonedx.ReadOptions{Source: name})
 	case "spdx":
-		d, err = spdx.Read(f, spdx.ReadOptions{Source: name})
+		d, err = spdx.Read(f, spdx.ReadOptions{})
 	default:
 		err = fmt.Errorf("an attestation (%s); take the document out of it, e.g. by `jq .predicate`", format)
 	}

@@ -4,5 +4,12 @@ import "github.com/spf13/cobra"
 
 // verbs lists every verb of the command line, in the order of the help.
 func verbs(e *env) []*cobra.Command {
-	return []*cobra.Command{}
+	return []*cobra.Command{
+		newScanCommand(e),
+		newExplainCommand(e),
+		newVerifyCommand(e),
+		newPolicyCommand(e),
+		newBaseCommand(e),
+		newDBCommand(e),
+	}
 }

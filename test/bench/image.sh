@@ -28,10 +28,12 @@ fi
 gobin=$dir/go
 say "large Go binaries"
 rm -rf "$gobin"; mkdir -p "$gobin/usr/local/bin"
-CGO_ENABLED=0 go build -o "$gobin/usr/local/bin/bollwerk" ./cmd/bollwerk
 CGO_ENABLED=0 go build -o "$gobin/usr/local/bin/staticcheck" honnef.co/go/tools/cmd/staticcheck
 for arch in amd64 arm64; do
   GOARCH=$arch CGO_ENABLED=0 go build -trimpath -o "$gobin/usr/local/bin/bollwerk-$arch" ./cmd/bollwerk
+  # The same program again with other bytes: debug information compressed differently.
+  GOARCH=$arch CGO_ENABLED=0 go build -trimpath -ldflags -compressdwarf=false -o "$gobin/usr/local/bin/bollwerk-$arch-dwarf" ./cmd/bollwerk
+  GOARCH=$arch CGO_ENABLED=0 go build -trimpath -ldflags -s -o "$gobin/usr/local/bin/bollwerk-$arch-stripped" ./cmd/bollwerk
 done
 say "packing"
 rm -rf "$layout.new" "$layout"

@@ -37,23 +37,17 @@ var kinds = []struct {
 	{"BlueOak-1.0.0", "blue oak model license", true},
 }
 
+// classify names the licence whose phrase comes first: the MPL and comments in
+// other texts speak of the GPL further down.
 func classify(text string) (string, bool) {
 	t := strings.ToLower(strings.Join(strings.Fields(text), " "))
-	// The MPL and some Apache texts mention the GPL as a compatible licence.
+	name, allowed, at := "unknown", false, len(t)
 	for _, k := range kinds {
-		if k.allowed && k.name != "Apache-2.0" && k.name != "MPL-2.0" {
-			continue
-		}
-		if i := strings.Index(t, k.phrase); i >= 0 && i < 400 {
-			return k.name, k.allowed
+		if i := strings.Index(t, k.phrase); i >= 0 && i < at {
+			name, allowed, at = k.name, k.allowed, i
 		}
 	}
-	for _, k := range kinds {
-		if strings.Contains(t, k.phrase) {
-			return k.name, k.allowed
-		}
-	}
-	return "unknown", false
+	return name, allowed
 }
 
 func TestEveryModuleMayBeGivenAway(t *testing.T) {
