@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"sort"
@@ -23,6 +25,16 @@ type Description struct {
 	Parameters []ParameterValue `json:"parameters"`
 	// Expressions with their types, in the order of evaluation.
 	Expressions []ExpressionType `json:"expressions"`
+	// Examples are the first failing and the first passing case of the tests.
+	Examples []Example `json:"examples"`
+}
+
+// Example is a subject and what the policy says of it.
+type Example struct {
+	Name    string `json:"name"`
+	Subject any    `json:"subject"`
+	Verdict string `json:"verdict"`
+	Says    string `json:"says,omitempty"` // message or cause
 }
 
 // ParameterValue is a parameter as it is in force.
@@ -41,8 +53,9 @@ type ExpressionType struct {
 	Type string `json:"type"`
 }
 
-// Describe compiles a policy and says how it was understood.
-func (e *Engine) Describe(p *Policy) (*Description, error) {
+// Describe compiles a policy and says how it was understood. The suite, which may
+// be nil, provides the examples.
+func (e *Engine) Describe(ctx context.Context, p *Policy, s *Suite) (*Description, error) {
 	c, err := e.compile1(p)
 	if err != nil {
 		return nil, err
@@ -65,7 +78,31 @@ func (e *Engine) Describe(p *Policy) (*Description, error) {
 		add(c.vars[v.Name])
 	}
 	add(c.rule)
+	if s == nil {
+		return d, nil
+	}
+	outcomes, err := s.Run(ctx, e.kinds())
+	if err != nil {
+		return nil, err
+	}
+	for _, want := range []bollwerk.Verdict{bollwerk.Fail, bollwerk.Pass} {
+		for _, o := range outcomes {
+			if o.Case.Want == string(want) && o.Problem == "" && len(o.Case.Parameters) == 0 {
+				d.Examples = append(d.Examples, Example{Name: o.Case.Name, Subject: o.Case.Subject, Verdict: o.Case.Want, Says: o.Decisions[0].Message})
+				break
+			}
+		}
+	}
 	return d, nil
+}
+
+// kinds lists the declared subjects.
+func (e *Engine) kinds() []*Subject {
+	out := make([]*Subject, 0, len(e.subjects))
+	for _, k := range sortedKeys(e.subjects) {
+		out = append(out, e.subjects[k])
+	}
+	return out
 }
 
 func describeParameter(v any) string {
@@ -124,9 +161,9 @@ func (d *Description) Write(w io.Writer) error {
 	if len(d.Parameters) > 0 {
 		fmt.Fprintf(b, "\nParameters (policies: %s: parameters: in %s)\n", p.ID, ConfigName)
 		for _, q := range d.Parameters {
-			fmt.Fprintf(b, "  %s (%s): %s\n    = %s\n", q.Name, q.Type, q.Description, clip(q.Value, 2000))
+			fmt.Fprintf(b, "  %s (%s): %s\n    = %s\n", q.Name, q.Type, q.Description, clip(q.Value, 400))
 			if q.Value != q.Default {
-				fmt.Fprintf(b, "    as shipped: %s\n", clip(q.Default, 2000))
+				fmt.Fprintf(b, "    as shipped: %s\n", clip(q.Default, 400))
 			}
 		}
 	}
@@ -138,6 +175,19 @@ func (d *Description) Write(w io.Writer) error {
 	fmt.Fprintf(b, "  a field that is not known makes the policy not evaluated\n")
 	if len(d.Areas) > 0 {
 		fmt.Fprintf(b, "  a pass is degraded where the coverage of %s is incomplete\n", strings.Join(d.Areas, " or "))
+	}
+	if len(d.Examples) > 0 {
+		fmt.Fprintf(b, "\nExamples\n")
+	}
+	for _, x := range d.Examples {
+		subject, err := json.Marshal(x.Subject)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(b, "  %s: %s\n    %s\n", x.Verdict, x.Name, clip(string(subject), 500))
+		if x.Says != "" {
+			fmt.Fprintf(b, "    says: %s\n", x.Says)
+		}
 	}
 	if len(p.Mappings) > 0 {
 		fmt.Fprintf(b, "\nServes\n")

@@ -8,6 +8,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
@@ -114,17 +115,25 @@ func (w *traceWalk) visit(x ast.Expr, depth int, note string) {
 		}
 		w.lines = append(w.lines, line)
 	}
+	if !seen {
+		return // nor were its parts
+	}
 	switch x.Kind() {
 	case ast.SelectKind:
-		// The steps of a.b.c say nothing that its value does not, unless it has none.
-		if !seen || types.IsError(v) {
-			w.visit(x.AsSelect().Operand(), depth+1, note)
+		// A chain a.b.c is resolved in one step: its beginnings have no value of their
+		// own, unless they are calls.
+		if op := x.AsSelect().Operand(); w.has(op) {
+			w.visit(op, depth+1, note)
 		}
 	case ast.CallKind:
-		if x.AsCall().IsMemberFunction() {
-			w.visit(x.AsCall().Target(), depth+1, note)
+		call := x.AsCall()
+		if call.IsMemberFunction() {
+			w.visit(call.Target(), depth+1, note)
 		}
-		for _, a := range x.AsCall().Args() {
+		for _, a := range call.Args() {
+			if call.FunctionName() == operators.Index && !w.has(a) {
+				continue // as above: a[b] is one step
+			}
 			w.visit(a, depth+1, note)
 		}
 	case ast.ListKind:
@@ -142,6 +151,11 @@ func (w *traceWalk) visit(x ast.Expr, depth int, note string) {
 			w.visit(body, depth+1, "for the last element")
 		}
 	}
+}
+
+func (w *traceWalk) has(x ast.Expr) bool {
+	_, ok := w.state.Value(x.ID())
+	return ok
 }
 
 // literalOnly reports an expression whose text is its value: "a", ["a", "b"].

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -63,6 +65,12 @@ type library struct {
 	policies []*policy.Policy
 	disabled map[string]string
 	config   *policy.Config
+	trees    map[string]fs.FS // where each policy came from, by ID
+}
+
+// suite loads the tests of a policy.
+func (l *library) suite(p *policy.Policy) (*policy.Suite, error) {
+	return policy.LoadSuite(l.trees[p.ID], p)
 }
 
 func (o *policyOptions) library(now time.Time) (*library, error) {
@@ -70,9 +78,14 @@ func (o *policyOptions) library(now time.Time) (*library, error) {
 	if err != nil {
 		return nil, usageError(err)
 	}
-	ps, err := policy.Load(policies.Files())
+	l := &library{config: cfg, trees: map[string]fs.FS{}}
+	shipped := policies.Files()
+	ps, err := policy.Load(shipped)
 	if err != nil {
 		return nil, err
+	}
+	for _, p := range ps {
+		l.trees[p.ID] = shipped
 	}
 	folders := append([]string{}, o.folders...)
 	for _, f := range cfg.PolicyFolders {
@@ -82,16 +95,22 @@ func (o *policyOptions) library(now time.Time) (*library, error) {
 		folders = append(folders, f)
 	}
 	for _, dir := range folders {
-		own, err := policy.Load(os.DirFS(dir))
+		tree := os.DirFS(dir)
+		own, err := policy.Load(tree)
 		if err != nil {
 			return nil, usageError(fmt.Errorf("%s: %w", dir, err))
 		}
 		if len(own) == 0 {
 			return nil, usageError(fmt.Errorf("%s: no policy.yaml below it", dir))
 		}
+		for _, p := range own {
+			if l.trees[p.ID] != nil {
+				return nil, usageError(fmt.Errorf("%s: the id %s is taken by another policy", filepath.Join(dir, p.File), p.ID))
+			}
+			l.trees[p.ID] = tree
+		}
 		ps = append(ps, own...)
 	}
-	l := &library{config: cfg}
 	if l.policies, l.disabled, err = cfg.Override(ps); err != nil {
 		return nil, usageError(err)
 	}
@@ -160,8 +179,8 @@ func runPolicyList(e *env, o *policyOptions) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	for id, why := range l.disabled {
-		fmt.Fprintf(e.stdout, "disabled: %s: %s\n", id, why)
+	for _, id := range slices.Sorted(maps.Keys(l.disabled)) {
+		fmt.Fprintf(e.stdout, "disabled: %s: %s\n", id, l.disabled[id])
 	}
 	return nil
 }
@@ -437,7 +456,11 @@ func runPolicyExplain(c *cobra.Command, e *env, o *policyOptions, id string) err
 		return usageError(err)
 	}
 	if o.input == "" {
-		d, err := l.engine.Describe(p)
+		suite, err := l.suite(p)
+		if err != nil {
+			return usageError(err)
+		}
+		d, err := l.engine.Describe(c.Context(), p, suite)
 		if err != nil {
 			return usageError(err)
 		}
