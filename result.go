@@ -56,7 +56,7 @@ type Coverage struct {
 
 // Action is one thing to do and what it would remove.
 type Action struct {
-	// Kind: "upgrade-base", "upgrade-package", "remove-package", "rotate-secret",
+	// Kind: "upgrade-base", "upgrade-system", "upgrade-package", "remove-package", "rotate-secret",
 	// "change-image", "update-database".
 	Kind string `json:"kind"`
 	// Title is an imperative sentence: "upgrade lodash from 4.17.4 to 4.17.21".

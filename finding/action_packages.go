@@ -25,20 +25,14 @@ func (b *actionBuilder) systemActions(own bool, g *group) []bollwerk.Action {
 	eco := g.findings[0].Package.Ecosystem
 	if len(sources.list) >= manySources || own {
 		// The strongest sources are named; findings come ranked.
-		names, binaries := sources.keys, countNames(g.findings)
-		distro := eco.Name()
-		var title string
-		shown := min(3, len(names))
-		list, more := strings.Join(names[:shown], ", "), len(names)-shown
-		switch {
-		case own && more > 0:
-			title = fmt.Sprintf(actSystemOwnMore, binaries, distro, list, more)
-		case own:
-			title = fmt.Sprintf(actSystemOwn, binaries, distro, list)
-		case more > 0:
-			title = fmt.Sprintf(actSystemMore, binaries, distro, list, more)
-		default:
-			title = fmt.Sprintf(actSystem, binaries, distro, list)
+		names := sources.keys
+		list := strings.Join(names[:min(2, len(names))], ", ")
+		if more := len(names) - 2; more > 0 {
+			list = fmt.Sprintf(actAndMore, list, more)
+		}
+		title := fmt.Sprintf(actSystem, countNames(g.findings), eco.Name(), list)
+		if own {
+			title = fmt.Sprintf(actSystemOwn, eco.Name(), list)
 		}
 		command := upgradeAllCommand(eco)
 		if own {
@@ -155,6 +149,40 @@ func isGoToolchain(p *bollwerk.FindingPackage) bool {
 	return p.Ecosystem.Name() == string(bollwerk.EcosystemGo) && (p.Name == "stdlib" || p.Name == "toolchain" || p.Name == "go")
 }
 
+// shortName is how people call a package: of a Maven coordinate the artifact, the
+// group is the publisher's address.
+func shortName(p *bollwerk.FindingPackage) string {
+	if p.Ecosystem.Name() == string(bollwerk.EcosystemMaven) {
+		if _, artifact, ok := strings.Cut(p.Name, ":"); ok && artifact != "" {
+			return artifact
+		}
+	}
+	return p.Name
+}
+
+// inFolder makes a command run beside the lock file when a source tree was scanned.
+// Inside an image the folder is not where the developer works.
+func (b *actionBuilder) inFolder(p *bollwerk.FindingPackage, command string) string {
+	if command == "" || b.r.Target.Kind != bollwerk.KindDirectory || len(p.Paths) == 0 {
+		return command
+	}
+	dir, _, ok := cutLast(p.Paths[0], "/")
+	if !ok || strings.Contains(dir, "!") {
+		return command
+	}
+	if !shellWord(dir) {
+		return "" // beside no other lock file it would be the wrong one
+	}
+	return "cd " + dir + " && " + command
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
 // packageActions upgrades what a manifest or lock file names. Installed versions of
 // one package that go to the same version are one action.
 func (b *actionBuilder) packageActions() []bollwerk.Action {
@@ -190,20 +218,20 @@ func (b *actionBuilder) packageActions() []bollwerk.Action {
 		case n > 2:
 			from = fmt.Sprintf(actSeveralMore, from, n-1)
 		}
-		title, direct := fmt.Sprintf(actUpgrade, p.Name, from, m.target), true
+		name, direct := shortName(p), b.isDirect(p.PURL)
+		title := fmt.Sprintf(actUpgrade, name, from, m.target)
 		if isGoToolchain(p) {
 			title = fmt.Sprintf(actGoToolchain, m.target, from)
 		} else if via := b.broughtBy(p.PURL); len(via) > 0 {
-			direct = false
 			names := strings.Join(via[:min(2, len(via))], ", ")
 			if n := len(via) - 2; n > 0 {
 				names = fmt.Sprintf(actAndMore, names, n)
 			}
-			title = fmt.Sprintf(actUpgradeVia, p.Name, from, m.target, names)
+			title = fmt.Sprintf(actUpgradeVia, name, from, m.target, names)
 		}
 		slices.SortStableFunc(m.findings, func(x, y *bollwerk.Finding) int { return cmp.Compare(x.Rank, y.Rank) })
 		out = append(out, newAction("upgrade-package", title, m.findings).about(p).to(m.target).
-			run(upgradeCommand(p, m.target, direct)).Action)
+			run(b.inFolder(p, upgradeCommand(p, m.target, direct))).Action)
 	}
 	return out
 }

@@ -158,7 +158,7 @@ func (b *actionBuilder) finish() []bollwerk.Action {
 		out = append(out, b.baseAction())
 	}
 	for _, g := range b.removed.list {
-		out = append(out, removeMalware(g))
+		out = append(out, b.removeMalware(g))
 	}
 	for _, g := range b.secrets.list {
 		out = append(out, revokeSecret(g))
@@ -172,7 +172,7 @@ func (b *actionBuilder) finish() []bollwerk.Action {
 	out = append(out, b.packageActions()...)
 	for _, g := range b.exploited.list {
 		f := g.findings[0]
-		out = append(out, newAction("remove-package", fmt.Sprintf(actNoFix, f.Package.Name, f.Package.Version), g.findings).about(f.Package).Action)
+		out = append(out, newAction("remove-package", fmt.Sprintf(actNoFix, shortName(f.Package), f.Package.Version), g.findings).about(f.Package).Action)
 	}
 	for _, g := range b.standards.list {
 		out = append(out, changeImage(g))
@@ -252,10 +252,11 @@ func (b built) about(p *bollwerk.FindingPackage) built {
 func (b built) run(command string) built { b.Command = command; return b }
 func (b built) to(version string) built  { b.To = version; return b }
 
-func removeMalware(g *group) bollwerk.Action {
+func (b *actionBuilder) removeMalware(g *group) bollwerk.Action {
 	p := g.findings[0].Package
-	return newAction("remove-package", fmt.Sprintf(actMalware, p.Name, p.Version), g.findings).
-		about(p).run(removeCommand(p)).Action
+	command := b.inFolder(p, removeCommand(p))
+	return newAction("remove-package", fmt.Sprintf(actMalware, shortName(p), p.Version), g.findings).
+		about(p).run(command).Action
 }
 
 func revokeSecret(g *group) bollwerk.Action {
@@ -280,11 +281,20 @@ func revokeSecret(g *group) bollwerk.Action {
 
 func changeImage(g *group) bollwerk.Action {
 	f := g.findings[0]
-	title := strings.TrimSuffix(cmp.Or(f.Fix, f.Title, f.ID), ".")
+	title := sentenceCase(strings.TrimSuffix(cmp.Or(f.Fix, f.Title, f.ID), "."))
 	if n := len(g.findings); n > 1 {
 		title = fmt.Sprintf(actStandardMany, title, n)
 	}
 	return newAction("change-image", title, g.findings).Action
+}
+
+// sentenceCase makes a policy's sentence one of a list of imperatives: "Add a USER
+// line" becomes "add a USER line", "USER must be set" stays.
+func sentenceCase(s string) string {
+	if len(s) > 1 && s[0] >= 'A' && s[0] <= 'Z' && s[1] >= 'a' && s[1] <= 'z' {
+		return string(s[0]-'A'+'a') + s[1:]
+	}
+	return s
 }
 
 func (b *actionBuilder) databaseAction() (bollwerk.Action, bool) {

@@ -89,6 +89,17 @@ func (d *dependencies) walk(purl bollwerk.PURL, want int) (way []bollwerk.PURL, 
 	return way, names
 }
 
+// isDirect reports whether a manifest names the package itself, as far as known.
+func (b *actionBuilder) isDirect(purl bollwerk.PURL) bool {
+	if b.graph == nil {
+		b.graph = newDependencies(b.r.Packages)
+	}
+	if p := b.graph.packages[purl]; p != nil && p.Direct != nil {
+		return *p.Direct
+	}
+	return len(b.graph.parents[purl]) == 0
+}
+
 // broughtBy names the direct dependencies that bring a package that is not direct.
 func (b *actionBuilder) broughtBy(purl bollwerk.PURL) []string {
 	if b.graph == nil {

@@ -39,6 +39,9 @@ func Rank(fs []bollwerk.Finding, ctx RankContext) {
 		if f.FixedIn == nil {
 			f.FixedIn = []string{}
 		}
+		if len(f.FixedIn) > 1 && f.Package != nil {
+			f.FixedIn = nearestFirst(orderOf(f.Package.Ecosystem), f.Package.Version, f.FixedIn)
+		}
 		isDev := f.Package != nil && dev[f.Package.PURL]
 		f.Priority = priority(f, isDev)
 		f.Factors = factors(f, isDev)
@@ -379,6 +382,23 @@ func layerIndex(f *bollwerk.Finding) int {
 		return -1
 	}
 	return f.Layer.Index
+}
+
+// nearestFirst returns the versions above the installed one, ascending, then the
+// others: fixes of older release branches, which are no way forward.
+func nearestFirst(order order, installed string, fixes []string) []string {
+	out := slices.Clone(fixes)
+	slices.SortStableFunc(out, func(a, b string) int {
+		aUp, bUp := order.compare(a, installed) > 0, order.compare(b, installed) > 0
+		if aUp != bUp {
+			if aUp {
+				return -1
+			}
+			return 1
+		}
+		return order.compare(a, b)
+	})
+	return slices.Compact(out)
 }
 
 // devOnly returns the packages that every occurrence declares to be for

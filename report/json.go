@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/bollwerk/bollwerk"
@@ -15,11 +16,10 @@ import (
 // bollwerk.Result, lists element by element (a result with 100,000 packages is
 // never held a second time), no list ever null.
 func JSON(w io.Writer, r *bollwerk.Result, _ Options) error {
-	v := reflect.ValueOf(*r)
+	e := newElements(w)
+	v := reflect.ValueOf(r).Elem()
 	t := v.Type()
-	if _, err := io.WriteString(w, "{"); err != nil {
-		return err
-	}
+	e.string("{")
 	first := true
 	for i := range t.NumField() {
 		name, options, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
@@ -34,85 +34,109 @@ func JSON(w io.Writer, r *bollwerk.Result, _ Options) error {
 		if first {
 			sep, first = "\n  ", false
 		}
-		if _, err := fmt.Fprintf(w, "%s%q: ", sep, name); err != nil {
-			return err
+		e.string(sep + strconv.Quote(name) + ": ")
+		if f.Kind() == reflect.Slice {
+			e.list(f)
+		} else {
+			e.value(f.Addr().Interface())
 		}
-		if err := writeField(w, f); err != nil {
-			return fmt.Errorf("json: %s: %w", name, err)
+		if e.err != nil {
+			return fmt.Errorf("json: %s: %w", name, e.err)
 		}
 	}
-	_, err := io.WriteString(w, "\n}\n")
-	return err
+	e.string("\n}\n")
+	return e.err
 }
 
-func writeField(w io.Writer, f reflect.Value) error {
-	if f.Kind() != reflect.Slice {
-		return writeValue(w, f.Interface(), "  ")
+// elements writes JSON values one by one through one buffer. Each element of a
+// list stands on a line of its own: the file can be compared line by line, and
+// indenting it would cost more time than encoding it.
+type elements struct {
+	w   io.Writer
+	b   bytes.Buffer
+	enc *json.Encoder
+	err error
+}
+
+func newElements(w io.Writer) *elements {
+	e := &elements{w: w}
+	e.enc = json.NewEncoder(&e.b)
+	// The file is read by programs; "\u003e" in every reason helps none of them.
+	e.enc.SetEscapeHTML(false)
+	return e
+}
+
+func (e *elements) string(s string) {
+	if e.err == nil {
+		_, e.err = io.WriteString(e.w, s)
 	}
+}
+
+func (e *elements) list(f reflect.Value) {
 	if f.Len() == 0 {
-		_, err := io.WriteString(w, "[]")
-		return err
+		e.string("[]")
+		return
 	}
 	for i := range f.Len() {
-		sep := ",\n    "
 		if i == 0 {
-			sep = "[\n    "
+			e.string("[\n    ")
+		} else {
+			e.string(",\n    ")
 		}
-		if _, err := io.WriteString(w, sep); err != nil {
-			return err
-		}
-		if err := writeValue(w, f.Index(i).Interface(), "    "); err != nil {
-			return fmt.Errorf("%d: %w", i, err)
+		if e.value(f.Index(i).Addr().Interface()); e.err != nil {
+			return
 		}
 	}
-	_, err := io.WriteString(w, "\n  ]")
-	return err
+	e.string("\n  ]")
 }
 
-func writeValue(w io.Writer, v any, prefix string) error {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	// The file is read by programs; "\u003e" in every reason helps none of them.
-	enc.SetEscapeHTML(false)
-	enc.SetIndent(prefix, "  ")
-	if err := enc.Encode(withoutNull(v)); err != nil {
-		return err
+// value writes what the pointer v points to.
+func (e *elements) value(v any) {
+	if e.err != nil {
+		return
 	}
-	_, err := w.Write(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
-	return err
+	e.b.Reset()
+	if e.err = e.enc.Encode(withoutNull(v)); e.err == nil {
+		_, e.err = e.w.Write(bytes.TrimSuffix(e.b.Bytes(), []byte("\n")))
+	}
 }
 
-// withoutNull returns v with its required lists and maps made empty instead of
-// nil. It changes copies only.
+// withoutNull returns v, or a copy of it whose required lists and maps are empty
+// instead of nil. What v points to stays as it is.
 func withoutNull(v any) any {
 	switch x := v.(type) {
-	case bollwerk.Finding:
-		if x.Aliases == nil {
-			x.Aliases = []string{}
+	case *bollwerk.Finding:
+		if x.Aliases == nil || x.FixedIn == nil {
+			c := *x
+			if c.Aliases == nil {
+				c.Aliases = []string{}
+			}
+			if c.FixedIn == nil {
+				c.FixedIn = []string{}
+			}
+			return &c
 		}
-		if x.FixedIn == nil {
-			x.FixedIn = []string{}
-		}
-		return x
-	case bollwerk.Action:
+	case *bollwerk.Action:
 		if x.Removes == nil {
-			x.Removes = []bollwerk.FindingID{}
+			c := *x
+			c.Removes = []bollwerk.FindingID{}
+			return &c
 		}
-		return x
-	case bollwerk.Artifact:
+	case *bollwerk.Artifact:
 		if x.BaseImage != nil && x.BaseImage.Layers == nil {
-			base := *x.BaseImage
+			c, base := *x, *x.BaseImage
 			base.Layers = []bollwerk.Digest{}
-			x.BaseImage = &base
+			c.BaseImage = &base
+			return &c
 		}
-		return x
-	case bollwerk.Summary:
-		for _, m := range []*map[string]int{&x.BySeverity, &x.ByKind, &x.ByPriority} {
+	case *bollwerk.Summary:
+		c := *x
+		for _, m := range []*map[string]int{&c.BySeverity, &c.ByKind, &c.ByPriority} {
 			if *m == nil {
 				*m = map[string]int{}
 			}
 		}
-		return x
+		return &c
 	}
 	return v
 }

@@ -90,11 +90,8 @@ func (m *markdown) actions() {
 			break
 		}
 		m.printf("%d. **%s** %s", i+1, priorityWord(a.Priority), prose(a.Title, 240))
-		switch k := len(a.Removes); {
-		case k == 1:
-			m.printf(", %s", removesOne)
-		case k > 1:
-			m.printf(", "+removesMany, count(k))
+		if s := removes(a); s != "" {
+			m.printf(" (%s)", s)
 		}
 		m.printf("\n")
 		if a.Command != "" {
@@ -211,7 +208,12 @@ func prose(s string, max int) string {
 			b.WriteString("@<!-- -->")
 		case '#':
 			b.WriteString("#<!-- -->")
-		case '\\', '`', '*', '_', '{', '}', '[', ']', '!', '|', '~', '$', ':':
+		case ':':
+			if strings.HasPrefix(s[i:], ":/") {
+				b.WriteByte('\\')
+			}
+			b.WriteByte(c)
+		case '\\', '`', '*', '_', '{', '}', '[', ']', '!', '|', '~', '$':
 			b.WriteByte('\\')
 			b.WriteByte(c)
 		case '.':

@@ -84,8 +84,24 @@ func (t *table) line(s string) {
 	if t.err != nil {
 		return
 	}
-	t.left--
+	// A line that is wider than the terminal takes several.
+	t.left -= max(1, (shownWidth(s)+t.width-1)/t.width)
 	_, t.err = io.WriteString(t.w, strings.TrimRight(s, " ")+"\n")
+}
+
+// shownWidth is the width of a line without its colour codes.
+func shownWidth(s string) int {
+	if !strings.Contains(s, "\x1b[") {
+		return terminal.Width(s)
+	}
+	n := 0
+	for i, part := range strings.Split(s, "\x1b[") {
+		if i > 0 {
+			_, part, _ = strings.Cut(part, "m")
+		}
+		n += terminal.Width(part)
+	}
+	return n
 }
 
 // clean makes foreign text fit for w columns.
@@ -145,11 +161,15 @@ func (t *table) paragraph(parts []string) {
 		case headIndent+terminal.Width(line)+2+terminal.Width(p) <= t.width:
 			line += "; " + p
 		default:
-			t.line(strings.Repeat(" ", headIndent) + terminal.Truncate(line+";", t.width-headIndent))
+			t.wrapped(line + ";")
 			line = p
 		}
 	}
-	for _, l := range terminal.Wrap(line, t.width-headIndent) {
+	t.wrapped(line)
+}
+
+func (t *table) wrapped(s string) {
+	for _, l := range terminal.Wrap(s, t.width-headIndent) {
 		t.line(strings.Repeat(" ", headIndent) + l)
 	}
 }
@@ -166,7 +186,7 @@ func (t *table) counts() []string {
 				by = append(by, count(k)+" "+string(p))
 			}
 		}
-		parts = append(parts, fmt.Sprintf(headFindings, findings(s.Findings), strings.Join(by, ", ")), "in "+packages(n))
+		parts = append(parts, fmt.Sprintf(headFindings, findings(s.Findings), packages(n), strings.Join(by, ", ")))
 		if s.KEV > 0 {
 			parts = append(parts, fmt.Sprintf(headKEV, count(s.KEV)))
 		}
@@ -202,7 +222,7 @@ func (t *table) completeness() string {
 
 func (t *table) section(title string) {
 	t.line("")
-	t.line(t.paint(bold, title))
+	t.line(t.paint(bold, clean(title, t.width)))
 }
 
 // body shares the remaining lines out: gaps in the coverage and expired exceptions
@@ -265,63 +285,82 @@ func (t *table) actions(lines int) {
 	if len(as) == 0 {
 		return
 	}
-	n := len(as)
-	if !t.o.All {
-		n = 0
-		used := 2
-		for n < len(as) && n < maxActions {
-			need := 1
-			if as[n].Command != "" {
-				need = 2
-			}
-			more := 0
-			if n+1 < len(as) {
-				more = 1
-			}
-			if n > 0 && used+need+more > lines {
-				break
-			}
-			used += need
-			n++
+	var blocks [][]string
+	used := 3 // blank line, heading, how to see more
+	for i := range as {
+		block := t.action(i)
+		need := 0
+		for _, l := range block {
+			need += max(1, (shownWidth(l)+t.width-1)/t.width)
 		}
+		if !t.o.All && (i == maxActions || i > 0 && used+need > lines) {
+			break
+		}
+		used += need
+		blocks = append(blocks, block)
 	}
 	title := sectionDo
 	if t.o.All {
 		title = sectionDoAll
 	}
 	t.section(title)
-	digits := len(fmt.Sprint(n))
-	for i, a := range as[:n] {
-		num := fmt.Sprintf("%*d", digits, i+1)
-		right := ""
-		switch k := len(a.Removes); {
-		case k == 1:
-			right = removesOne
-		case k > 1:
-			right = fmt.Sprintf(removesMany, count(k))
-		}
-		prio := terminal.Pad(priorityWord(a.Priority), 5)
-		left := 2 + digits + 2 + 5 + 2
-		room := t.width - left - len(right)
-		if right != "" {
-			room -= 2
-		}
-		text := terminal.Pad(clean(a.Title, room), room)
-		if right != "" {
-			text += "  " + right
-		}
-		t.line("  " + num + "  " + t.paint(priorityColour(a.Priority), prio) + "  " + text)
-		if a.Command != "" {
-			// A command that does not fit is not cut: half a command is a wrong one.
-			t.line(strings.Repeat(" ", left) + t.paint(dim, "$ "+clean(a.Command, 0)))
+	for _, block := range blocks {
+		for _, l := range block {
+			t.line(l)
 		}
 	}
-	switch more := len(as) - n; {
+	switch more := len(as) - len(blocks); {
 	case more == 1:
 		t.line("     " + moreAction)
 	case more > 1:
 		t.line("     " + fmt.Sprintf(moreActions, count(more)))
 	}
+}
+
+// action returns the lines of one thing to do: priority, sentence, what it takes
+// away, the command.
+func (t *table) action(i int) []string {
+	a := t.r.Actions[i]
+	num := fmt.Sprintf("%d", i+1)
+	if t.o.All {
+		num = fmt.Sprintf("%*d", len(fmt.Sprint(len(t.r.Actions))), i+1)
+	}
+	prio := terminal.Pad(priorityWord(a.Priority), 5)
+	left := 2 + len(num) + 2 + 5 + 2
+	room := t.width - left
+	text, right := clean(a.Title, 4*room), removes(a)
+	if n := terminal.Width(text) + 2 + len(right); right != "" && n <= room {
+		text = terminal.Pad(text, room-len(right)) + right
+		right = ""
+	}
+	words := terminal.Wrap(text, room)
+	if right == "" && removes(a) != "" {
+		words = []string{text} // one line, padded on purpose
+	} else {
+		if len(words) == 1 {
+			words = terminal.Wrap(text, room-len(right)-2)
+		}
+		if len(words) > 2 && !t.o.All {
+			words = []string{words[0], terminal.Truncate(strings.Join(words[1:], " "), room)}
+		}
+		last := len(words) - 1
+		if terminal.Width(words[last])+2+len(right) <= room {
+			words[last] = terminal.Pad(words[last], room-len(right)) + right
+		} else if t.o.All {
+			words = append(words, terminal.Pad("", room-len(right))+right)
+		} else {
+			words[last] = terminal.Pad(terminal.Truncate(words[last], room-len(right)-2), room-len(right)) + right
+		}
+	}
+	lines := []string{"  " + num + "  " + t.paint(priorityColour(a.Priority), prio) + "  " + words[0]}
+	for _, w := range words[1:] {
+		lines = append(lines, strings.Repeat(" ", left)+w)
+	}
+	if a.Command != "" {
+		// A command that does not fit is not cut: half a command is a wrong one.
+		lines = append(lines, strings.Repeat(" ", left)+t.paint(dim, "$ "+clean(a.Command, 0)))
+	}
+	return lines
 }
 
 func priorityColour(p bollwerk.Priority) string {
@@ -346,22 +385,36 @@ func (t *table) expired(n int) {
 	}
 }
 
+// gapLines is how many lines the cause of a gap may take: two when findings do not
+// need the room.
+func (t *table) gapLines() int {
+	switch {
+	case t.o.All:
+		return 100
+	case len(t.view.open) == 0:
+		return 2
+	}
+	return 1
+}
+
 func (t *table) gaps(n int) {
 	t.section(sectionCoverage)
 	area := 0
 	for _, c := range t.view.gaps[:n] {
 		area = max(area, min(24, terminal.Width(clean(c.Area, 24))))
 	}
-	for i, c := range t.view.gaps[:n] {
-		if left := len(t.view.gaps) - i; i == n-1 && left > 1 {
-			t.line("  " + fmt.Sprintf(moreCoverage, count(left)))
-			return
-		}
-		t.line(t.coverageRow(c, area))
+	shown, more := n, len(t.view.gaps)-n
+	if more > 0 {
+		shown, more = n-1, more+1
+	}
+	t.rows(t.view.gaps[:shown], area, t.gapLines())
+	if more > 0 {
+		t.line("  " + fmt.Sprintf(moreCoverage, count(more)))
 	}
 }
 
-func (t *table) coverageRow(c bollwerk.Coverage, area int) string {
+// coverageRow returns the lines of one row; wrap is how many its cause may take.
+func (t *table) coverageRow(c bollwerk.Coverage, area, wrap int) []string {
 	code := yellow
 	if c.Verdict == bollwerk.Pass {
 		code = green
@@ -370,18 +423,43 @@ func (t *table) coverageRow(c bollwerk.Coverage, area int) string {
 	s := "  " + t.paint(code, word) + "  " + terminal.Pad(clean(c.Area, area), area)
 	text := c.Cause
 	if c.Total > 0 {
-		text = strings.TrimSuffix(fmt.Sprintf(coverageCount, count(c.Checked), count(c.Total))+", "+text, ", ")
+		n := fmt.Sprintf(coverageCount, count(c.Checked), count(c.Total))
+		if text == "" {
+			text = n
+		} else {
+			text += " (" + n + ")"
+		}
 	} else if c.Checked > 0 && text == "" {
 		text = count(c.Checked)
 	}
 	if t.o.All && len(c.Examples) > 0 {
 		text += ": " + strings.Join(c.Examples[:min(5, len(c.Examples))], ", ")
 	}
-	room := t.width - 2 - 13 - 2 - area - 2
+	left := 2 + 13 + 2 + area + 2
+	room := t.width - left
 	if room < 8 {
-		return s
+		return []string{s}
 	}
-	return s + "  " + clean(text, room)
+	words := terminal.Wrap(clean(text, 0), room)
+	if len(words) > wrap {
+		words = append(words[:wrap-1:wrap-1], terminal.Truncate(strings.Join(words[wrap-1:], " "), room))
+	}
+	if len(words) == 0 {
+		return []string{s}
+	}
+	lines := []string{s + "  " + words[0]}
+	for _, w := range words[1:] {
+		lines = append(lines, strings.Repeat(" ", left)+w)
+	}
+	return lines
+}
+
+func (t *table) rows(rows []bollwerk.Coverage, area, wrap int) {
+	for _, c := range rows {
+		for _, l := range t.coverageRow(c, area, wrap) {
+			t.line(l)
+		}
+	}
 }
 
 func (t *table) checked(lines int) {
@@ -398,9 +476,11 @@ func (t *table) checked(lines int) {
 	for _, c := range rows[:n] {
 		area = max(area, min(30, terminal.Width(clean(c.Area, 30))))
 	}
-	for _, c := range rows[:n] {
-		t.line(t.coverageRow(c, area))
+	wrap := 1
+	if t.o.All {
+		wrap = 100
 	}
+	t.rows(rows[:n], area, wrap)
 	if more := len(rows) - n; more > 0 {
 		t.line("  " + fmt.Sprintf(moreCoverage, count(more)))
 	}
@@ -479,13 +559,7 @@ func (t *table) findingRow(f *bollwerk.Finding, c columns) string {
 	s := "  " + t.paint(priorityColour(f.Priority), terminal.Pad(priorityWord(f.Priority), 5)) + "  " +
 		terminal.Pad(clean(f.ID, c.id), c.id) + "  " +
 		t.paint(severityColour(f.Severity), terminal.Pad(f.Severity.String(), 8)) + "  "
-	what := clean(what(f), 0)
-	if f.Package == nil && f.Path != "" {
-		what = terminal.TruncateMiddle(what, c.what)
-	} else {
-		what = terminal.Truncate(what, c.what)
-	}
-	s += terminal.Pad(what, c.what)
+	s += terminal.Pad(whatIn(f, c.what), c.what)
 	if c.fix > 0 {
 		s += "  " + terminal.Pad(clean(t.fix(f), c.fix), c.fix)
 	}
@@ -505,23 +579,43 @@ func severityColour(s bollwerk.Severity) string {
 	return ""
 }
 
-// what names the subject of a finding.
+// what names the subject of a finding: the package, or the place; a policy about
+// the whole artifact is named by its title.
 func what(f *bollwerk.Finding) string {
-	if f.Package != nil {
+	switch {
+	case f.Package != nil:
 		return strings.TrimSpace(f.Package.Name + " " + f.Package.Version)
+	case f.Path != "" && f.Line > 0:
+		return fmt.Sprintf("%s:%d", f.Path, f.Line)
+	case f.Path != "":
+		return f.Path
+	case f.Kind == bollwerk.KindSecret:
+		return configuration
 	}
-	place := f.Path
-	if place != "" && f.Line > 0 {
-		place = fmt.Sprintf("%s:%d", place, f.Line)
+	return cmp.Or(f.Title, f.Policy, f.ID)
+}
+
+// whatIn fits the subject into w columns. Of a package the version stays whole as
+// long as it can; of a Maven coordinate the publisher goes first, of a path the
+// middle.
+func whatIn(f *bollwerk.Finding, w int) string {
+	s := clean(what(f), 0)
+	if terminal.Width(s) <= w {
+		return s
 	}
-	title := cmp.Or(f.Title, f.Policy)
-	if place == "" {
-		return title
+	if f.Package == nil {
+		if f.Path != "" {
+			return terminal.TruncateMiddle(s, w)
+		}
+		return terminal.Truncate(s, w)
 	}
-	if title == "" {
-		return place
+	name, version := clean(f.Package.Name, 0), clean(f.Package.Version, max(4, w/2))
+	if f.Package.Ecosystem.Name() == string(bollwerk.EcosystemMaven) {
+		if _, artifact, ok := strings.Cut(name, ":"); ok {
+			name = artifact
+		}
 	}
-	return title + ", " + place
+	return terminal.Truncate(terminal.TruncateMiddle(name, max(4, w-1-terminal.Width(version)))+" "+version, w)
 }
 
 func (t *table) fix(f *bollwerk.Finding) string {
@@ -534,7 +628,14 @@ func (t *table) fix(f *bollwerk.Finding) string {
 	return ""
 }
 
-func (t *table) why(f *bollwerk.Finding) string { return strings.Join(signs(f), ", ") }
+// why is the strongest reason on a narrow terminal, all of them on a wide one.
+func (t *table) why(f *bollwerk.Finding) string {
+	list := signs(f)
+	if t.width < 100 && len(list) > 1 {
+		list = list[:1]
+	}
+	return strings.Join(list, ", ")
+}
 
 // signs are the words of a row that explain its place, strongest first.
 func signs(f *bollwerk.Finding) []string {

@@ -18,13 +18,13 @@ const (
 	wordDegraded     = "DEGRADED"
 	wordNotEvaluated = "NOT EVALUATED"
 
-	headFindings     = "%s: %s"
+	headFindings     = "%s in %s: %s"
 	headNoFindings   = "no findings in %s"
 	headNothing      = "no packages found, nothing was matched"
-	headOnlyHidden   = "nothing that counts in %s"
+	headOnlyHidden   = "no open findings in %s"
 	headPackages     = "%s packages"
 	headOnePackage   = "1 package"
-	headFixable      = "%s of them have a fix"
+	headFixable      = "%s fixable"
 	headSuppressed   = "%s suppressed"
 	headUnjudged     = "%s not evaluated"
 	headNew          = "%s new since the baseline"
@@ -46,6 +46,7 @@ const (
 
 	removesOne    = "removes 1"
 	removesMany   = "removes %s"
+	removesKEV    = "%s, %s exploited"
 	moreActions   = "%s more things to do: --all"
 	moreAction    = "1 more thing to do: --all"
 	moreFindings  = "%s more findings: --all"
@@ -55,10 +56,10 @@ const (
 	noFix         = "no fix yet"
 	expiredRow    = "%s  expired %s, owner %s: %s"
 	noOwner       = "nobody"
-	gateFail      = "exit 1: %s of --fail-on %s"
+	gateFail      = "exit 1: %s match --fail-on %s"
+	gateFailOne   = "exit 1: 1 finding matches --fail-on %s"
 	gatePass      = "exit 0: nothing matches --fail-on %s"
-	gateMatch     = "1 match"
-	gateMatches   = "%s matches"
+	configuration = "image configuration"
 	coverageCount = "%s of %s"
 
 	signExploited  = "exploited"
@@ -100,6 +101,23 @@ func packages(n int) string {
 		return headOnePackage
 	}
 	return fmt.Sprintf(headPackages, count(n))
+}
+
+// removes says what an action takes away.
+func removes(a bollwerk.Action) string {
+	s := ""
+	switch k := len(a.Removes); {
+	case k == 0:
+		return ""
+	case k == 1:
+		s = removesOne
+	default:
+		s = fmt.Sprintf(removesMany, count(k))
+	}
+	if a.KEV > 0 {
+		s = fmt.Sprintf(removesKEV, s, count(a.KEV))
+	}
+	return s
 }
 
 func verdictWord(v bollwerk.Verdict) string {
@@ -167,11 +185,10 @@ func gateLine(g gateView) string {
 	if g.n == 0 {
 		return fmt.Sprintf(gatePass, g.threshold)
 	}
-	m := gateMatch
-	if g.n > 1 {
-		m = fmt.Sprintf(gateMatches, count(g.n))
+	if g.n == 1 {
+		return fmt.Sprintf(gateFailOne, g.threshold)
 	}
-	return fmt.Sprintf(gateFail, m, g.threshold)
+	return fmt.Sprintf(gateFail, findings(g.n), g.threshold)
 }
 
 type gateView struct {
