@@ -145,7 +145,7 @@ func (r *reader) tree() error {
 	t := &r.doc.Tree
 	for _, s := range []string{r.doc.Document.Tracking.Current, r.doc.Document.Tracking.Initial} {
 		if v, err := time.Parse(time.RFC3339, s); err == nil {
-			r.stamp = v
+			r.stamp = v.UTC()
 			break
 		}
 	}
@@ -304,20 +304,10 @@ func (r *reader) identify(id string) (products, subcomponents []string, ok bool)
 	}
 	// The outermost product is what an artifact can be; the innermost component is
 	// what a package can be.
-	component, platform := rel.Component, rel.Of
-	for range maxDepth {
-		next := r.parts[component]
-		if next == nil {
-			break
-		}
-		component = next.Component
-	}
-	for range maxDepth {
-		next := r.parts[platform]
-		if next == nil {
-			break
-		}
-		platform = next.Of
+	component, ok1 := r.follow(rel.Component, func(l *relationship) string { return l.Component })
+	platform, ok2 := r.follow(rel.Of, func(l *relationship) string { return l.Of })
+	if !ok1 || !ok2 {
+		return nil, nil, false
 	}
 	c, p := r.products[component], r.products[platform]
 	if c == nil || p == nil {
@@ -329,6 +319,19 @@ func (r *reader) identify(id string) (products, subcomponents []string, ok bool)
 	}
 	products = p.names()
 	return products, subcomponents, len(products) > 0
+}
+
+// follow goes from relationship to relationship to a product that is none; false
+// when they go in a circle.
+func (r *reader) follow(id string, next func(*relationship) string) (string, bool) {
+	for range maxDepth {
+		rel := r.parts[id]
+		if rel == nil {
+			return id, true
+		}
+		id = next(rel)
+	}
+	return "", false
 }
 
 // names are what identifies a product outside of the document: package URLs,

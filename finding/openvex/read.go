@@ -187,7 +187,7 @@ func (d *document) statements(out []bollwerk.VEXStatement, source string, p *bom
 		}
 		for _, t := range []timestamp{s.LastUpdated, s.Timestamp, d.LastUpdated, d.Timestamp} {
 			if !t.IsZero() {
-				base.Timestamp = t.Time
+				base.Timestamp = t.UTC()
 				break
 			}
 		}

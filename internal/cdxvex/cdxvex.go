@@ -81,7 +81,7 @@ func Statements(v *Vulnerability, p Place) (out []bollwerk.VEXStatement, problem
 	}
 	for _, t := range []string{a.LastUpdated, a.FirstIssued, v.Updated, v.Published} {
 		if when, err := time.Parse(time.RFC3339, t); err == nil {
-			s.Timestamp = when
+			s.Timestamp = when.UTC()
 			break
 		}
 	}
@@ -176,7 +176,7 @@ func products(ref string, p Place) []string {
 		}
 	}
 	if strings.HasPrefix(ref, "pkg:") {
-		return []string{ref}
+		return []string{trimNumber(ref)}
 	}
 	return nil
 }
