@@ -63,8 +63,8 @@ type Affected struct {
 	UpperBoundUnknown bool `json:"upper_bound_unknown,omitempty"`
 	// Informational is RustSec's word for records that are no vulnerability:
 	// "unmaintained", "unsound", "notice".
-	Informational string   `json:"informational,omitempty"`
-	Imports       []Import `json:"imports,omitempty"`
+	Informational string       `json:"informational,omitempty"`
+	Imports       []ImportPath `json:"imports,omitempty"`
 	// OS and Arch narrow the record to platforms (RustSec), empty: all.
 	OS   []string `json:"os,omitempty"`
 	Arch []string `json:"arch,omitempty"`
@@ -72,8 +72,8 @@ type Affected struct {
 	Module string `json:"module,omitempty"`
 }
 
-// Import is one importable package of an affected Go module.
-type Import struct {
+// ImportPath is one importable package of an affected Go module.
+type ImportPath struct {
 	Path    string   `json:"path"`
 	Symbols []string `json:"symbols,omitempty"`
 	GOOS    []string `json:"goos,omitempty"`

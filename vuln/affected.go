@@ -76,7 +76,7 @@ func (en *entry) whole(k packageKey) Affected {
 		out.Severities = append(out.Severities, Severity{Type: "CVSS_V" + c.Version[:1], Score: strings.Clone(c.Vector)})
 	}
 	for _, i := range en.imports {
-		out.Imports = append(out.Imports, Import{strings.Clone(i.Path), cloneAll(i.Symbols), cloneAll(i.GOOS), cloneAll(i.GOARCH)})
+		out.Imports = append(out.Imports, ImportPath{strings.Clone(i.Path), cloneAll(i.Symbols), cloneAll(i.GOOS), cloneAll(i.GOARCH)})
 	}
 	return out
 }

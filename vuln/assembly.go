@@ -25,7 +25,7 @@ type assembly struct {
 	wordOf  string
 	// several: the word was given to an erratum for several issues at once.
 	several bool
-	imports []Import
+	imports []ImportPath
 	groups  []int // of the records used
 	reason  string
 }

@@ -45,7 +45,9 @@ type Source interface {
 
 // BuildOptions say how a database is compiled.
 type BuildOptions struct {
-	Output  string   // file to write; replaced atomically
+	// Output is the file to write, replaced atomically. A name that ends in .zst gets
+	// the compressed form, for transport: it has to be imported.
+	Output  string
 	Sources []Source // read in this order
 	// FactsOnly leaves titles, descriptions and references out.
 	FactsOnly bool
@@ -104,10 +106,15 @@ func Build(ctx context.Context, o BuildOptions) (Status, error) {
 	if err := db.Close(); err != nil {
 		return Status{}, err
 	}
-	if err := os.Chmod(out, 0o644); err != nil {
-		return Status{}, err
+	if strings.HasSuffix(o.Output, compressedSuffix) {
+		b.Progress("compressing", 0, 0)
+		small := out + compressedSuffix
+		if err := compressFile(ctx, out, small); err != nil {
+			return Status{}, fmt.Errorf("build %s: %w", o.Output, err)
+		}
+		out = small
 	}
-	if err := os.Rename(out, o.Output); err != nil {
+	if err := replaceFile(out, o.Output); err != nil {
 		return Status{}, fmt.Errorf("build %s: %w", o.Output, err)
 	}
 	return st, nil

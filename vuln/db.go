@@ -217,8 +217,22 @@ func (db *DB) Covers(e bollwerk.Ecosystem) bool {
 	return ok
 }
 
-// Ecosystem returns what the database knows of one ecosystem, in any spelling.
+// Ecosystem returns what the database knows of one ecosystem, in any spelling. For
+// programs recognised by their file that is what it knows of the ecosystems they are
+// looked up in.
 func (db *DB) Ecosystem(e bollwerk.Ecosystem) (EcosystemInfo, bool) {
+	if e == bollwerk.EcosystemBinary {
+		out := EcosystemInfo{Ecosystem: e}
+		for _, o := range equivalentEcosystems() {
+			i := db.eco[o]
+			out.Records += i.Records
+			out.Packages += i.Packages
+			if i.Newest.After(out.Newest) {
+				out.Newest = i.Newest
+			}
+		}
+		return out, out.Records > 0
+	}
 	i, ok := db.eco[canonicalEcosystem(e)]
 	return i, ok
 }

@@ -63,6 +63,11 @@ func equivalents(program, version string) []alias {
 	return out
 }
 
+// equivalentEcosystems are the ecosystems that equivalents names.
+func equivalentEcosystems() []bollwerk.Ecosystem {
+	return []bollwerk.Ecosystem{bollwerk.EcosystemGo, bollwerk.EcosystemBitnami, bollwerk.EcosystemMaven}
+}
+
 // mergeMatches joins the matches of one program under several names: one for each
 // issue, the one that could be evaluated first.
 func mergeMatches(in []Match) []Match {

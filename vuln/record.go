@@ -257,7 +257,7 @@ type entry struct {
 	versions []string
 	cvss     []bollwerk.CVSS
 	word     bollwerk.Severity
-	imports  []Import
+	imports  []ImportPath
 	os, arch []string
 	module   string
 }
@@ -351,7 +351,7 @@ func (en *entry) decode(b []byte, issueCount int) error {
 	if en.flags&entryImports != 0 {
 		n := d.count()
 		for i := 0; i < n && d.err == nil; i++ {
-			en.imports = append(en.imports, Import{d.string(), d.strings(), d.strings(), d.strings()})
+			en.imports = append(en.imports, ImportPath{d.string(), d.strings(), d.strings(), d.strings()})
 		}
 	}
 	if en.flags&entrySeverity != 0 {

@@ -11,7 +11,7 @@ import (
 // importsApply reports whether a Go record speaks of the platform the binary was
 // built for. A record without platforms, and a package whose platform is unknown,
 // always match.
-func importsApply(p *bollwerk.Package, imports []Import) bool {
+func importsApply(p *bollwerk.Package, imports []ImportPath) bool {
 	for i := range imports {
 		if importApplies(p, &imports[i]) {
 			return true
@@ -20,7 +20,7 @@ func importsApply(p *bollwerk.Package, imports []Import) bool {
 	return false
 }
 
-func importApplies(p *bollwerk.Package, i *Import) bool {
+func importApplies(p *bollwerk.Package, i *ImportPath) bool {
 	return (p.GoOS == "" || len(i.GOOS) == 0 || slices.Contains(i.GOOS, p.GoOS)) &&
 		(p.GoArch == "" || len(i.GOARCH) == 0 || slices.Contains(i.GOARCH, p.GoArch))
 }
@@ -33,7 +33,7 @@ func importApplies(p *bollwerk.Package, i *Import) bool {
 //   - nothing of any affected package is linked: false;
 //   - the package is there but none of the named functions: not known. The linker
 //     drops what nothing calls, but it also inlines.
-func reach(linked []string, imports []Import) *bool {
+func reach(linked []string, imports []ImportPath) *bool {
 	if len(linked) == 0 || len(imports) == 0 {
 		return nil
 	}

@@ -111,6 +111,17 @@ func header(s string) ([3]int, error) {
 	return c, nil
 }
 
+// Check reports whether the file at path holds scores that can be read.
+func Check(path string) error {
+	r, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = Read(r, func(string, bollwerk.EPSS) {})
+	return err
+}
+
 // File is the scores on disk.
 type File struct{ Path string }
 

@@ -71,6 +71,16 @@ func Parse(data []byte) (Catalogue, error) {
 	return c, nil
 }
 
+// Check reports whether the file at path is a feed that can be read.
+func Check(path string) error {
+	data, err := readFile(path, MaxSize)
+	if err != nil {
+		return err
+	}
+	_, err = Parse(data)
+	return err
+}
+
 // File is the feed on disk.
 type File struct{ Path string }
 

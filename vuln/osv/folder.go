@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sort"
 	"strings"
 
@@ -27,6 +27,8 @@ const maxArchiveEntries = 4_000_000
 // A folder <ECOSYSTEM>/delta with single records, newer than the archive, is read too.
 type Folder struct {
 	Root string
+	// Only names the ecosystems to read, without releases; empty: all.
+	Only []string
 }
 
 // Name implements vuln.Source.
@@ -44,13 +46,16 @@ func (f Folder) Archives() ([]string, error) {
 	}
 	var out []string
 	for _, e := range entries {
+		if len(f.Only) > 0 && !slices.Contains(f.Only, e.Name()) {
+			continue
+		}
 		p := filepath.Join(root, e.Name(), Archive)
 		if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() {
 			out = append(out, p)
 		}
 	}
 	// Some mirrors keep only the one archive of everything at the top.
-	if len(out) == 0 {
+	if len(out) == 0 && len(f.Only) == 0 {
 		p := filepath.Join(root, Archive)
 		if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() {
 			out = append(out, p)
@@ -80,7 +85,7 @@ func (f Folder) Read(ctx context.Context, b *vuln.Builder) error {
 	if err != nil {
 		return err
 	}
-	newest, err := conflicts(archives)
+	resolved, err := conflicts(archives)
 	if err != nil {
 		return err
 	}
@@ -99,6 +104,11 @@ func (f Folder) Read(ctx context.Context, b *vuln.Builder) error {
 		open = append(open, z)
 		total += int64(len(z.File))
 	}
+	for _, a := range resolved {
+		if err := b.Add(a); err != nil {
+			return err
+		}
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	workers := runtime.GOMAXPROCS(0)
@@ -112,6 +122,10 @@ func (f Folder) Read(ctx context.Context, b *vuln.Builder) error {
 				it.parse()
 			}
 		}()
+	}
+	queued := map[string]bool{}
+	for _, a := range resolved {
+		queued[a.ID+".json"] = true
 	}
 	go func() {
 		defer close(order)
@@ -131,18 +145,12 @@ func (f Folder) Read(ctx context.Context, b *vuln.Builder) error {
 			}
 		}
 		for i, p := range archives {
-			if !sendDelta(filepath.Join(filepath.Dir(p), deltaFolder), send) {
-				return
-			}
-			queued := map[string]bool{}
 			for _, zf := range open[i].File {
+				// What was added already is skipped before it is parsed a second time.
 				if !strings.HasSuffix(zf.Name, ".json") || queued[zf.Name] {
 					continue
 				}
 				queued[zf.Name] = true
-				if at, ok := newest[zf.Name]; ok && at != i {
-					continue
-				}
 				if !send(&item{where: p + ": " + zf.Name, read: func() ([]byte, error) { return readEntry(zf) }}) {
 					return
 				}
@@ -237,97 +245,117 @@ func readEntry(zf *zip.File) ([]byte, error) {
 	return data, nil
 }
 
-// conflicts finds the records that two archives hold in different versions, which
-// happens when a mirror was interrupted between them, and says for each which
-// archive has the newest. Equal copies, the normal case, need no look inside.
-func conflicts(archives []string) (map[string]int, error) {
-	type where struct {
-		crc   uint32
-		first int
-	}
-	firsts := map[string]where{}
+// conflicts finds the records that a mirror holds in different versions: in the
+// archives of two ecosystems, when it was interrupted between them, or as a single
+// record that is newer than the archive. It returns the newest version of each,
+// sorted by id. Equal copies, the normal case, need no look inside.
+func conflicts(archives []string) ([]*vuln.Advisory, error) {
+	crcs := map[string]uint32{}
 	differ := map[string]bool{}
-	for i, p := range archives {
+	best := map[string]*vuln.Advisory{}
+	keep := func(a *vuln.Advisory) {
+		if have := best[a.ID]; have == nil || a.Modified.After(have.Modified) {
+			best[a.ID] = a
+		}
+	}
+	for _, p := range archives {
+		deltas, err := readDeltas(filepath.Join(filepath.Dir(p), deltaFolder))
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range deltas {
+			keep(a)
+			differ[a.ID+".json"] = true
+		}
 		z, err := openArchive(p)
 		if err != nil {
 			return nil, err
 		}
 		for _, zf := range z.File {
-			w, ok := firsts[zf.Name]
-			switch {
-			case !ok:
-				firsts[strings.Clone(zf.Name)] = where{zf.CRC32, i}
-			case w.crc != zf.CRC32:
+			if crc, ok := crcs[zf.Name]; !ok {
+				crcs[strings.Clone(zf.Name)] = zf.CRC32
+			} else if crc != zf.CRC32 {
 				differ[strings.Clone(zf.Name)] = true
 			}
 		}
 		z.Close()
 	}
-	out := map[string]int{}
 	if len(differ) == 0 {
-		return out, nil
+		return nil, nil
 	}
-	best := map[string]*vuln.Advisory{}
-	for i, p := range archives {
-		z, err := openArchive(p)
-		if err != nil {
+	for _, p := range archives {
+		if err := readSome(p, differ, keep); err != nil {
 			return nil, err
 		}
-		for _, zf := range z.File {
-			if !differ[zf.Name] {
-				continue
-			}
-			data, err := readEntry(zf)
-			if err == nil {
-				var a *vuln.Advisory
-				if a, err = Parse(trimBOM(data)); err == nil {
-					if have := best[zf.Name]; have == nil || a.Modified.After(have.Modified) {
-						best[zf.Name], out[zf.Name] = a, i
-					}
-				}
-			}
-			if err != nil {
-				z.Close()
-				return nil, fmt.Errorf("%s: %s: %w", p, zf.Name, err)
-			}
-		}
-		z.Close()
 	}
+	out := make([]*vuln.Advisory, 0, len(best))
+	for _, a := range best {
+		out = append(out, a)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
 	return out, nil
+}
+
+// readSome parses the named records of one archive.
+func readSome(p string, names map[string]bool, do func(*vuln.Advisory)) error {
+	z, err := openArchive(p)
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	for _, zf := range z.File {
+		if !names[zf.Name] {
+			continue
+		}
+		data, err := readEntry(zf)
+		if err != nil {
+			return fmt.Errorf("%s: %s: %w", p, zf.Name, err)
+		}
+		a, err := Parse(trimBOM(data))
+		if err != nil {
+			return fmt.Errorf("%s: %s: %w", p, zf.Name, err)
+		}
+		do(a)
+	}
+	return nil
 }
 
 // deltaFolder holds records fetched one by one since the archive was; see sync.go.
 const deltaFolder = "delta"
 
-// sendDelta queues the single records of a folder, newest name last.
-func sendDelta(dir string, send func(*item) bool) bool {
+// readDeltas parses the single records of a folder; none if there is no folder.
+func readDeltas(dir string) ([]*vuln.Advisory, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
-		return true
+		return nil, nil
 	}
 	if err != nil {
-		return send(&item{where: dir, read: func() ([]byte, error) { return nil, err }})
+		return nil, err
 	}
+	var out []*vuln.Advisory
 	for _, e := range entries {
-		if path.Ext(e.Name()) != ".json" {
+		if filepath.Ext(e.Name()) != ".json" {
 			continue
 		}
 		p := filepath.Join(dir, e.Name())
-		ok := send(&item{where: p, read: func() ([]byte, error) {
-			f, err := os.Open(p)
-			if err != nil {
-				return nil, err
-			}
-			defer f.Close()
-			data, err := io.ReadAll(io.LimitReader(f, MaxRecord+1))
-			if err == nil && len(data) > MaxRecord {
-				err = fmt.Errorf("more than %d bytes", MaxRecord)
-			}
-			return data, err
-		}})
-		if !ok {
-			return false
+		a, err := readRecord(p)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p, err)
 		}
+		out = append(out, a)
 	}
-	return true
+	return out, nil
+}
+
+func readRecord(p string) (*vuln.Advisory, error) {
+	f, err := os.Open(p)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, MaxRecord+1))
+	if err != nil {
+		return nil, err
+	}
+	return Parse(trimBOM(data))
 }

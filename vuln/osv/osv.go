@@ -208,7 +208,7 @@ func (af *affected) parse() (vuln.Affected, error) {
 		return out, fmt.Errorf("package %s: custom ranges: %w", af.Package.Name, err)
 	}
 	for _, i := range es.Imports {
-		out.Imports = append(out.Imports, vuln.Import{Path: i.Path, Symbols: i.Symbols, GOOS: i.GOOS, GOARCH: i.GOARCH})
+		out.Imports = append(out.Imports, vuln.ImportPath{Path: i.Path, Symbols: i.Symbols, GOOS: i.GOOS, GOARCH: i.GOARCH})
 	}
 	if es.Affects != nil {
 		out.OS, out.Arch = es.Affects.OS, es.Affects.Arch
