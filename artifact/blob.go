@@ -237,14 +237,16 @@ func readBlob(ctx context.Context, b Blob, budget *Budget, w walker) (err error)
 	}
 	wg.Wait()
 	if storedHash != nil && b.Digest != "" {
-		if err := checkHash("content", storedHash, b.Digest); err != nil {
-			return err
-		}
+		err = checkHash("content", storedHash, b.Digest)
 	}
-	if b.DiffID != "" {
-		if err := checkHash("uncompressed content", plainHash, b.DiffID); err != nil {
-			return err
-		}
+	if err == nil && b.DiffID != "" {
+		err = checkHash("uncompressed content", plainHash, b.DiffID)
+	}
+	if err != nil && werr != nil {
+		return fmt.Errorf("%w; %w", err, werr)
+	}
+	if err != nil {
+		return err
 	}
 	return werr
 }

@@ -104,7 +104,11 @@ func visitFile(ctx context.Context, v Visitor, f bollwerk.File, content io.Reade
 		p.Add(f.Path, fmt.Sprintf("larger than %d bytes, content not read", l.MaxFileSize))
 		return nil
 	}
-	if err := v.Visit(ctx, f, content); err != nil {
+	err := v.Visit(ctx, f, content)
+	if e, ok := content.(*entryReader); ok && e.err != nil {
+		return e.err // the stream broke, whatever the visitor made of it
+	}
+	if err != nil {
 		return &visitError{fmt.Errorf("%s: %w", f.Path, err)}
 	}
 	return nil
@@ -212,26 +216,44 @@ func eachEntry(r *feedReader, l Limits, p *Problems, fn func(*bollwerk.File, io.
 			return nil
 		}
 		if err != nil {
-			if r.feed.err != nil && r.done {
-				return r.feed.err
-			}
-			if errors.Is(err, io.ErrUnexpectedEOF) {
-				return fmt.Errorf("truncated tar archive at byte %d", r.pos)
-			}
-			return fmt.Errorf("corrupt tar archive near byte %d: %w", r.pos, err)
+			return tarError(r, err)
 		}
 		f, ok := tarFile(h, p)
 		if !ok {
 			continue
 		}
-		if err := fn(&f, entryReader{tr}); err != nil {
+		if err := fn(&f, &entryReader{tr: tr, src: r}); err != nil {
 			return err
 		}
 	}
 }
 
-// entryReader hides everything but Read.
-type entryReader struct{ io.Reader }
+// tarError says where and how the archive broke.
+func tarError(r *feedReader, err error) error {
+	switch {
+	case r.feed.err != nil && r.done:
+		return r.feed.err // the stream below failed first, and says so better
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("truncated tar archive at byte %d", r.pos)
+	}
+	return fmt.Errorf("corrupt tar archive near byte %d: %w", r.pos, err)
+}
+
+// entryReader is the content of one entry. It keeps the error that ended it.
+type entryReader struct {
+	tr  *tar.Reader
+	src *feedReader
+	err error
+}
+
+func (e *entryReader) Read(p []byte) (int, error) {
+	n, err := e.tr.Read(p)
+	if err != nil && err != io.EOF {
+		e.err = tarError(e.src, err)
+		err = e.err
+	}
+	return n, err
+}
 
 // tarSource lets the tar reader skip content without copying it.
 type tarSource struct{ r *feedReader }

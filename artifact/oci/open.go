@@ -18,6 +18,14 @@ func Open(ctx context.Context, scheme artifact.Scheme, rest string, o Options) (
 		return OpenArchive(ctx, rest, false, o)
 	case artifact.SchemeDockerArchive:
 		return OpenArchive(ctx, rest, true, o)
+	case artifact.SchemeContainerd:
+		return source(OpenContainerd(ctx, rest, o))
+	case artifact.SchemeDocker, artifact.SchemePodman:
+		img, err := openEngine(ctx, scheme, rest, o)
+		if err != nil {
+			return nil, err
+		}
+		return img, nil
 	}
 	return nil, fmt.Errorf("target %s:%s: not an image", scheme, rest)
 }
