@@ -54,7 +54,6 @@ func parseConda(s string) (condaVersion, string) {
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case isAlnum(c), c == '.':
-		case c == '*':
 		case c == '_':
 			underscore = true
 		case c == '-':
@@ -70,7 +69,7 @@ func parseConda(s string) (condaVersion, string) {
 			}
 			plus = i
 		default:
-			return v, "want letters, digits and . _ + ! *"
+			return v, "want letters, digits and . _ + !"
 		}
 	}
 	// conda reads a hyphen as an underscore where there is no underscore.
@@ -97,7 +96,7 @@ func parseConda(s string) (condaVersion, string) {
 	if s == "" || condaEmptyComponent(s) {
 		return v, "a component is empty"
 	}
-	if v.local != "" && condaEmptyComponent(v.local) {
+	if v.local != "" && (condaEmptyComponent(v.local) || !isAlnum(v.local[len(v.local)-1])) {
 		return v, "a component of the local version is empty"
 	}
 	v.version = s

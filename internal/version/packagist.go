@@ -16,10 +16,14 @@ func (packagist) Compare(a, b string) (int, error) {
 	if err := tooLong(a, b); err != nil {
 		return 0, err
 	}
-	if a == "" || b == "" {
-		return 0, invalid("packagist", "", "it is empty")
+	x, y := phpTrim(a), phpTrim(b)
+	if x == "" {
+		return 0, invalid("packagist", a, "it is empty")
 	}
-	return comparePHP(a, b), nil
+	if y == "" {
+		return 0, invalid("packagist", b, "it is empty")
+	}
+	return comparePHP(x, y), nil
 }
 
 func (packagist) Valid(v string) error {
@@ -49,7 +53,9 @@ func phpTrim(s string) string {
 }
 
 // phpPart returns the first part of s and the rest: a run of digits or a run of
-// other characters; separators (. - _ +) end it and are skipped.
+// other characters; separators (. - _ +) end it and are skipped. Where separators
+// begin or end a version, version_compare() compares an empty part, and so finds
+// 1.0. older than itself; here they do not count.
 func phpPart(s string) (part, rest string) {
 	for s != "" && phpSeparator(s[0]) {
 		s = s[1:]
@@ -67,7 +73,6 @@ func phpPart(s string) (part, rest string) {
 func phpSeparator(c byte) bool { return c == '.' || c == '-' || c == '_' || c == '+' }
 
 func comparePHP(a, b string) int {
-	a, b = phpTrim(a), phpTrim(b)
 	for {
 		var x, y string
 		x, a = phpPart(a)

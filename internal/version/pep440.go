@@ -114,20 +114,40 @@ func parsePEP440(s string) (v pep440Version, ok bool) {
 }
 
 func (v *pep440Version) parsePre(s string) string {
-	for _, p := range [...]struct {
-		word string
-		kind byte
-	}{
-		{"alpha", 'a'}, {"a", 'a'}, {"beta", 'b'}, {"b", 'b'},
-		{"preview", 'r'}, {"pre", 'r'}, {"rc", 'r'}, {"c", 'r'},
-	} {
-		if ok, rest := pepWord(s, p.word); ok {
-			v.pre = p.kind
+	var words []string
+	var kind byte
+	switch pepLetter(s) {
+	case 'a':
+		words, kind = []string{"alpha", "a"}, 'a'
+	case 'b':
+		words, kind = []string{"beta", "b"}, 'b'
+	case 'c':
+		words, kind = []string{"c"}, 'r'
+	case 'p':
+		words, kind = []string{"preview", "pre"}, 'r'
+	case 'r':
+		words, kind = []string{"rc"}, 'r'
+	}
+	for _, w := range words {
+		if ok, rest := pepWord(s, w); ok {
+			v.pre = kind
 			v.preN, rest = pepNumber(rest)
 			return rest
 		}
 	}
 	return s
+}
+
+// pepLetter returns the first letter of s in lower case, one separator before it
+// allowed; 0 when there is none.
+func pepLetter(s string) byte {
+	if s != "" && pepSeparator(s[0]) {
+		s = s[1:]
+	}
+	if s != "" && isAlpha(s[0]) {
+		return lower(s[0])
+	}
+	return 0
 }
 
 func (v *pep440Version) parsePost(s string) string {
@@ -137,7 +157,14 @@ func (v *pep440Version) parsePost(s string) string {
 		v.post, v.postN = true, s[1:n]
 		return s[n:]
 	}
-	for _, word := range [...]string{"post", "rev", "r"} {
+	var words []string
+	switch pepLetter(s) {
+	case 'p':
+		words = []string{"post"}
+	case 'r':
+		words = []string{"rev", "r"}
+	}
+	for _, word := range words {
 		if ok, rest := pepWord(s, word); ok {
 			v.post = true
 			v.postN, rest = pepNumber(rest)
@@ -160,16 +187,14 @@ func pepWord(s, word string) (bool, string) {
 }
 
 // pepNumber reads the number of a pre-, post- or development release, one
-// separator before it allowed.
+// separator before it allowed. The number may be missing, the separator of the
+// missing number is still its own: 1.0a- is 1.0a0.
 func pepNumber(s string) (number, rest string) {
-	t := s
-	if t != "" && pepSeparator(t[0]) {
-		t = t[1:]
+	if s != "" && pepSeparator(s[0]) {
+		s = s[1:]
 	}
-	if n := digits(t); n > 0 {
-		return t[:n], t[n:]
-	}
-	return "", s
+	n := digits(s)
+	return s[:n], s[n:]
 }
 
 func pepSeparator(c byte) bool { return c == '.' || c == '-' || c == '_' }

@@ -64,7 +64,7 @@ func appendLegacy(parts []legacyPart, s string, p legacyPart) []legacyPart {
 	if p.kind == legacyNumber {
 		return append(parts, p)
 	}
-	if p.kind == legacyWord && legacyText(s, p) < "final" {
+	if p.kind == legacyWord && compareFold(legacyText(s, p), "final") < 0 {
 		for len(parts) > 0 && parts[len(parts)-1].kind == legacyHyphen {
 			parts = parts[:len(parts)-1]
 		}

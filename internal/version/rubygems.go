@@ -37,8 +37,9 @@ func (rubygems) Valid(v string) error {
 
 // gemOrderable: there is a digit or letter to compare, and nothing that would
 // make the string something else than a version. Gem::Version compares the empty
-// string as 0.
+// string as 0 and cuts white space.
 func gemOrderable(s string) bool {
+	s = trimSpace(s)
 	for i := 0; i < len(s); i++ {
 		if s[i] < ' ' || s[i] == 0x7f {
 			return false

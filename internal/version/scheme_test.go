@@ -39,7 +39,7 @@ var everyScheme = []struct {
 }
 
 // dotWord finds a word that stands in one list with numbers, for Maven.
-var dotWord = regexp.MustCompile(`[.](?i:[a-z_])|[.]$`)
+var dotWord = regexp.MustCompile(`[.]([^0-9]|$)`)
 
 // hash finds a part that version_compare() treats as any number at once.
 var hash = regexp.MustCompile(`#`)

@@ -44,8 +44,8 @@ func (semver) Valid(v string) error {
 	if !ok || p.loose || components(p.core) > 3 || !strictIdentifiers(p.pre) || !strictIdentifiers(p.build) {
 		return invalid("semver", v, semverWant)
 	}
-	if p.hasPre && p.pre == "" || p.hasBuild && p.build == "" {
-		return invalid("semver", v, "nothing follows the - or +")
+	if p.hasBuild && p.build == "" {
+		return invalid("semver", v, "nothing follows the +")
 	}
 	return nil
 }
@@ -96,13 +96,18 @@ func parseSemver(s string) (semverVersion, bool) {
 	v.hasPre = true
 	switch s[0] {
 	case '-':
+		// A hyphen at the end: Julia's lowest pre-release, to npm the
+		// identifier "-".
 		v.pre = s[1:]
+		if v.pre == "" {
+			v.pre, v.loose = "-", true
+		}
 	case '.', '_':
 		v.pre, v.loose = s[1:], true
 	default:
 		v.pre, v.loose = s, true
 	}
-	// A version of nothing but a dot or hyphen at its end is a release.
+	// With nothing but a dot at its end a version is a release.
 	if v.pre == "" {
 		v.hasPre, v.loose = false, true
 	}
