@@ -7,9 +7,11 @@ import (
 	"github.com/bollwerk/bollwerk/sbom/actions"
 	"github.com/bollwerk/bollwerk/sbom/apk"
 	"github.com/bollwerk/bollwerk/sbom/binary"
+	"github.com/bollwerk/bollwerk/sbom/conda"
 	"github.com/bollwerk/bollwerk/sbom/deb"
 	"github.com/bollwerk/bollwerk/sbom/facts"
 	"github.com/bollwerk/bollwerk/sbom/golang"
+	"github.com/bollwerk/bollwerk/sbom/java"
 	"github.com/bollwerk/bollwerk/sbom/npm"
 	"github.com/bollwerk/bollwerk/sbom/osrelease"
 	"github.com/bollwerk/bollwerk/sbom/php"
@@ -17,19 +19,23 @@ import (
 	"github.com/bollwerk/bollwerk/sbom/rpm"
 	"github.com/bollwerk/bollwerk/sbom/ruby"
 	"github.com/bollwerk/bollwerk/sbom/rust"
+	"github.com/bollwerk/bollwerk/sbom/scalibr"
 )
 
 // Extractors returns every extractor, in a fixed order.
 func Extractors() []sbom.Extractor {
-	return []sbom.Extractor{
+	own := []sbom.Extractor{
 		actions.Extractor{},
 		apk.Extractor{},
 		binary.Extractor{},
+		conda.Extractor{},
 		deb.Copyrights{},
 		deb.Lists{},
 		deb.Status{},
 		facts.Extractor{},
 		golang.GoMod{},
+		java.Archive{},
+		java.Runtime{},
 		npm.Bun{},
 		npm.Installed{},
 		npm.PNPM{},
@@ -45,6 +51,7 @@ func Extractors() []sbom.Extractor {
 		ruby.Gemspec{},
 		rust.CargoLock{},
 	}
+	return append(own, scalibr.Extractors()...)
 }
 
 // Set compiles Extractors.

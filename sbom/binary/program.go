@@ -42,6 +42,7 @@ var (
 	bash      = &program{name: "bash", anchors: []string{"Bash version "}}
 	curl      = &program{name: "libcurl", anchors: []string{"libcurl/"}}
 	redis     = &program{name: "redis", anchors: []string{"Redis server v=", "redis_version:", "\x00redis-"}}
+	valkey    = &program{name: "valkey", anchors: []string{"Valkey server v=", "valkey_version:", "\x00valkey-"}}
 	mongod    = &program{name: "mongodb", anchors: []string{"mongodb/mongo/r", "mongo-r"}}
 	erlang    = &program{name: "erlang", anchors: []string{"Erlang/OTP "}}
 )
@@ -51,7 +52,7 @@ var programs = map[string]*program{
 	"node": node, "nodejs": node, "ruby": ruby, "php": php, "php-fpm": php, "php-cgi": php, "perl": perl,
 	"nginx": nginx, "openresty": openresty, "postgres": postgres, "mariadbd": mariadb, "mysqld": mysql,
 	"httpd": apache, "apache2": apache, "memcached": memcached, "haproxy": haproxy, "busybox": busybox,
-	"openssl": openssl, "bash": bash, "redis-server": redis, "valkey-server": redis, "mongod": mongod, "beam.smp": erlang,
+	"openssl": openssl, "bash": bash, "redis-server": redis, "valkey-server": valkey, "mongod": mongod, "beam.smp": erlang,
 	"libphp.so": php,
 }
 
