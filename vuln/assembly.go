@@ -124,11 +124,19 @@ func (a *assembly) addSeverity(r *advisoryRecord, id string, several bool) {
 }
 
 // finish grades, joins exploitation and fixes, and words the reason.
-func (a *assembly) finish(own *issueRecord) (Match, error) {
+//
+// The issue goes by the best name its matching records give it. The name of the
+// whole group is only the stand-in for records that know no CVE: of two CVEs tied
+// by one advisory, the one that is fixed already must not be reported.
+func (a *assembly) finish(group string) (Match, error) {
 	out := &a.out
 	out.Advisories = uniqueSorted(out.Advisories)
+	if !hasCVE(a.names) {
+		a.names = append(a.names, group)
+	}
+	out.ID = primaryName(a.names)
 	out.Aliases = sortedWithout(a.names, out.ID)
-	if err := a.join(own); err != nil {
+	if err := a.join(); err != nil {
 		return Match{}, err
 	}
 	if a.want == affected {
@@ -156,10 +164,14 @@ func (a *assembly) finish(own *issueRecord) (Match, error) {
 
 // join adds what is known by name: severity lent by other records of the CVE,
 // exploitation. An issue with several CVEs takes the worst of them.
-func (a *assembly) join(own *issueRecord) error {
+func (a *assembly) join() error {
 	out := &a.out
-	records := []issueRecord{*own}
-	for _, n := range out.Aliases {
+	var records []issueRecord
+	for i := -1; i < len(out.Aliases); i++ {
+		n := out.ID
+		if i >= 0 {
+			n = out.Aliases[i]
+		}
 		if !isCVE(n) {
 			continue
 		}
@@ -397,8 +409,8 @@ func (m *matcher) describe(rg []Event) string {
 			if c, err := m.s.cmp(e.Version, m.s.version); err == nil && c <= 0 && (from == "" || from == "0" || m.less(from, e.Version)) {
 				from = e.Version
 			}
-		case Fixed, LastAffected:
-			if atStart(e) {
+		case Fixed, LastAffected, Limit:
+			if atStart(e) || e.Version == "*" {
 				continue
 			}
 			c, err := m.s.cmp(e.Version, m.s.version)

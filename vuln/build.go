@@ -506,6 +506,9 @@ func compileEntry(a *Advisory, af *Affected, eco bollwerk.Ecosystem) *entry {
 	if len(en.cvss) > 0 || en.word != bollwerk.SeverityUnknown {
 		en.flags |= entrySeverity
 	}
+	if eco == bollwerk.EcosystemGo && strings.HasPrefix(a.ID, "GO-") && !a.Unreviewed {
+		en.flags |= entryAuthority
+	}
 	if isNotice(a, af.Informational) {
 		en.flags |= entryNotice
 	}

@@ -191,6 +191,39 @@ type matcher struct {
 type issueState struct {
 	number                   uint64 // of the issue record
 	affected, unknown, clean bool
+	// authority is what the record says that decides alone, if there is one.
+	authority    state
+	hasAuthority bool
+}
+
+func (st *issueState) hear(s state, authority bool) {
+	switch s {
+	case affected:
+		st.affected = true
+	case unknown:
+		st.unknown = true
+	default:
+		st.clean = true
+	}
+	if authority && (!st.hasAuthority || s == affected || s == unknown && st.authority == unaffected) {
+		st.authority, st.hasAuthority = s, true
+	}
+}
+
+// verdict weighs what the records say. Any of them may call the package affected. A
+// record that could be decided and says "not affected" beats one that could not be
+// decided. And the Go team's reviewed records decide alone: they know platforms and
+// project versions that the GHSA of the same issue does not.
+func (st *issueState) verdict() state {
+	switch {
+	case st.hasAuthority && st.authority == unaffected:
+		return unaffected
+	case st.affected:
+		return affected
+	case st.unknown && !st.clean:
+		return unknown
+	}
+	return unaffected
 }
 
 // advisoryGroup is what all entries of one record for this package say together.
@@ -293,11 +326,14 @@ func (m *matcher) combine(a, b outcome) outcome {
 }
 
 // evaluate says what one entry means for the subject. False: the entry speaks of
-// another build of the package (another module stream, another platform).
+// another build of the package (another module stream).
 func (m *matcher) evaluate(en *entry) (outcome, bool) {
 	s := m.s
 	if !m.applies(en) {
 		return outcome{}, false
+	}
+	if en.flags&entryImports != 0 && !importsApply(s.pkg, en.imports) {
+		return outcome{state: unaffected}, true // another platform
 	}
 	if en.flags&entryVersions != 0 && listed(s, en.versions) {
 		return outcome{state: affected, listed: true}, true
@@ -406,9 +442,6 @@ func (m *matcher) applies(en *entry) bool {
 			return false
 		}
 	}
-	if en.flags&entryImports != 0 && !importsApply(s.pkg, en.imports) {
-		return false
-	}
 	return true
 }
 
@@ -445,27 +478,13 @@ func (m *matcher) matches() ([]Match, error) {
 			return nil, err
 		}
 		for _, k := range m.en.issues {
-			switch g.outcome.state {
-			case affected:
-				m.issues[k].affected = true
-			case unknown:
-				m.issues[k].unknown = true
-			default:
-				m.issues[k].clean = true
-			}
+			m.issues[k].hear(g.outcome.state, m.en.flags&entryAuthority != 0)
 		}
 	}
 	var out []Match
 	for k := range m.issues {
-		st := m.issues[k]
-		want := affected
-		switch {
-		case st.affected:
-		case st.unknown && !st.clean:
-			// A record that could be decided and says "not affected" beats one that
-			// could not.
-			want = unknown
-		default:
+		want := m.issues[k].verdict()
+		if want == unaffected {
 			continue
 		}
 		mt, err := m.match(k, want)
@@ -488,7 +507,7 @@ func (m *matcher) match(k int, want state) (Match, error) {
 	if own.err != nil {
 		return Match{}, own.err
 	}
-	a := assembly{m: m, issue: k, want: want, out: Match{ID: strings.Clone(own.name), Kind: bollwerk.KindNotice, Verdict: bollwerk.Fail}}
+	a := assembly{m: m, issue: k, want: want, out: Match{Kind: bollwerk.KindNotice, Verdict: bollwerk.Fail}}
 	if want == unknown {
 		a.out.Verdict = bollwerk.NotEvaluated
 	}
@@ -497,7 +516,7 @@ func (m *matcher) match(k int, want state) (Match, error) {
 			return Match{}, err
 		}
 	}
-	return a.finish(&own)
+	return a.finish(strings.Clone(own.name))
 }
 
 func sortedWithout(in []string, not string) []string {

@@ -244,6 +244,7 @@ const (
 	entryPlatform
 	entryModule
 	entryNotice
+	entryAuthority // decides alone for its issues
 )
 
 // entry is one affected entry of a package record. Decoding stops at what every
