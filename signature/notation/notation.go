@@ -126,9 +126,10 @@ func certificatePolicy(identities []string) *trustpolicy.Document {
 	return &trustpolicy.Document{
 		Version: "1.0",
 		TrustPolicies: []trustpolicy.TrustPolicy{{
-			Name:                  "certificates",
-			RegistryScopes:        []string{"*"},
-			SignatureVerification: trustpolicy.SignatureVerification{VerificationLevel: "strict"},
+			Name:           "certificates",
+			RegistryScopes: []string{"*"},
+			// A timestamp is asked for only once a certificate has expired.
+			SignatureVerification: trustpolicy.SignatureVerification{VerificationLevel: "strict", VerifyTimestamp: trustpolicy.OptionAfterCertExpiry},
 			TrustStores:           []string{"ca:given", "signingAuthority:given", "tsa:given"},
 			TrustedIdentities:     trusted,
 		}},
