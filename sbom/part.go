@@ -1,7 +1,6 @@
 package sbom
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 
@@ -40,58 +39,76 @@ type Problem struct {
 	Count     int    `json:"count"`
 }
 
+// plainPart is Part without its methods.
+type plainPart Part
+
 // storedPart is the encoding of a Part: the words' JSON leaves out lists that
 // people do not read (files, symbols), which are put beside the packages here.
 type storedPart struct {
 	Version int
-	Part    Part
+	Part    plainPart
 	Files   map[int][]string `json:",omitempty"`
 	Symbols map[int][]string `json:",omitempty"`
 }
 
-// Encode returns the part as JSON.
-func (p *Part) Encode() ([]byte, error) {
-	s := storedPart{Version: PartVersion, Part: *p}
+// MarshalJSON implements json.Marshaler, losing nothing.
+func (p Part) MarshalJSON() ([]byte, error) {
+	s := storedPart{Version: PartVersion, Part: plainPart(p)}
+	put := func(m *map[int][]string, i int, l []string) {
+		if len(l) == 0 {
+			return
+		}
+		if *m == nil {
+			*m = map[int][]string{}
+		}
+		(*m)[i] = l
+	}
 	for i := range p.Inventory.Packages {
-		pkg := &p.Inventory.Packages[i]
-		if len(pkg.Files) > 0 {
-			if s.Files == nil {
-				s.Files = map[int][]string{}
-			}
-			s.Files[i] = pkg.Files
-		}
-		if len(pkg.Symbols) > 0 {
-			if s.Symbols == nil {
-				s.Symbols = map[int][]string{}
-			}
-			s.Symbols[i] = pkg.Symbols
-		}
+		put(&s.Files, i, p.Inventory.Packages[i].Files)
+		put(&s.Symbols, i, p.Inventory.Packages[i].Symbols)
 	}
 	return json.Marshal(&s)
 }
 
-// DecodePart reads what Encode wrote. Another version is an error.
-func DecodePart(data []byte) (Part, error) {
+// UnmarshalJSON implements json.Unmarshaler. Another PartVersion is an error.
+func (p *Part) UnmarshalJSON(data []byte) error {
 	var s storedPart
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if err := dec.Decode(&s); err != nil {
-		return Part{}, fmt.Errorf("stored part: %w", err)
+	if err := json.Unmarshal(data, &s); err != nil {
+		return fmt.Errorf("stored part: %w", err)
 	}
 	if s.Version != PartVersion {
-		return Part{}, fmt.Errorf("stored part: version %d, want %d: scan the layer again", s.Version, PartVersion)
+		return fmt.Errorf("stored part: version %d, want %d: scan the layer again", s.Version, PartVersion)
 	}
 	pkgs := s.Part.Inventory.Packages
 	for i, f := range s.Files {
 		if i < 0 || i >= len(pkgs) {
-			return Part{}, fmt.Errorf("stored part: files of package %d of %d", i, len(pkgs))
+			return fmt.Errorf("stored part: files of package %d of %d", i, len(pkgs))
 		}
 		pkgs[i].Files = f
 	}
 	for i, f := range s.Symbols {
 		if i < 0 || i >= len(pkgs) {
-			return Part{}, fmt.Errorf("stored part: symbols of package %d of %d", i, len(pkgs))
+			return fmt.Errorf("stored part: symbols of package %d of %d", i, len(pkgs))
 		}
 		pkgs[i].Symbols = f
 	}
-	return s.Part, nil
+	*p = Part(s.Part)
+	return nil
+}
+
+// GobEncode and GobDecode use the same form: gob by itself would turn a pointer to
+// false (not direct) into nil (not known).
+func (p Part) GobEncode() ([]byte, error) { return p.MarshalJSON() }
+
+// GobDecode implements gob.GobDecoder.
+func (p *Part) GobDecode(data []byte) error { return p.UnmarshalJSON(data) }
+
+// Encode returns the part as JSON.
+func (p *Part) Encode() ([]byte, error) { return p.MarshalJSON() }
+
+// DecodePart reads what Encode wrote. Another version is an error.
+func DecodePart(data []byte) (Part, error) {
+	var p Part
+	err := p.UnmarshalJSON(data)
+	return p, err
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/bollwerk/bollwerk/sbom/ruby"
 	"github.com/bollwerk/bollwerk/sbom/rust"
 	"github.com/bollwerk/bollwerk/sbom/scalibr"
+	"github.com/bollwerk/bollwerk/sbom/secrets"
 )
 
 // Extractors returns every extractor, in a fixed order.
@@ -50,6 +51,7 @@ func Extractors() []sbom.Extractor {
 		ruby.GemfileLock{},
 		ruby.Gemspec{},
 		rust.CargoLock{},
+		secrets.New(),
 	}
 	return append(own, scalibr.Extractors()...)
 }

@@ -115,7 +115,7 @@ func (w *walker) archive(ra io.ReaderAt, size int64, path string, depth int) err
 			return err
 		}
 		switch {
-		case strings.HasPrefix(e.name, "META-INF/maven/") && strings.HasSuffix(e.name, "/pom.properties"):
+		case e.name == "pom.properties", strings.HasSuffix(e.name, "/pom.properties"):
 			data, err := w.unpack(e, maxText)
 			if err != nil {
 				w.in.Problem("%s!/%s: %v", path, e.name, err)

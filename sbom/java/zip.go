@@ -148,7 +148,7 @@ func wanted(name []byte) bool {
 	if len(name) == 0 || name[len(name)-1] == '/' || bytes.HasSuffix(name, []byte(".class")) {
 		return false
 	}
-	if bytes.HasPrefix(name, []byte("META-INF/")) || bytes.HasPrefix(name, []byte("meta-inf/")) {
+	if bytes.HasSuffix(name, []byte("pom.properties")) || bytes.HasPrefix(name, []byte("META-INF/")) || bytes.HasPrefix(name, []byte("meta-inf/")) {
 		return true
 	}
 	i := bytes.LastIndexByte(name, '.')
