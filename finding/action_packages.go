@@ -206,6 +206,9 @@ func (b *actionBuilder) packageActions() []bollwerk.Action {
 		list[i].versions = append(list[i].versions, p.Version)
 		list[i].findings = append(list[i].findings, g.findings...)
 	}
+	if len(list) > 0 {
+		b.graph = newDependencies(b.r.Packages)
+	}
 	var out []bollwerk.Action
 	for _, m := range list {
 		p := m.findings[0].Package
@@ -218,11 +221,11 @@ func (b *actionBuilder) packageActions() []bollwerk.Action {
 		case n > 2:
 			from = fmt.Sprintf(actSeveralMore, from, n-1)
 		}
-		name, direct := shortName(p), b.isDirect(p.PURL)
+		name, direct := shortName(p), b.graph.direct(p.PURL)
 		title := fmt.Sprintf(actUpgrade, name, from, m.target)
 		if isGoToolchain(p) {
 			title = fmt.Sprintf(actGoToolchain, m.target, from)
-		} else if via := b.broughtBy(p.PURL); len(via) > 0 {
+		} else if via := b.graph.roots(p.PURL); len(via) > 0 {
 			names := strings.Join(via[:min(2, len(via))], ", ")
 			if n := len(via) - 2; n > 0 {
 				names = fmt.Sprintf(actAndMore, names, n)

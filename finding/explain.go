@@ -277,14 +277,11 @@ func (e *explainer) where(f *bollwerk.Finding) {
 	}
 	if way := e.graph.chain(p.PURL); len(way) > 1 {
 		names := make([]string, len(way))
-		for i, purl := range way {
-			names[i] = string(purl)
-			if q := e.graph.packages[purl]; q != nil {
-				names[i] = q.Name + " " + q.Version
-			}
+		for i, q := range way {
+			names[i] = q.Name + " " + q.Version
 		}
 		e.text(2, explainDepends, strings.Join(names, " > "))
-	} else if q := e.graph.packages[p.PURL]; q != nil && isDirect(q) {
+	} else if q := e.graph.pkg(p.PURL); q != nil && isDirect(q) {
 		e.text(2, explainDependsNone)
 	}
 }
