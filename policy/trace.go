@@ -120,9 +120,13 @@ func (w *traceWalk) visit(x ast.Expr, depth int, note string) {
 	}
 	switch x.Kind() {
 	case ast.SelectKind:
-		// A chain a.b.c is resolved in one step: its beginnings have no value of their
-		// own, unless they are calls.
-		if op := x.AsSelect().Operand(); w.has(op) {
+		// A chain a.b.c is resolved in one step, and its value says it all. What it
+		// begins with is of interest when that was computed: f(x).b.c.
+		op := x.AsSelect().Operand()
+		for op.Kind() == ast.SelectKind {
+			op = op.AsSelect().Operand()
+		}
+		if op.Kind() != ast.IdentKind && w.has(op) {
 			w.visit(op, depth+1, note)
 		}
 	case ast.CallKind:
