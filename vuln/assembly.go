@@ -26,8 +26,10 @@ type assembly struct {
 	// several: the word was given to an erratum for several issues at once.
 	several bool
 	imports []ImportPath
-	groups  []int // of the records used
-	reason  string
+	groups  []int // first entries of the records used
+	// deciding are those of groups that decide alone (see issueState.verdict).
+	deciding []int
+	reason   string
 }
 
 // add uses one record if it speaks of the issue and decided as wanted.
@@ -75,7 +77,10 @@ func (a *assembly) add(g *advisoryGroup) error {
 	if a.reason == "" {
 		a.reason = m.reason(&m.en, g.outcome, &r)
 	}
-	a.groups = append(a.groups, int(g.first))
+	a.groups = append(a.groups, g.first)
+	if m.en.flags&entryAuthority != 0 {
+		a.deciding = append(a.deciding, g.first)
+	}
 	return nil
 }
 
@@ -254,6 +259,9 @@ const maxFixes = 12
 // leaves none, the records disagree, and the highest fix is the best that is known.
 func (a *assembly) fixes() ([]string, error) {
 	m := a.m
+	if len(a.deciding) > 0 {
+		a.groups = a.deciding
+	}
 	var all []string
 	checks := 0
 	for gi := range m.groups {
