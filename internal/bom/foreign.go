@@ -32,15 +32,19 @@ type Component struct {
 // Package makes a package of a component: what our own properties say, else what
 // the package URL says, completed by the conventions of the tools that write
 // documents for others. The error says why the component cannot be matched with
-// advisories; a package with the name and version is returned even then, so that
-// it is listed.
+// advisories; a package with the name and version is returned even then.
 func (c *Component) Package() (bollwerk.Package, error) {
+	own := Ours(c.Properties)
 	var p bollwerk.Package
-	var err error
+	var parts purl.Parts
+	var err error = errNoPURL
 	if c.PURL != "" {
-		p, err = FromPURL(c.PURL)
-	} else {
-		err = errNoPURL
+		if parts, err = purl.Parse(c.PURL); err == nil {
+			if !own {
+				translate(&parts)
+			}
+			p, err = purl.Package(parts)
+		}
 	}
 	if err != nil {
 		p = bollwerk.Package{Name: c.Name, Version: c.Version}
@@ -49,24 +53,72 @@ func (c *Component) Package() (bollwerk.Package, error) {
 		}
 	} else {
 		c.spelling(&p)
-		c.version(&p)
+		c.version(&p, &parts)
 	}
 	p.Licenses, p.Hashes, p.Paths = c.Licenses, c.Hashes, c.Paths
-	if Apply(&p, c.Properties) {
-		// Our own document: its package URL is the one that was written.
-		if p.PURL == "" || Clean(string(p.PURL)) && c.PURL != "" {
-			p.PURL = bollwerk.PURL(c.PURL)
-		}
+	if own {
+		p.PURL = bollwerk.PURL(c.PURL)
+		Apply(&p, c.Properties)
 		if p.Ecosystem != "" {
 			err = nil
 		}
 		return p, err
 	}
-	c.foreign(&p)
-	if p.Ecosystem != "" && err == nil {
-		p.PURL = purl.For(p)
+	if err != nil {
+		return p, err
 	}
-	return p, err
+	c.foreign(&p)
+	p.PURL = purl.For(p)
+	return p, nil
+}
+
+// translate brings what other tools write into package URLs into the form that the
+// specification and the advisories have.
+func translate(p *purl.Parts) {
+	switch p.Type {
+	case "deb", "rpm", "apk":
+		d := p.Qualifiers["distro"]
+		switch {
+		case d != "" && d[0] >= '0' && d[0] <= '9' && p.Namespace != "":
+			// Trivy's Alpine: "distro=3.19.1".
+			p.Qualifiers["distro"] = p.Namespace + "-" + d
+		default:
+			for _, r := range [...][2]string{
+				// Trivy's names of SUSE's distributions, old and new.
+				{"opensuse.leap-", "opensuse-leap-"}, {"opensuse.tumbleweed", "opensuse-tumbleweed"},
+				{"suse.linux.enterprise.server-", "sles-"}, {"suse linux enterprise server-", "sles-"},
+			} {
+				if rest, ok := strings.CutPrefix(d, r[0]); ok {
+					p.Qualifiers["distro"] = r[1] + rest
+				}
+			}
+		}
+	case "golang":
+		if p.Namespace == "" && p.Name == "stdlib" {
+			p.Version = strings.TrimPrefix(strings.TrimPrefix(p.Version, "go"), "v")
+		} else if p.Version != "" && p.Version[0] >= '0' && p.Version[0] <= '9' {
+			p.Version = "v" + p.Version // GitHub's dependency graph leaves the v out
+		}
+	case "gem":
+		p.Version = withoutPlatform(p.Version)
+	case "githubactions": // GitHub's dependency graph
+		p.Type = "github"
+	}
+}
+
+// withoutPlatform takes the platform off a gem's version: "1.15.4-x86_64-linux".
+// Versions of gems have no dash of their own.
+func withoutPlatform(v string) string {
+	head, tail, ok := strings.Cut(v, "-")
+	if !ok {
+		return v
+	}
+	for _, s := range [...]string{"linux", "darwin", "mingw", "mswin", "java", "jruby", "musl", "x86", "arm", "aarch64"} {
+		if strings.Contains(tail, s) {
+			return head
+		}
+	}
+	return v
 }
 
 type sentinel string
@@ -86,26 +138,26 @@ func (c *Component) spelling(p *bollwerk.Package) {
 }
 
 // version takes the component's version where the package URL has none, and an
-// epoch that the URL has as a qualifier (Trivy does so for deb, the specification
-// for rpm).
-func (c *Component) version(p *bollwerk.Package) {
+// epoch that stands in a qualifier (Trivy does so for deb too) or in the
+// component's version only.
+func (c *Component) version(p *bollwerk.Package, parts *purl.Parts) {
 	if p.Version == "" {
 		p.Version = c.Version
 	}
-	if epoch, rest, ok := strings.Cut(c.Version, ":"); ok && rest == p.Version && isNumber(epoch) && epoch != "0" {
-		p.Version = c.Version
-		if p.Source != nil && p.Source.Version == rest {
-			p.Source.Version = c.Version
-		}
+	epoch := ""
+	if e, rest, ok := strings.Cut(c.Version, ":"); ok && rest == p.Version && isNumber(e) {
+		epoch = e
 	}
-	if parts, err := purl.Parse(c.PURL); err == nil && parts.Type == "deb" && !strings.Contains(p.Version, ":") {
-		if e := parts.Qualifiers["epoch"]; isNumber(e) && e != "0" {
-			if p.Source != nil && p.Source.Version == p.Version {
-				p.Source.Version = e + ":" + p.Version
-			}
-			p.Version = e + ":" + p.Version
-		}
+	if e := parts.Qualifiers["epoch"]; parts.Type == "deb" && isNumber(e) && !strings.Contains(p.Version, ":") {
+		epoch = e
 	}
+	if epoch == "" || epoch == "0" {
+		return
+	}
+	if p.Source != nil && p.Source.Version == p.Version {
+		p.Source.Version = epoch + ":" + p.Version
+	}
+	p.Version = epoch + ":" + p.Version
 }
 
 func isNumber(s string) bool {
@@ -197,7 +249,7 @@ func (c *Component) foreign(p *bollwerk.Package) {
 		if srcRelease != "" {
 			s.Version += "-" + srcRelease
 		}
-		if isNumber(srcEpoch) && srcEpoch != "0" && !strings.Contains(s.Version, ":") {
+		if isNumber(srcEpoch) && srcEpoch != "0" && !strings.HasPrefix(string(p.PURL), "pkg:rpm/") {
 			s.Version = srcEpoch + ":" + s.Version
 		}
 	}
@@ -238,6 +290,29 @@ func appendNew(list []string, s string) []string {
 		}
 	}
 	return append(list, s)
+}
+
+// NewDistribution is the distribution that a document names, by its os-release ID
+// where a tool has a name of its own (Trivy's families).
+func NewDistribution(name, version string) *bollwerk.Distribution {
+	id := strings.ToLower(name)
+	switch id {
+	case "redhat":
+		id = "rhel"
+	case "alma":
+		id = "almalinux"
+	case "amazon":
+		id = "amzn"
+	case "oracle":
+		id = "ol"
+	case "opensuse.leap":
+		id = "opensuse-leap"
+	case "opensuse.tumbleweed":
+		id = "opensuse-tumbleweed"
+	case "suse linux enterprise server", "suse.linux.enterprise.server":
+		id = "sles"
+	}
+	return &bollwerk.Distribution{ID: id, VersionID: version}
 }
 
 // CompleteOS gives packages of a distribution whose own URL does not name the
@@ -293,7 +368,7 @@ func majority(pkgs []bollwerk.Package) *bollwerk.Distribution {
 	if i <= 0 {
 		return nil
 	}
-	return &bollwerk.Distribution{ID: id[:i], VersionID: id[i+1:]}
+	return NewDistribution(id[:i], id[i+1:])
 }
 
 // Ours reports whether any property is one of ours.

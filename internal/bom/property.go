@@ -365,7 +365,7 @@ func ArtifactProperties(r *bollwerk.Result) []Property {
 		asJSON("artifact:created", a.Created)
 	}
 	if a.Config != nil {
-		asJSON("artifact:config", a.Config)
+		asJSON("artifact:config", withoutSecrets(a.Config, r.Secrets))
 	}
 	if a.BaseImage != nil {
 		asJSON("artifact:baseImage", a.BaseImage)
@@ -399,6 +399,29 @@ func ArtifactProperties(r *bollwerk.Result) []Property {
 		}
 	}
 	return out
+}
+
+// withoutSecrets takes the values of those environment variables out in which a
+// credential was found: documents are handed on. That it was found stays.
+func withoutSecrets(c *bollwerk.ImageConfig, secrets []bollwerk.Secret) *bollwerk.ImageConfig {
+	hide := map[string]bool{}
+	for i := range secrets {
+		if secrets[i].Env != "" {
+			hide[secrets[i].Env] = true
+		}
+	}
+	if len(hide) == 0 {
+		return c
+	}
+	out := *c
+	out.Env = make([]string, len(c.Env))
+	for i, e := range c.Env {
+		if name, _, _ := strings.Cut(e, "="); hide[name] {
+			e = name + "=(credential removed)"
+		}
+		out.Env[i] = e
+	}
+	return &out
 }
 
 const pathQuoted = ":path-quoted"

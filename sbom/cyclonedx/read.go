@@ -519,7 +519,7 @@ func (r *reader) one(c *component) {
 	switch {
 	case c.Type == "operating-system":
 		if r.os == nil && g.Name != "" {
-			r.os = &bollwerk.Distribution{ID: strings.ToLower(g.Name), VersionID: g.Version}
+			r.os = bom.NewDistribution(g.Name, g.Version)
 		}
 		return
 	case g.PURL == "" && !bom.Ours(g.Properties):

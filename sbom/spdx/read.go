@@ -197,7 +197,7 @@ func (r *reader) finish() (Document, error) {
 		c := r.facts(e)
 		if e.purpose == "OPERATING-SYSTEM" {
 			if os == nil && e.name != "" {
-				os = &bollwerk.Distribution{ID: strings.ToLower(e.name), VersionID: e.version}
+				os = bom.NewDistribution(e.name, e.version)
 			}
 			continue
 		}

@@ -260,3 +260,54 @@ func (r random) pkg(a *bollwerk.Artifact) bollwerk.Package {
 	}
 	return p
 }
+
+// Lines describes the packages of a document in the order they stand there, one a
+// line, for comparing with what people expect.
+func Lines(d bom.Document) []string {
+	var out []string
+	for i := range d.Packages {
+		p := &d.Packages[i]
+		f := []string{string(p.Ecosystem), p.Name, p.Version}
+		if p.Source != nil {
+			f = append(f, p.Source.Name+" "+p.Source.Version)
+		}
+		f = append(f, p.Arch, strings.Join(p.Paths, ","), strings.Join(p.Licenses, ","))
+		var h []string
+		for _, x := range p.Hashes {
+			h = append(h, string(x))
+		}
+		f = append(f, strings.Join(h, ","))
+		if p.Layer != nil {
+			f = append(f, fmt.Sprintf("%d %s", p.Layer.Index, p.Layer.DiffID))
+		}
+		if p.Modularity != "" {
+			f = append(f, "module "+p.Modularity)
+		}
+		if p.Virtual {
+			f = append(f, "virtual")
+		}
+		if p.Dev {
+			f = append(f, "dev")
+		}
+		if len(p.DependsOn) > 0 {
+			var to []string
+			for _, u := range p.DependsOn {
+				to = append(to, string(u))
+			}
+			f = append(f, "-> "+strings.Join(to, ","))
+		}
+		out = append(out, Line(strings.Join(f, "|")))
+	}
+	return out
+}
+
+// Line leaves the empty fields of a description out.
+func Line(s string) string {
+	var out []string
+	for _, f := range strings.Split(s, "|") {
+		if f != "" {
+			out = append(out, f)
+		}
+	}
+	return strings.Join(out, "|")
+}
