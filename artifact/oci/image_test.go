@@ -99,7 +99,7 @@ func makeImage(t testing.TB, arch string, layers ...[]byte) *testImage {
 	}
 	img.config = mustJSON(t, map[string]any{
 		"architecture": arch, "os": "linux", "created": "2026-01-02T03:04:05Z",
-		"config":  map[string]any{"User": "app", "Env": []string{"A=b"}, "Cmd": "run", "ExposedPorts": map[string]any{"80/tcp": map[string]any{}}},
+		"config":  map[string]any{"User": "app", "Env": []string{"A=b"}, "Cmd": []string{"run"}, "ExposedPorts": map[string]any{"80/tcp": map[string]any{}}},
 		"rootfs":  map[string]any{"type": "layers", "diff_ids": diffs},
 		"history": history,
 	})
@@ -415,6 +415,17 @@ func TestWrongDocuments(t *testing.T) {
 		all[digest(deep)] = deep
 	}
 	wantError(t, open(t, deep, all), "nested more than 4 deep")
+}
+
+// Old builders wrote a string where a list is meant.
+func TestCommandAsString(t *testing.T) {
+	c, err := parseConfig([]byte(`{"config":{"Cmd":"run","Entrypoint":["a","b"],"Healthcheck":{"Test":["NONE"]}}}`), "sha256:x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.imageConfig(); !slices.Equal(got.Cmd, []string{"run"}) || len(got.Entrypoint) != 2 || !slices.Equal(got.Healthcheck, []string{"NONE"}) {
+		t.Errorf("%+v", got)
+	}
 }
 
 func TestArchives(t *testing.T) {

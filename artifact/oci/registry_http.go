@@ -248,3 +248,10 @@ func explainHTTP(repo name.Repository, err error) error {
 	}
 	return &unavailable{fmt.Errorf("%s: %w", repo.RegistryStr(), err)}
 }
+
+// CloseIdleConnections lets http.Client reach the connections below.
+func (t *boundedTransport) CloseIdleConnections() {
+	if c, ok := t.inner.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
