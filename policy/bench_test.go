@@ -20,7 +20,7 @@ func imageResults(n int) []*bollwerk.Result {
 		created := day.AddDate(0, 0, -i%400)
 		r := &bollwerk.Result{Target: bollwerk.Artifact{
 			Kind: bollwerk.KindImage, Ref: fmt.Sprintf("registry.example.org/app%d:1.%d", i, i), Name: fmt.Sprintf("app%d:1.%d", i, i), Created: &created,
-			OS: &bollwerk.Distribution{ID: "debian", VersionID: fmt.Sprint(9 + i%5)},
+			OS:     &bollwerk.Distribution{ID: "debian", VersionID: fmt.Sprint(9 + i%5)},
 			Config: &bollwerk.ImageConfig{User: []string{"", "root", "1000", "app"}[i%4], Labels: map[string]string{"a": "b"}, ExposedPorts: []string{"80/tcp", fmt.Sprintf("%d/tcp", 20+i%5)}},
 		}}
 		for j := range 8 {

@@ -395,3 +395,21 @@ func TestDeterministic(t *testing.T) {
 		}
 	}
 }
+
+// The limits leave room for the greatest honest image: 50,000 packages.
+func TestLimitsLeaveRoom(t *testing.T) {
+	r := &bollwerk.Result{Target: bollwerk.Artifact{Kind: bollwerk.KindImage, Name: "big:1", Config: &bollwerk.ImageConfig{}}}
+	for i := range 50_000 {
+		r.Packages = append(r.Packages, bollwerk.Package{PURL: bollwerk.PURL(fmt.Sprintf("pkg:deb/debian/lib%d@1", i)), Name: fmt.Sprintf("lib%d", i), Version: "1"})
+		r.Facts = append(r.Facts, bollwerk.FileFact{Kind: bollwerk.FactWorldWritable, Path: fmt.Sprintf("opt/app/%d", i), Detail: "0666"})
+	}
+	ds, err := engine(t, policy.Options{}).Evaluate(context.Background(), "image", policy.ImageSubject(r, []bollwerk.Secret{}), shipped(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range ds {
+		if d.Verdict == bollwerk.NotEvaluated && !strings.Contains(d.Cause, "is not known") {
+			t.Errorf("%s: %s", d.Policy.ID, d.Cause)
+		}
+	}
+}
