@@ -103,12 +103,21 @@ func (k *check) referrers(ctx context.Context) {
 		k.missed("%v", err)
 		return
 	}
+	// What says that it is a signature comes first, so that the bound on attachments
+	// is not used up by what says nothing. What says that it is something else (an
+	// SBOM, a scan report) is left alone: it is not signed by itself.
+	var sure, unsure []bollwerk.Descriptor
 	for _, d := range list {
+		switch {
+		case slices.ContainsFunc(k.c.Schemes, func(s Scheme) bool { return s.Wants(d.ArtifactType) }):
+			sure = append(sure, d)
+		case saysNothing(d.ArtifactType):
+			unsure = append(unsure, d)
+		}
+	}
+	for _, d := range append(sure, unsure...) {
 		if ctx.Err() != nil {
 			return
-		}
-		if d.ArtifactType != "" && !slices.ContainsFunc(k.c.Schemes, func(s Scheme) bool { return s.Wants(d.ArtifactType) }) {
-			continue // an SBOM or the like: not signed by itself
 		}
 		if k.seen[d.Digest] {
 			continue
@@ -125,6 +134,14 @@ func (k *check) referrers(ctx context.Context) {
 		}
 		k.manifest(ctx, "referrer "+d.Digest.Short(), raw, desc)
 	}
+}
+
+// saysNothing: a registry leaves the artifact type out, or puts the media type of
+// the configuration there (distribution specification 1.1 before its release).
+func saysNothing(artifactType string) bool {
+	return artifactType == "" || artifactType == "application/vnd.oci.empty.v1+json" ||
+		strings.HasPrefix(artifactType, "application/vnd.oci.image.config.") ||
+		strings.HasPrefix(artifactType, "application/vnd.docker.container.image.")
 }
 
 // manifest reads the parts of an image manifest that signing schemes use.

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/artifact"
 	"github.com/bollwerk/bollwerk/artifact/oci"
 	"github.com/bollwerk/bollwerk/signature"
 	"github.com/bollwerk/bollwerk/signature/notation"
@@ -71,9 +72,7 @@ type verifyOptions struct {
 	strict                       bool
 	format, output               string
 	timeout                      time.Duration
-	insecure                     bool
-	caFile                       string
-	mirrors                      map[string]string
+	open                         openFlags
 }
 
 func (o *verifyOptions) flags(c *cobra.Command) {
@@ -96,9 +95,10 @@ func (o *verifyOptions) flags(c *cobra.Command) {
 	f.StringVar(&o.format, "format", o.format, "table or json")
 	f.StringVarP(&o.output, "output", "o", "", "write the result to `FILE`")
 	f.DurationVar(&o.timeout, "timeout", o.timeout, "give up after this long")
-	f.BoolVar(&o.insecure, "insecure", false, "allow plain HTTP and unknown certificates of the registry")
-	f.StringVar(&o.caFile, "ca-file", "", "further certificate authorities (PEM) for the registry")
-	f.StringToStringVar(&o.mirrors, "mirror", nil, "ask a mirror first: `HOST=MIRROR`")
+	// The same names as elsewhere, without those that make no sense here.
+	f.BoolVar(&o.open.insecure, "insecure", false, "allow registries over plain HTTP and certificates nobody vouches for")
+	f.StringVar(&o.open.caFile, "ca", "", "further certificate authorities for registries, a PEM `FILE`")
+	f.StringArrayVar(&o.open.mirrors, "registry-mirror", nil, "ask a mirror first: `HOST=MIRROR`; may be repeated")
 }
 
 func runVerify(ctx context.Context, e *env, o *verifyOptions, target string) error {
@@ -108,7 +108,7 @@ func runVerify(ctx context.Context, e *env, o *verifyOptions, target string) err
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	repo, reference, closeRepo, err := o.repository(target)
+	repo, reference, closeRepo, err := o.repository(e, target)
 	if err != nil {
 		return err
 	}
@@ -197,24 +197,35 @@ func (o *verifyOptions) checker() (*signature.Checker, error) {
 }
 
 // repository opens the place that the target lies in.
-func (o *verifyOptions) repository(target string) (repo signature.Repository, reference string, closeRepo func(), err error) {
-	if dir, ok := strings.CutPrefix(target, "oci:"); ok {
-		l, reference, err := oci.NewLayoutRepository(dir)
-		if err != nil {
-			return nil, "", nil, &exitError{exitFailed, err}
-		}
-		return l, reference, func() { l.Close() }, nil
-	}
-	for _, p := range []string{"docker-archive:", "oci-archive:", "containerd:", "docker:", "podman:", "dir:", "sbom:", "file:"} {
-		if strings.HasPrefix(target, p) {
-			return nil, "", nil, usageError(fmt.Errorf("%s: signatures do not travel with %s targets; verify the image in its registry or in an OCI layout (oci:DIR)", target, strings.TrimSuffix(p, ":")))
-		}
-	}
-	r, reference, err := oci.NewRegistryRepository(target, oci.Options{Insecure: o.insecure, CAFile: o.caFile, Mirrors: o.mirrors})
+func (o *verifyOptions) repository(e *env, target string) (repo signature.Repository, reference string, closeRepo func(), err error) {
+	scheme, rest, err := artifact.Detect(target)
 	if err != nil {
-		return nil, "", nil, usageError(err)
+		if errors.Is(err, artifact.ErrTarget) {
+			err = usageError(err)
+		}
+		return nil, "", nil, err
 	}
-	return r, reference, func() {}, nil
+	switch scheme {
+	case artifact.SchemeRegistry:
+		opts, err := o.open.ociOptions(e)
+		if err != nil {
+			return nil, "", nil, err
+		}
+		r, reference, err := oci.NewRegistryRepository(rest, opts)
+		if err != nil {
+			return nil, "", nil, usageError(err)
+		}
+		return r, reference, func() {}, nil
+	case artifact.SchemeOCI:
+		if st, serr := os.Stat(rest); serr != nil || st.IsDir() {
+			l, reference, err := oci.NewLayoutRepository(rest)
+			if err != nil {
+				return nil, "", nil, &exitError{exitFailed, err}
+			}
+			return l, reference, func() { l.Close() }, nil
+		}
+	}
+	return nil, "", nil, usageError(fmt.Errorf("%s: signatures do not travel with this kind of target; verify the image in its registry or in an OCI layout (oci:DIR)", target))
 }
 
 func (o *verifyOptions) write(e *env, p *bollwerk.Provenance) (err error) {

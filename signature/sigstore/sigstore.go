@@ -111,8 +111,7 @@ func (s *Scheme) Wants(artifactType string) bool {
 	return strings.HasPrefix(artifactType, bundleTypePrefix) ||
 		artifactType == "application/vnd.dev.cosign.artifact.sig.v1+json" || // cosign 2, COSIGN_EXPERIMENTAL OCI 1.1
 		artifactType == "application/vnd.dev.cosign.artifact.att.v1+json" ||
-		artifactType == mediaSimple || artifactType == mediaDSSE ||
-		strings.HasPrefix(artifactType, "application/vnd.oci.image.config.") // cosign's manifests carry an ordinary image config
+		artifactType == mediaSimple || artifactType == mediaDSSE
 }
 
 const (
