@@ -42,6 +42,10 @@ func (s *state) judge(ctx context.Context) error {
 			f.Fingerprint = finding.Fingerprint(f)
 		}
 	}
+	if n := len(s.options.VEXProblems); n > 0 {
+		s.cover(bollwerk.Coverage{Area: "vex", Verdict: bollwerk.Degraded, Checked: len(s.options.VEX), Total: len(s.options.VEX) + n,
+			Cause: fmt.Sprintf("%d VEX statements were not understood", n), Examples: firstFew(s.options.VEXProblems)})
+	}
 	finding.ApplyVEX(r.Findings, r.Target, s.options.VEX, s.options.Now)
 	if s.options.Config != nil {
 		expired, _ := s.options.Config.Apply(r.Findings, r.Target.Name, s.options.Now)

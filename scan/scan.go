@@ -45,12 +45,14 @@ type Options struct {
 	// Base recognises the base image by the diff IDs of the layers, bottom first.
 	Base func(layers []bollwerk.Digest) *bollwerk.BaseImage
 
-	Engine     *policy.Engine
-	Policies   []*policy.Policy
-	Config     *policy.Config
-	VEX        []bollwerk.VEXStatement
-	Provenance *bollwerk.Provenance
-	Baseline   *finding.Baseline
+	Engine   *policy.Engine
+	Policies []*policy.Policy
+	Config   *policy.Config
+	VEX      []bollwerk.VEXStatement
+	// VEXProblems are statements that were not understood.
+	VEXProblems []string
+	Provenance  *bollwerk.Provenance
+	Baseline    *finding.Baseline
 
 	// Secrets looks for credentials in a text of the image configuration; nil: nobody
 	// looks, in files neither (Extractors must then hold no extractor for them).

@@ -55,11 +55,14 @@ func (f *scanFlags) judgement(e *env, o *scan.Options, config *policy.Config) er
 		}
 	}
 	for _, name := range f.vex {
-		st, err := readVEX(name)
+		st, problems, err := readVEX(name)
 		if err != nil {
 			return usageError(fmt.Errorf("--vex %s: %w", name, err))
 		}
 		o.VEX = append(o.VEX, st...)
+		for _, p := range problems {
+			o.VEXProblems = append(o.VEXProblems, name+": "+p)
+		}
 	}
 	if f.provenance != "" {
 		p, err := readProvenance(f.provenance)

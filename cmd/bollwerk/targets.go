@@ -19,8 +19,10 @@ import (
 	"github.com/bollwerk/bollwerk/artifact/single"
 	"github.com/bollwerk/bollwerk/internal/bom"
 	"github.com/bollwerk/bollwerk/internal/sbomformat"
+	"github.com/bollwerk/bollwerk/sbom"
 	"github.com/bollwerk/bollwerk/sbom/all"
 	"github.com/bollwerk/bollwerk/sbom/cyclonedx"
+	"github.com/bollwerk/bollwerk/sbom/secrets"
 	"github.com/bollwerk/bollwerk/sbom/spdx"
 	"github.com/bollwerk/bollwerk/scan"
 )
@@ -106,11 +108,9 @@ func scanTarget(ctx context.Context, e *env, f *scanFlags, target string, o scan
 		}
 		return scan.SBOM(ctx, d, o)
 	}
-	set, err := all.Set()
-	if err != nil {
+	if o.Extractors, err = extractors(&o, f.noSecrets); err != nil {
 		return nil, err
 	}
-	o.Extractors = set
 	if !f.noCache {
 		dir, err := e.cacheDir()
 		if err == nil {
@@ -126,6 +126,22 @@ func scanTarget(ctx context.Context, e *env, f *scanFlags, target string, o scan
 	}
 	defer src.Close()
 	return scan.Artifact(ctx, src, o)
+}
+
+// extractors compiles the extractors, without those that look for credentials when
+// nobody wants that, and lets the same ones look into the image configuration.
+func extractors(o *scan.Options, noSecrets bool) (*sbom.Set, error) {
+	var list []sbom.Extractor
+	for _, x := range all.Extractors() {
+		if s, ok := x.(*secrets.Extractor); ok {
+			if noSecrets {
+				continue
+			}
+			o.Secrets = s.SearchText
+		}
+		list = append(list, x)
+	}
+	return sbom.NewSet(list...)
 }
 
 // setName names what the extractors can do: a new build may find more in the same layer.

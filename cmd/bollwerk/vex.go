@@ -13,16 +13,17 @@ import (
 	"github.com/bollwerk/bollwerk/finding/openvex"
 )
 
-// readVEX tells the three formats apart by their marks and reads one.
-func readVEX(name string) ([]bollwerk.VEXStatement, error) {
+// readVEX tells the three formats apart by their marks and reads one. Problems are
+// statements that were not understood.
+func readVEX(name string) (statements []bollwerk.VEXStatement, problems []string, err error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer f.Close()
 	b, err := readLimited(f, 64<<20)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var mark struct {
 		Context   any             `json:"@context"`
@@ -32,7 +33,7 @@ func readVEX(name string) ([]bollwerk.VEXStatement, error) {
 	list := len(b) > 0 && firstByte(b) == '['
 	if !list && firstByte(b) != '<' {
 		if err := json.Unmarshal(b, &mark); err != nil {
-			return nil, fmt.Errorf("not a VEX document: %w", err)
+			return nil, nil, fmt.Errorf("not a VEX document: %w", err)
 		}
 	}
 	switch {
@@ -43,7 +44,7 @@ func readVEX(name string) ([]bollwerk.VEXStatement, error) {
 	case list, mark.Context != nil:
 		return openvex.Read(bytes.NewReader(b), name)
 	}
-	return nil, errors.New("neither OpenVEX (@context), CSAF (document) nor CycloneDX (bomFormat)")
+	return nil, nil, errors.New("neither OpenVEX (@context), CSAF (document) nor CycloneDX (bomFormat)")
 }
 
 func firstByte(b []byte) byte {

@@ -33,6 +33,12 @@ type advisory struct {
 	} `json:"affected"`
 }
 
+// untrue names records whose fixed version is not what bookworm calls the fix. They
+// are left out of the database and of the oracle alike.
+var untrue = map[string]string{
+	"DEBIAN-CVE-2022-2309": "fixed in libxml2 2.9.14+dfsg-1.3, which bookworm ships rebuilt as 2.9.14+dfsg-1.3~deb12uN; dpkg orders that before it",
+}
+
 // debianAdvisories reads the facts, and returns the raw lines too.
 func debianAdvisories(t *testing.T) ([]advisory, [][]byte) {
 	t.Helper()
@@ -53,6 +59,9 @@ func debianAdvisories(t *testing.T) ([]advisory, [][]byte) {
 		var a advisory
 		if err := json.Unmarshal(sc.Bytes(), &a); err != nil {
 			t.Fatal(err)
+		}
+		if untrue[a.ID] != "" {
+			continue
 		}
 		out = append(out, a)
 		raw = append(raw, []byte(sc.Text()))
