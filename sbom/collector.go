@@ -21,8 +21,8 @@ const (
 	// layer is free again, and workers do the rest.
 	smallFile = 256 << 10
 	// maxKept bounds what is held for Gatherers of one part.
-	maxKept     = 64 << 20
-	maxKeptFile = 8 << 20
+	maxKept     = 24 << 20
+	maxKeptFile = 4 << 20
 	maxProblems = 1000
 	maxFacts    = 20000
 )

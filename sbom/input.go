@@ -107,6 +107,19 @@ func (in *Input) Bytes(limit int64) ([]byte, error) {
 	return data, nil
 }
 
+// Document is Bytes for a format that is parsed into a tree: JSON, TOML, YAML, XML.
+// The tree takes several times the room of the text, so that much is reserved, and
+// large documents are read one at a time.
+func (in *Input) Document(limit int64) ([]byte, error) {
+	if err := in.Reserve(treeFactor * min(in.File.Size, limit)); err != nil {
+		return nil, err
+	}
+	return in.Bytes(limit)
+}
+
+// treeFactor is what encoding/json needs for a package-lock.json; YAML needs more.
+const treeFactor = 6
+
 // ReaderAt returns random access to the content and its size. A file that can be
 // read at random by itself (one on disk) is not copied into memory.
 func (in *Input) ReaderAt(limit int64) (io.ReaderAt, int64, error) {

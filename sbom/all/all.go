@@ -9,10 +9,12 @@ import (
 	"github.com/bollwerk/bollwerk/sbom/binary"
 	"github.com/bollwerk/bollwerk/sbom/conda"
 	"github.com/bollwerk/bollwerk/sbom/deb"
+	"github.com/bollwerk/bollwerk/sbom/dotnet"
 	"github.com/bollwerk/bollwerk/sbom/facts"
 	"github.com/bollwerk/bollwerk/sbom/golang"
 	"github.com/bollwerk/bollwerk/sbom/java"
 	"github.com/bollwerk/bollwerk/sbom/npm"
+	"github.com/bollwerk/bollwerk/sbom/opam"
 	"github.com/bollwerk/bollwerk/sbom/osrelease"
 	"github.com/bollwerk/bollwerk/sbom/php"
 	"github.com/bollwerk/bollwerk/sbom/python"
@@ -33,6 +35,7 @@ func Extractors() []sbom.Extractor {
 		deb.Copyrights{},
 		deb.Lists{},
 		deb.Status{},
+		dotnet.Project{},
 		facts.Extractor{},
 		golang.GoMod{},
 		java.Archive{},
@@ -42,6 +45,7 @@ func Extractors() []sbom.Extractor {
 		npm.PNPM{},
 		npm.PackageLock{},
 		npm.Yarn{},
+		opam.Extractor{},
 		osrelease.Extractor{},
 		php.Composer{},
 		python.Installed{},

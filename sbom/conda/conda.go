@@ -27,7 +27,7 @@ func (Extractor) Wants(f *bollwerk.File) bool {
 
 // Extract returns the package.
 func (Extractor) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, error) {
-	data, err := in.Bytes(maxRecord)
+	data, err := in.Document(maxRecord)
 	if err != nil {
 		return bollwerk.Inventory{}, err
 	}

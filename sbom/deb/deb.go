@@ -124,7 +124,7 @@ func (s *stanza) pkg() bollwerk.Package {
 // domain of their Maintainer field. The list cannot be complete; a vendor that is
 // missing is treated as the distribution, whose advisories then decide.
 var vendors = map[string]string{
-	"nodesource.com": "NodeSource", "docker.com": "Docker", "google.com": "Google",
+	"nodesource.com": "NodeSource", "docker.com": "Docker", "containerd.io": "Docker", "google.com": "Google",
 	"microsoft.com": "Microsoft", "hashicorp.com": "HashiCorp", "elastic.co": "Elastic",
 	"grafana.com": "Grafana", "gitlab.com": "GitLab", "nginx.com": "NGINX", "nginx.org": "NGINX",
 	"mongodb.com": "MongoDB", "oracle.com": "Oracle", "redis.com": "Redis", "redis.io": "Redis",

@@ -28,7 +28,7 @@ func (Bun) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, err
 	if strings.HasSuffix(in.File.Path, ".lockb") {
 		return inv, fmt.Errorf("the binary form of the lock file cannot be read: write it as text with 'bun install --save-text-lockfile'")
 	}
-	data, err := in.Bytes(maxLock)
+	data, err := in.Document(maxLock)
 	if err != nil {
 		return inv, err
 	}

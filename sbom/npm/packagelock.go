@@ -71,7 +71,7 @@ type lockDependency struct {
 // Extract prefers the "packages" of version 2 and 3.
 func (PackageLock) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, error) {
 	var inv bollwerk.Inventory
-	data, err := in.Bytes(maxLock)
+	data, err := in.Document(maxLock)
 	if err != nil {
 		return inv, err
 	}

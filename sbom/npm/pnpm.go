@@ -44,7 +44,7 @@ type pnpmPackage struct {
 // Extract reads the packages; edges come from "snapshots" since version 9.
 func (PNPM) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, error) {
 	var inv bollwerk.Inventory
-	data, err := in.Bytes(maxYAML)
+	data, err := in.Document(maxYAML)
 	if err != nil {
 		return inv, err
 	}
@@ -93,8 +93,11 @@ func (PNPM) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, er
 		edges = lock.Snapshots
 	}
 	target := func(name, v string) ref {
+		if v != "" && v[0] >= '0' && v[0] <= '9' {
+			return ref{name, bare(v)}
+		}
 		n, ver := pnpmKey(v)
-		if n == "" || ver == "" { // a bare version, perhaps with peers
+		if n == "" || ver == "" {
 			return ref{name, bare(v)}
 		}
 		return ref{n, ver}

@@ -45,7 +45,7 @@ type composerPackage struct {
 // Extract reads both forms of installed.json: a list (Composer 1), or an object.
 func (Composer) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, error) {
 	var inv bollwerk.Inventory
-	data, err := in.Bytes(maxLock)
+	data, err := in.Document(maxLock)
 	if err != nil {
 		return inv, err
 	}

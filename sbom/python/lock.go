@@ -51,7 +51,7 @@ func (Lock) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, er
 
 func pipfile(in *sbom.Input) (bollwerk.Inventory, error) {
 	var inv bollwerk.Inventory
-	data, err := in.Bytes(maxLock)
+	data, err := in.Document(maxLock)
 	if err != nil {
 		return inv, err
 	}
@@ -142,7 +142,7 @@ type tomlRef struct {
 
 func tomlLock(in *sbom.Input) (bollwerk.Inventory, error) {
 	var inv bollwerk.Inventory
-	data, err := in.Bytes(maxTOML)
+	data, err := in.Document(maxTOML)
 	if err != nil {
 		return inv, err
 	}

@@ -31,7 +31,7 @@ func (CargoLock) Wants(f *bollwerk.File) bool {
 // Extract lists packages with a source; those without are the work space itself.
 func (CargoLock) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, error) {
 	var inv bollwerk.Inventory
-	data, err := in.Bytes(maxLock)
+	data, err := in.Document(maxLock)
 	if err != nil {
 		return inv, err
 	}

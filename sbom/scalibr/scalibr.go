@@ -23,9 +23,7 @@ import (
 	"github.com/google/osv-scalibr/extractor/filesystem"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/cpp/conanlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/dart/pubspec"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/dotnet/csproj"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/dotnet/depsjson"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/dotnet/nugetcpm"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/dotnet/packagesconfig"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/dotnet/packageslockjson"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/elixir/mixlock"
@@ -35,7 +33,6 @@ import (
 	"github.com/google/osv-scalibr/extractor/filesystem/language/java/gradleverificationmetadataxml"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/java/pomxml"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/julia/manifesttoml"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/ocaml/opam"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/r/renvlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/swift/packageresolved"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/swift/podfilelock"
@@ -58,11 +55,9 @@ func formats() []format {
 	return []format{
 		{"c/conan-lock", bollwerk.EcosystemConan, []string{"conan.lock"}, nil, "", conanlock.New},
 		{"dart/pubspec-lock", bollwerk.EcosystemPub, []string{"pubspec.lock"}, nil, "", pubspec.New},
-		{"dotnet/central-versions", bollwerk.EcosystemNuGet, []string{"Directory.Packages.props", "Directory.Build.props"}, nil, "", nugetcpm.New},
 		{"dotnet/deps-json", bollwerk.EcosystemNuGet, nil, []string{"json"}, ".deps.json", depsjson.New},
 		{"dotnet/packages-config", bollwerk.EcosystemNuGet, []string{"packages.config"}, nil, "", packagesconfig.New},
 		{"dotnet/packages-lock", bollwerk.EcosystemNuGet, []string{"packages.lock.json"}, nil, "", packageslockjson.New},
-		{"dotnet/project", bollwerk.EcosystemNuGet, nil, []string{"csproj", "vbproj", "fsproj"}, "", csproj.New},
 		{"elixir/mix-lock", bollwerk.EcosystemHex, []string{"mix.lock"}, nil, "", mixlock.New},
 		{"haskell/cabal-freeze", bollwerk.EcosystemHackage, []string{"cabal.project.freeze"}, nil, "", cabal.New},
 		{"haskell/stack-lock", bollwerk.EcosystemHackage, []string{"stack.yaml.lock"}, nil, "", stacklock.New},
@@ -70,7 +65,6 @@ func formats() []format {
 		{"java/gradle-verification", bollwerk.EcosystemMaven, []string{"verification-metadata.xml"}, nil, "gradle/verification-metadata.xml", gradleverificationmetadataxml.New},
 		{"java/pom", bollwerk.EcosystemMaven, []string{"pom.xml"}, []string{"pom"}, "", pomxml.New},
 		{"julia/manifest", bollwerk.EcosystemJulia, []string{"Manifest.toml"}, nil, "", manifesttoml.New},
-		{"ocaml/opam", bollwerk.EcosystemOpam, []string{"switch-state"}, nil, ".opam-switch/switch-state", opam.New},
 		{"r/renv-lock", bollwerk.EcosystemCRAN, []string{"renv.lock"}, nil, "", renvlock.New},
 		{"swift/package-resolved", bollwerk.EcosystemSwift, []string{"Package.resolved"}, nil, "", packageresolved.New},
 		{"swift/podfile-lock", bollwerk.EcosystemCocoaPods, []string{"Podfile.lock"}, nil, "", podfilelock.New},
@@ -84,8 +78,8 @@ func Extractors() []sbom.Extractor {
 	for _, f := range fs {
 		a := &adapter{format: f}
 		a.foreign, a.broken = f.build(&cpb.PluginConfig{MaxFileSizeBytes: maxFile})
-		// pom.xml refers to its parent, a project to central versions.
-		if f.name == "java/pom" || f.name == "dotnet/project" {
+		// pom.xml refers to its parent.
+		if f.name == "java/pom" {
 			out = append(out, gatherer{a})
 			continue
 		}
@@ -137,16 +131,7 @@ func foreignTree(p string) bool {
 type gatherer struct{ *adapter }
 
 // Keeps implements sbom.Gatherer.
-func (g gatherer) Keeps(f *bollwerk.File) bool {
-	if g.Wants(f) {
-		return true
-	}
-	if g.name == "dotnet/project" {
-		base := f.Path[strings.LastIndexByte(f.Path, '/')+1:]
-		return base == "Directory.Packages.props" || base == "Directory.Build.props"
-	}
-	return false
-}
+func (g gatherer) Keeps(f *bollwerk.File) bool { return g.Wants(f) }
 
 // Extract runs the foreign extractor over the content in memory.
 func (a *adapter) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, error) {
@@ -154,7 +139,7 @@ func (a *adapter) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Invento
 	if a.broken != nil {
 		return inv, a.broken
 	}
-	data, err := in.Bytes(maxFile)
+	data, err := in.Document(maxFile)
 	if err != nil {
 		return inv, err
 	}
@@ -191,6 +176,9 @@ func (a *adapter) convert(in *sbom.Input, p *extractor.Package) (bollwerk.Packag
 	}
 	if a.ecosystem == bollwerk.EcosystemSwift {
 		q.Name = swiftName(q.Name)
+	}
+	if m, ok := p.Metadata.(*depsjson.Metadata); ok && m.Type == "project" {
+		return q, false // the application itself
 	}
 	if g, ok := p.Metadata.(interface{ DepGroups() []string }); ok {
 		q.Dev = onlyDev(g.DepGroups())

@@ -3,9 +3,9 @@ package secrets
 import "bytes"
 
 // prefilter finds all anchors of all detectors in one pass. Most bytes of most
-// files cost one look into a table of pairs of bytes.
+// files cost one look into a table, by a hash of the three bytes that begin there.
 type prefilter struct {
-	pair    [1 << 16]uint8 // 1 + index in buckets of the anchors that begin so
+	first   [1 << 13]uint8 // 1 + index in buckets of the anchors that begin so
 	buckets [][]anchor
 }
 
@@ -14,16 +14,19 @@ type anchor struct {
 	detector int
 }
 
+// slot hashes three bytes (Knuth's multiplicative method).
+func slot(k uint32) uint32 { return (k & 0xffffff) * 2654435761 >> 19 }
+
 func newPrefilter(ds []detector) *prefilter {
 	p := &prefilter{}
 	for i, d := range ds {
 		for _, a := range d.anchors {
-			k := uint16(a[0])<<8 | uint16(a[1])
-			if p.pair[k] == 0 {
+			k := slot(uint32(a[0])<<16 | uint32(a[1])<<8 | uint32(a[2]))
+			if p.first[k] == 0 {
 				p.buckets = append(p.buckets, nil)
-				p.pair[k] = uint8(len(p.buckets))
+				p.first[k] = uint8(len(p.buckets))
 			}
-			b := p.pair[k] - 1
+			b := p.first[k] - 1
 			p.buckets[b] = append(p.buckets[b], anchor{[]byte(a), i})
 		}
 	}
@@ -35,23 +38,23 @@ const maxSpots = 200
 // find returns the offsets of anchors by detector, at most maxSpots each.
 func (p *prefilter) find(data []byte) map[int][]int {
 	var out map[int][]int
-	if len(data) < 2 {
+	if len(data) < 3 {
 		return nil
 	}
-	k := uint16(data[0])
-	for i := 1; i < len(data); i++ {
-		k = k<<8 | uint16(data[i])
-		b := p.pair[k]
+	k := uint32(data[0])<<8 | uint32(data[1])
+	for i, c := range data[2:] {
+		k = k<<8 | uint32(c)
+		b := p.first[slot(k)&(1<<13-1)]
 		if b == 0 {
 			continue
 		}
 		for _, a := range p.buckets[b-1] {
-			if bytes.HasPrefix(data[i-1:], a.word) {
+			if bytes.HasPrefix(data[i:], a.word) {
 				if out == nil {
 					out = map[int][]int{}
 				}
 				if len(out[a.detector]) < maxSpots {
-					out[a.detector] = append(out[a.detector], i-1)
+					out[a.detector] = append(out[a.detector], i)
 				}
 			}
 		}
