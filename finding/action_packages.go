@@ -167,7 +167,7 @@ func (b *actionBuilder) inFolder(p *bollwerk.FindingPackage, command string) str
 		return command
 	}
 	dir, _, ok := cutLast(p.Paths[0], "/")
-	if !ok || strings.Contains(dir, "!") {
+	if !ok || strings.Contains(dir, "!/") || strings.HasSuffix(dir, "!") {
 		return command
 	}
 	if !shellWord(dir) {

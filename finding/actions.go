@@ -202,23 +202,26 @@ func (b *actionBuilder) finish() []bollwerk.Action {
 // weights says how much each action is worth: a step of priority outweighs ten of
 // the next.
 func (b *actionBuilder) weights(as []bollwerk.Action) []int {
-	prio := make(map[bollwerk.FindingID]bollwerk.Priority, len(b.r.Findings))
+	worth := make(map[bollwerk.FindingID]int, len(b.r.Findings))
 	for i := range b.r.Findings {
-		prio[b.r.Findings[i].Fingerprint] = b.r.Findings[i].Priority
+		f := &b.r.Findings[i]
+		w := 1
+		switch {
+		case f.Kind == bollwerk.KindMalware:
+			w = 5000 // it runs already
+		case f.Priority == bollwerk.PriorityNow:
+			w = 1000
+		case f.Priority == bollwerk.PrioritySoon:
+			w = 100
+		case f.Priority == bollwerk.PriorityLater:
+			w = 10
+		}
+		worth[f.Fingerprint] = w
 	}
 	out := make([]int, len(as))
 	for i := range as {
 		for _, id := range as[i].Removes {
-			switch prio[id] {
-			case bollwerk.PriorityNow:
-				out[i] += 1000
-			case bollwerk.PrioritySoon:
-				out[i] += 100
-			case bollwerk.PriorityLater:
-				out[i] += 10
-			default:
-				out[i]++
-			}
+			out[i] += worth[id]
 		}
 	}
 	return out

@@ -44,7 +44,7 @@ const (
 	actProgram       = "rebuild or replace %s: needs %s"
 	actProgramGo     = "Go %s"
 	actProgramModule = "%s %s"
-	actProgramMore   = "%s and %d more modules"
+	actProgramMore   = "%s and %d more"
 	actAndMore       = "%s and %d more"
 	actGoToolchain   = "build with Go %s or newer (now %s)"
 	actMalware       = "remove %s %s: it is malicious, and where it was installed is compromised"
