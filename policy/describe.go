@@ -131,8 +131,7 @@ func describeParameter(v any) string {
 	return fmt.Sprint(v)
 }
 
-// Kinds describes the declared subjects: kind, what it is, and its fields as
-// lines "image.config.user  string  USER as written".
+// Kinds describes the declared subjects, by name.
 func (e *Engine) Kinds() []Kind {
 	out := make([]Kind, 0, len(e.subjects))
 	for _, s := range e.subjects {
@@ -144,9 +143,17 @@ func (e *Engine) Kinds() []Kind {
 
 // Kind is a declared subject, for people.
 type Kind struct {
-	Name   string   `json:"name"`
-	Doc    string   `json:"doc"`
-	Fields []string `json:"fields"`
+	Name   string      `json:"name"`
+	Doc    string      `json:"doc"`
+	Fields []KindField `json:"fields"`
+}
+
+// KindField is one field of a subject: "image.config.user", "string". A field of the
+// entries of a list or map has a path like "image.files[].path".
+type KindField struct {
+	Path string `json:"path"`
+	Type string `json:"type"`
+	Doc  string `json:"doc"`
 }
 
 // Write prints the description for people.
@@ -265,11 +272,21 @@ func WriteExplanation(w io.Writer, ds []Decision) error {
 	return err
 }
 
-// ParseSubject reads a subject from JSON or YAML (which holds JSON).
-func ParseSubject(name string, b []byte) (any, error) {
+// ParseSubject reads a subject of the kind from JSON or YAML. The JSON result of a
+// scan stands for the image or the distribution it describes, as far as a result
+// tells: it holds no credentials, so that policies about them are not evaluated.
+func ParseSubject(name string, b []byte, kind string) (any, error) {
 	if t := strings.TrimSpace(string(b)); strings.HasPrefix(t, "{") {
 		if v, err := parseJSON(b); err == nil {
-			return v, nil
+			m, _ := v.(map[string]any)
+			if m["schema"] == nil || m["target"] == nil {
+				return v, nil
+			}
+			r := &bollwerk.Result{}
+			if err := json.Unmarshal(b, r); err != nil {
+				return nil, fmt.Errorf("%s: scan result: %w", name, err)
+			}
+			return resultSubject(name, r, kind)
 		}
 	}
 	d := &document{name: name}
@@ -278,6 +295,16 @@ func ParseSubject(name string, b []byte) (any, error) {
 		return nil, err
 	}
 	return d.value(root)
+}
+
+func resultSubject(name string, r *bollwerk.Result, kind string) (any, error) {
+	switch kind {
+	case "image":
+		return ImageSubject(r, nil), nil
+	case "distribution":
+		return DistributionSubject(r), nil
+	}
+	return nil, fmt.Errorf("%s: a scan result describes an image and a distribution; write the %s to judge as a file of its own", name, kind)
 }
 
 // UnknownPolicy is the error for an ID that no policy has.

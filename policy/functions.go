@@ -15,7 +15,11 @@ import (
 )
 
 // Function describes one function that the language adds to CEL.
-type Function struct{ Name, Signature, Doc string }
+type Function struct {
+	Name      string `json:"name"`
+	Signature string `json:"signature"`
+	Doc       string `json:"doc"`
+}
 
 // Functions lists what the language adds to CEL's standard library and to its
 // strings, lists, sets and math extensions.

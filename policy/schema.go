@@ -3,7 +3,6 @@ package policy
 import (
 	"fmt"
 	"regexp"
-	"sort"
 	"strings"
 
 	"cel.dev/cel-go/common/types"
@@ -233,17 +232,16 @@ func (s *Subject) objects() (map[string]*Object, error) {
 	return found, visit(s.Type)
 }
 
-// describe lists the fields of the subject as paths with types, sorted, for
-// `policy explain`.
-func (s *Subject) describe() []string {
-	var lines []string
+// describe lists the fields of the subject in the order of their declaration.
+func (s *Subject) describe() []KindField {
+	var fields []KindField
 	var walk func(prefix string, o *Object, depth int)
 	walk = func(prefix string, o *Object, depth int) {
 		if depth > 6 {
 			return
 		}
 		for _, f := range o.Fields {
-			lines = append(lines, fmt.Sprintf("%s.%s  %s  %s", prefix, f.Name, f.Type, f.Doc))
+			fields = append(fields, KindField{Path: prefix + "." + f.Name, Type: f.Type.String(), Doc: f.Doc})
 			t, p := f.Type, prefix+"."+f.Name
 			for t.elem != nil {
 				t, p = *t.elem, p+"[]"
@@ -254,6 +252,5 @@ func (s *Subject) describe() []string {
 		}
 	}
 	walk(s.Kind, s.Type, 0)
-	sort.Strings(lines)
-	return lines
+	return fields
 }

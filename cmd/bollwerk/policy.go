@@ -28,6 +28,7 @@ type policyOptions struct {
 	input   string
 	now     string
 	verbose bool
+	kinds   bool
 }
 
 func newPolicyCommand(e *env) *cobra.Command {
@@ -146,6 +147,7 @@ func newPolicyListCommand(e *env) *cobra.Command {
 	}
 	o.addFlags(c)
 	o.addFormat(c)
+	c.Flags().BoolVar(&o.kinds, "subjects", false, "list what can be judged, with fields and functions, instead")
 	return c
 }
 
@@ -156,6 +158,9 @@ func runPolicyList(e *env, o *policyOptions) error {
 	l, err := o.library(time.Now())
 	if err != nil {
 		return err
+	}
+	if o.kinds {
+		return printSubjects(e, o, l.engine)
 	}
 	type row struct {
 		ID       string `json:"id"`
@@ -183,6 +188,26 @@ func runPolicyList(e *env, o *policyOptions) error {
 		fmt.Fprintf(e.stdout, "disabled: %s: %s\n", id, l.disabled[id])
 	}
 	return nil
+}
+
+// printSubjects lists what expressions may speak of.
+func printSubjects(e *env, o *policyOptions, engine *policy.Engine) error {
+	if o.format == "json" {
+		return printJSON(e.stdout, map[string]any{"subjects": engine.Kinds(), "functions": policy.Functions()})
+	}
+	w := tabwriter.NewWriter(e.stdout, 0, 4, 2, ' ', 0)
+	for _, k := range engine.Kinds() {
+		fmt.Fprintf(w, "%s: %s\n", k.Name, k.Doc)
+		for _, f := range k.Fields {
+			fmt.Fprintf(w, "  %s\t%s\t%s\n", f.Path, f.Type, f.Doc)
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintln(w, "functions, besides CEL's own and its extensions for strings, lists, sets and math:")
+	for _, f := range policy.Functions() {
+		fmt.Fprintf(w, "  %s\t%s\n", f.Signature, f.Doc)
+	}
+	return w.Flush()
 }
 
 func printJSON(w io.Writer, v any) error {
@@ -420,7 +445,8 @@ func newPolicyExplainCommand(e *env) *cobra.Command {
 		Short: "says what a policy checks, why, and how it judges a given subject",
 		Long: `Says what a policy checks, why, what may be configured and how its expressions
 were understood. With --input it judges the subject in the file (JSON or YAML; -
-reads standard input) and prints the value of every sub-expression.`,
+reads standard input) and prints the value of every sub-expression. The file may
+also be the JSON result of a scan, for policies over images and distributions.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usageError(errors.New("want one policy ID; `bollwerk policy list` shows them"))
@@ -473,7 +499,7 @@ func runPolicyExplain(c *cobra.Command, e *env, o *policyOptions, id string) err
 	if err != nil {
 		return usageError(err)
 	}
-	subject, err := policy.ParseSubject(o.input, b)
+	subject, err := policy.ParseSubject(o.input, b, p.Subject)
 	if err != nil {
 		return usageError(err)
 	}
