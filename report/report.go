@@ -77,6 +77,10 @@ func Formats() []Format {
 		{"junit", "application/xml", ".xml", "test reports of CI systems", buffered(JUnit)},
 		{"gitlab", "application/json", ".json", "GitLab's security dashboard", buffered(GitLab)},
 		{"markdown", "text/markdown; charset=utf-8", ".md", "a comment on a pull request", buffered(Markdown)},
+		{"cyclonedx", "application/vnd.cyclonedx+json", ".cdx.json", "bill of material with findings", buffered(CycloneDX)},
+		{"cyclonedx-xml", "application/vnd.cyclonedx+xml", ".cdx.xml", "the same as XML", buffered(CycloneDXXML)},
+		{"spdx", "application/spdx+json", ".spdx.json", "bill of material", buffered(SPDX)},
+		{"openvex", "application/json", ".openvex.json", "decisions about issues, for other tools", buffered(OpenVEX)},
 	}
 }
 
