@@ -20,6 +20,9 @@ type Checker struct {
 	Limits     Limits // zero: DefaultLimits
 	// Files are attachments that the user gave (detached bundles).
 	Files []Attachment
+	// Platform, "os/arch[/variant]", turns from an image for several platforms to the
+	// one for this: builders sign either, or both. Empty: the reference's own digest.
+	Platform string
 }
 
 // Check resolves a tag or digest and verifies what lies beside it. The error is
@@ -33,6 +36,11 @@ func (c *Checker) Check(ctx context.Context, reference string) (*bollwerk.Proven
 	raw, desc, err := c.Repository.Manifest(ctx, reference, lim.Manifest)
 	if err != nil {
 		return nil, err
+	}
+	if c.Platform != "" {
+		if raw, desc, err = c.descend(ctx, raw, desc, lim.Manifest); err != nil {
+			return nil, err
+		}
 	}
 	s := Subject{Descriptor: desc, Name: c.Repository.Name(), Manifest: raw}
 	k := &check{c: c, limits: lim, subject: s, left: lim.Total}
@@ -50,6 +58,47 @@ func (c *Checker) Check(ctx context.Context, reference string) (*bollwerk.Proven
 	}
 	k.conclude()
 	return k.p, nil
+}
+
+// descend goes from an index to the manifest for the platform. The child is named
+// by digest in bytes whose digest is known, so nothing is lost on the way.
+func (c *Checker) descend(ctx context.Context, raw []byte, desc bollwerk.Descriptor, limit int64) ([]byte, bollwerk.Descriptor, error) {
+	var index struct {
+		Manifests []struct {
+			Digest   string `json:"digest"`
+			Platform struct {
+				OS           string `json:"os"`
+				Architecture string `json:"architecture"`
+				Variant      string `json:"variant"`
+			} `json:"platform"`
+		} `json:"manifests"`
+	}
+	if err := json.Unmarshal(raw, &index); err != nil {
+		return nil, desc, fmt.Errorf("%s: manifest %s: %w", c.Repository.Name(), desc.Digest.Short(), err)
+	}
+	if index.Manifests == nil {
+		return raw, desc, nil // an image for one platform
+	}
+	var offered []string
+	for _, m := range index.Manifests {
+		name := m.Platform.OS + "/" + m.Platform.Architecture
+		full := name
+		if m.Platform.Variant != "" {
+			full += "/" + m.Platform.Variant
+		}
+		if c.Platform != full && c.Platform != name {
+			if len(offered) < 20 && m.Platform.OS != "unknown" {
+				offered = append(offered, full)
+			}
+			continue
+		}
+		d, err := bollwerk.ParseDigest(m.Digest)
+		if err != nil {
+			return nil, desc, fmt.Errorf("%s: %w", c.Repository.Name(), err)
+		}
+		return c.Repository.Manifest(ctx, string(d), limit)
+	}
+	return nil, desc, fmt.Errorf("%s: no image for %s; there are: %s", c.Repository.Name(), c.Platform, strings.Join(offered, ", "))
 }
 
 // check is the state of one Check.

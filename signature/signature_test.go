@@ -284,3 +284,39 @@ func TestBounds(t *testing.T) {
 		t.Error("an image that is not there was checked")
 	}
 }
+
+func TestPlatform(t *testing.T) {
+	m := signaturetest.NewMemory(t)
+	amd, arm := m.Image("amd", "amd64"), m.Image("arm", "arm64")
+	index := []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[` +
+		`{"digest":"` + string(amd) + `","platform":{"os":"linux","architecture":"amd64"}},` +
+		`{"digest":"` + string(arm) + `","platform":{"os":"linux","architecture":"arm64","variant":"v8"}},` +
+		`{"digest":"sha256:x","platform":{"os":"unknown","architecture":"unknown"}}]}`)
+	m.Manifests["all"] = index
+	m.Attach(arm, ".sig", signaturetest.Layer{MediaType: "good", Content: []byte("1")})
+	for platform, want := range map[string]struct {
+		verdict bollwerk.Verdict
+		digest  bollwerk.Digest
+	}{
+		"":               {bollwerk.Fail, signaturetest.Digest(index)},
+		"linux/amd64":    {bollwerk.Fail, amd},
+		"linux/arm64":    {bollwerk.Pass, arm},
+		"linux/arm64/v8": {bollwerk.Pass, arm},
+	} {
+		k := signature.Checker{Repository: m, Schemes: []signature.Scheme{scheme{}}, Demand: signature.Demand{Signature: true}, Platform: platform}
+		p, err := k.Check(t.Context(), "all")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Verdict != want.verdict || p.Subject != want.digest {
+			t.Errorf("%q: %+v", platform, p)
+		}
+	}
+	k := signature.Checker{Repository: m, Platform: "linux/s390x"}
+	if _, err := k.Check(t.Context(), "all"); err == nil || !strings.Contains(err.Error(), "linux/amd64, linux/arm64/v8") {
+		t.Errorf("error %v", err)
+	}
+	if p, err := k.Check(t.Context(), "amd"); err != nil || p.Subject != amd {
+		t.Errorf("an image for one platform: %v", err)
+	}
+}

@@ -95,6 +95,7 @@ func (o *verifyOptions) flags(c *cobra.Command) {
 	f.StringVar(&o.format, "format", o.format, "table or json")
 	f.StringVarP(&o.output, "output", "o", "", "write the result to `FILE`")
 	f.DurationVar(&o.timeout, "timeout", o.timeout, "give up after this long")
+	f.StringVar(&o.open.platform, "platform", "", "verify the image for `OS/ARCH[/VARIANT]` instead of the index for all")
 	// The same names as elsewhere, without those that make no sense here.
 	f.BoolVar(&o.open.insecure, "insecure", false, "allow registries over plain HTTP and certificates nobody vouches for")
 	f.StringVar(&o.open.caFile, "ca", "", "further certificate authorities for registries, a PEM `FILE`")
@@ -113,7 +114,7 @@ func runVerify(ctx context.Context, e *env, o *verifyOptions, target string) err
 		return err
 	}
 	defer closeRepo()
-	checker.Repository = repo
+	checker.Repository, checker.Platform = repo, o.open.platform
 	p, err := checker.Check(ctx, reference)
 	if err != nil {
 		return &exitError{exitFailed, err}

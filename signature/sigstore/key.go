@@ -27,7 +27,8 @@ type key struct {
 	id  string // "sha256:…" over SubjectPublicKeyInfo
 	pub crypto.PublicKey
 	// verifiers are tried in order. More than one only for the larger NIST curves,
-	// where old cosign hashes with SHA-256 and new cosign with the curve's own size.
+	// where old cosign hashes with SHA-256 and new cosign with the curve's own size,
+	// and for Ed25519, which is used plain and prehashed.
 	verifiers []sig.Verifier
 }
 
@@ -98,6 +99,15 @@ func newKey(pub crypto.PublicKey) (key, error) {
 	}
 	for _, h := range hashes {
 		v, err := sig.LoadVerifier(pub, h)
+		if err != nil {
+			return key{}, fmt.Errorf("public key: %w", err)
+		}
+		k.verifiers = append(k.verifiers, v)
+	}
+	if p, ok := pub.(ed25519.PublicKey); ok {
+		// Newer clients sign messages with Ed25519ph (RFC 8032, 5.1); its context
+		// string keeps the two from being mistaken for each other.
+		v, err := sig.LoadED25519phVerifier(p)
 		if err != nil {
 			return key{}, fmt.Errorf("public key: %w", err)
 		}

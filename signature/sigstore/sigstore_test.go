@@ -147,6 +147,18 @@ func TestKeyAlgorithms(t *testing.T) {
 			}
 			return pub, ed25519.Sign(k, msg)
 		},
+		"ed25519ph": func(msg []byte) (crypto.PublicKey, []byte) {
+			pub, k, err := ed25519.GenerateKey(rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum := sha512.Sum512(msg)
+			sig, err := k.Sign(rand.Reader, sum[:], crypto.SHA512)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return pub, sig
+		},
 		"p384 sha384": func(msg []byte) (crypto.PublicKey, []byte) {
 			sum := sha512.Sum384(msg)
 			return signCurve(t, elliptic.P384(), sum[:])
