@@ -55,6 +55,9 @@ func (db *DB) entriesOf(b []byte, id string, do func(*entry)) error {
 			last, match = en.advisory, rd.string() == id
 		}
 		if match {
+			if err := en.decodeTail(); err != nil {
+				return err
+			}
 			do(&en)
 		}
 	}

@@ -16,19 +16,20 @@ type assembly struct {
 	m     *matcher
 	issue int
 	want  state
+	own   issueRecord // of the group's name
 	out   Match
 
 	names   []string
 	vectors []bollwerk.CVSS
-	from    map[string]string // vector → record
+	from    []string // record of each vector
 	word    bollwerk.Severity
 	wordOf  string
 	// several: the word was given to an erratum for several issues at once.
 	several bool
 	imports []ImportPath
-	groups  []int // first entries of the records used
+	groups  []*advisoryGroup // the records used
 	// deciding are those of groups that decide alone (see issueState.verdict).
-	deciding []int
+	deciding []*advisoryGroup
 	reason   string
 }
 
@@ -41,14 +42,11 @@ func (a *assembly) add(g *advisoryGroup) error {
 	if err := m.en.decode(m.bodies[g.first], len(m.issues)); err != nil {
 		return err
 	}
-	if !slices.Contains(m.en.issues, a.issue) {
-		return nil
-	}
 	raw, err := m.db.record(sectionAdvisory, sectionAdvTab, g.advisory)
 	if err != nil {
 		return err
 	}
-	r := decodeAdvisory(raw)
+	r, _ := decodeAdvisoryHead(raw)
 	if r.err != nil {
 		return r.err
 	}
@@ -59,7 +57,12 @@ func (a *assembly) add(g *advisoryGroup) error {
 		a.out.Title = strings.Clone(r.title)
 	}
 	// The entry that decided, with its own severity and symbols.
-	if err := m.en.decode(m.bodies[g.outcome.body], len(m.issues)); err != nil {
+	if g.outcome.body != g.first {
+		if err := m.en.decode(m.bodies[g.outcome.body], len(m.issues)); err != nil {
+			return err
+		}
+	}
+	if err := m.en.decodeTail(); err != nil {
 		return err
 	}
 	switch {
@@ -77,9 +80,9 @@ func (a *assembly) add(g *advisoryGroup) error {
 	if a.reason == "" {
 		a.reason = m.reason(&m.en, g.outcome, &r)
 	}
-	a.groups = append(a.groups, g.first)
+	a.groups = append(a.groups, g)
 	if m.en.flags&entryAuthority != 0 {
-		a.deciding = append(a.deciding, g.first)
+		a.deciding = append(a.deciding, g)
 	}
 	return nil
 }
@@ -87,15 +90,30 @@ func (a *assembly) add(g *advisoryGroup) error {
 // addNames collects the other names of the issue: all of a record about one issue;
 // of an erratum for many its own id and the one name that belongs here.
 func (a *assembly) addNames(r *advisoryRecord, id string) {
-	adv := Advisory{ID: r.id, Aliases: r.aliases, Upstream: r.upstream, Related: r.related}
-	issues := adv.issueNames(isDistribution(a.m.s.ecosystem))
 	a.names = append(a.names, id)
-	for i, names := range issues {
-		if i >= len(a.m.en.issues) || a.m.en.issues[i] != a.issue {
-			continue
+	distribution := isDistribution(a.m.s.ecosystem)
+	if len(a.m.en.issues) > 1 {
+		if distribution {
+			// Among distributions two CVEs are two issues, so the group's name is the
+			// one that this erratum means; no need to look through its hundreds.
+			a.names = append(a.names, strings.Clone(a.own.name))
+			return
 		}
-		for _, n := range names {
-			a.names = append(a.names, strings.Clone(n))
+		adv := Advisory{ID: r.id, Aliases: r.aliases, Upstream: r.upstream, Related: r.related}
+		for i, names := range adv.issueNames(distribution) {
+			if i < len(a.m.en.issues) && a.m.en.issues[i] == a.issue {
+				a.names = append(a.names, cloneAll(names)...)
+			}
+		}
+		return
+	}
+	// One issue: the same as issueNames, without its sorting.
+	a.names = append(append(a.names, cloneAll(r.aliases)...), cloneAll(r.upstream)...)
+	if distribution && len(r.upstream) == 0 && !isCVE(id) && !hasCVE(r.aliases) {
+		for _, n := range r.related {
+			if isCVE(n) {
+				a.names = append(a.names, strings.Clone(n))
+			}
 		}
 	}
 }
@@ -113,15 +131,11 @@ func (a *assembly) addSeverity(r *advisoryRecord, id string, several bool) {
 		}
 	}
 	for _, c := range list {
-		if _, ok := a.from[c.Vector]; ok {
+		if slices.ContainsFunc(a.vectors, func(have bollwerk.CVSS) bool { return have.Vector == c.Vector }) {
 			continue
 		}
-		if a.from == nil {
-			a.from = map[string]string{}
-		}
 		c.Vector = strings.Clone(c.Vector)
-		a.from[c.Vector] = id
-		a.vectors = append(a.vectors, c)
+		a.vectors, a.from = append(a.vectors, c), append(a.from, id)
 	}
 	if word > a.word {
 		a.word, a.wordOf, a.several = word, id, several
@@ -133,14 +147,14 @@ func (a *assembly) addSeverity(r *advisoryRecord, id string, several bool) {
 // The issue goes by the best name its matching records give it. The name of the
 // whole group is only the stand-in for records that know no CVE: of two CVEs tied
 // by one advisory, the one that is fixed already must not be reported.
-func (a *assembly) finish(group string) (Match, error) {
+func (a *assembly) finish() (Match, error) {
 	out := &a.out
 	out.Advisories = uniqueSorted(out.Advisories)
 	if !hasCVE(a.names) {
-		a.names = append(a.names, group)
+		a.names = append(a.names, strings.Clone(a.own.name))
 	}
 	out.ID = primaryName(a.names)
-	out.Aliases = sortedWithout(a.names, out.ID)
+	out.Aliases = without(a.names, out.ID)
 	if err := a.join(); err != nil {
 		return Match{}, err
 	}
@@ -171,13 +185,18 @@ func (a *assembly) finish(group string) (Match, error) {
 // exploitation. An issue with several CVEs takes the worst of them.
 func (a *assembly) join() error {
 	out := &a.out
-	var records []issueRecord
+	var few [2]issueRecord
+	records := few[:0]
 	for i := -1; i < len(out.Aliases); i++ {
 		n := out.ID
 		if i >= 0 {
 			n = out.Aliases[i]
 		}
 		if !isCVE(n) {
+			continue
+		}
+		if n == a.own.name {
+			records = append(records, a.own)
 			continue
 		}
 		r, ok, err := a.m.db.issueByName(n)
@@ -207,7 +226,12 @@ func (a *assembly) join() error {
 	best, ok := cvss.Best(a.vectors)
 	switch {
 	case ok:
-		out.CVSS, out.SeverityFrom = a.vectors, a.from[best.Vector]
+		out.CVSS = a.vectors
+		for i, c := range a.vectors {
+			if c.Vector == best.Vector {
+				out.SeverityFrom = a.from[i]
+			}
+		}
 	case a.word != bollwerk.SeverityUnknown && (!a.several || lent == nil):
 		// The source's word for this very issue.
 		out.Severity, out.SeverityFrom = a.word, a.wordOf
@@ -230,7 +254,8 @@ func (a *assembly) join() error {
 }
 
 func (db *DB) issueByName(name string) (issueRecord, bool, error) {
-	numbers, err := db.find(sectionIssueIdx, xxhash.Sum64String(name))
+	var few [4]uint32
+	numbers, err := db.find(sectionIssueIdx, xxhash.Sum64String(name), few[:0])
 	if err != nil {
 		return issueRecord{}, false, err
 	}
@@ -264,11 +289,7 @@ func (a *assembly) fixes() ([]string, error) {
 	}
 	var all []string
 	checks := 0
-	for gi := range m.groups {
-		g := &m.groups[gi]
-		if g.outcome.state != affected || !slices.Contains(a.groups, g.first) {
-			continue
-		}
+	for _, g := range a.groups {
 		for i := g.first; i < g.end; i++ {
 			if err := m.en.decode(m.bodies[i], len(m.issues)); err != nil {
 				return nil, err
@@ -277,11 +298,13 @@ func (a *assembly) fixes() ([]string, error) {
 				continue
 			}
 			checks++
-			for _, rg := range append(slices.Clone(m.en.ranges), m.en.custom...) {
-				checks += len(rg) / 2
-				for _, e := range rg {
-					if e.Kind == Fixed && !atStart(e) && m.above(e.Version) && !slices.Contains(all, e.Version) {
-						all = append(all, strings.Clone(e.Version))
+			for _, list := range [2][][]Event{m.en.ranges, m.en.custom} {
+				for _, rg := range list {
+					checks += len(rg) / 2
+					for _, e := range rg {
+						if e.Kind == Fixed && !atStart(e) && m.above(e.Version) && !slices.Contains(all, e.Version) {
+							all = append(all, strings.Clone(e.Version))
+						}
 					}
 				}
 			}
@@ -331,11 +354,7 @@ func (a *assembly) cleanAt(v string) (bool, error) {
 	was := m.s
 	m.s = &there
 	defer func() { m.s = was }()
-	for gi := range m.groups {
-		g := &m.groups[gi]
-		if !slices.Contains(a.groups, g.first) {
-			continue
-		}
+	for _, g := range a.groups {
 		var o outcome
 		first := true
 		for i := g.first; i < g.end; i++ {
@@ -383,17 +402,22 @@ func (m *matcher) reason(en *entry, o outcome, r *advisoryRecord) string {
 	}
 	rg := m.decidingRange(en)
 	if isEverything(rg) {
-		return fmt.Sprintf("%s: %s affects every version%s", what, r.id, tail)
+		return what + ": " + r.id + " affects every version" + tail
 	}
-	return fmt.Sprintf("%s lies in the affected range %s of %s%s", what, m.describe(rg), r.id, tail)
+	return what + " lies in the affected range " + m.describe(rg) + " of " + r.id + tail
 }
 
 // decidingRange returns the range of an entry the version lies in.
 func (m *matcher) decidingRange(en *entry) []Event {
-	for i, rg := range append(slices.Clone(en.ranges), en.custom...) {
-		if i < len(en.ranges) && len(en.custom) > 0 && isEverything(rg) {
+	for _, rg := range en.ranges {
+		if len(en.custom) > 0 && isEverything(rg) {
 			continue // narrowed by the custom ranges
 		}
+		if in, err := m.in(rg); err == nil && in {
+			return rg
+		}
+	}
+	for _, rg := range en.custom {
 		if in, err := m.in(rg); err == nil && in {
 			return rg
 		}

@@ -121,13 +121,6 @@ func (d *decoder) strings() []string {
 	return out
 }
 
-func (d *decoder) skipStrings() {
-	n := d.count()
-	for i := 0; i < n && d.err == nil; i++ {
-		d.string()
-	}
-}
-
 func (d *decoder) time() time.Time {
 	v := d.uint()
 	if v == 0 {

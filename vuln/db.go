@@ -307,7 +307,8 @@ func (db *DB) record(data, table section, i uint64) ([]byte, error) {
 }
 
 // find returns the numbers that an index keeps for a hash: usually none or one.
-func (db *DB) find(index section, hash uint64) ([]uint32, error) {
+// They are appended to out.
+func (db *DB) find(index section, hash uint64, out []uint32) ([]uint32, error) {
 	n := int(db.h.sections[index].len / 16)
 	var fail error
 	at := func(i int) (uint64, uint32) {
@@ -318,7 +319,26 @@ func (db *DB) find(index section, hash uint64) ([]uint32, error) {
 		}
 		return binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint32(b[8:])
 	}
+	// Hashes are spread evenly, so the place is known to within a few rows: search
+	// around it, which touches one page instead of sixteen.
+	guess := int(float64(hash) / (1 << 63) / 2 * float64(n))
 	lo, hi := 0, n
+	for step := 64; n > 0; step *= 8 {
+		l, h := max(guess-step, 0), min(guess+step, n-1)
+		below, above := l == 0, h == n-1
+		if !below {
+			x, _ := at(l)
+			below = x < hash
+		}
+		if !above {
+			x, _ := at(h)
+			above = x >= hash
+		}
+		if fail != nil || below && above {
+			lo, hi = l, h+1
+			break
+		}
+	}
 	for lo < hi && fail == nil {
 		mid := int(uint(lo+hi) >> 1)
 		if h, _ := at(mid); h < hash {
@@ -327,7 +347,6 @@ func (db *DB) find(index section, hash uint64) ([]uint32, error) {
 			hi = mid
 		}
 	}
-	var out []uint32
 	for i := lo; i < n && fail == nil && len(out) < maxSameHash; i++ {
 		h, v := at(i)
 		if h != hash {
@@ -367,7 +386,7 @@ func (db *DB) Advisory(id string) (*Advisory, bool, error) {
 func (db *DB) Find(name string) ([]*Advisory, error) {
 	db.mu.RLock()
 	defer db.mu.RUnlock()
-	numbers, err := db.find(sectionAdvIndex, xxhash.Sum64String(name))
+	numbers, err := db.find(sectionAdvIndex, xxhash.Sum64String(name), nil)
 	if err != nil {
 		return nil, fileError(db.path, err)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 
@@ -154,7 +153,8 @@ func (db *DB) matchSubject(s *subject) ([]Match, error) {
 
 // findPackage returns the record of a package, nil if there is none.
 func (db *DB) findPackage(e bollwerk.Ecosystem, name string) ([]byte, error) {
-	numbers, err := db.find(sectionPkgIndex, packageHash(e, name))
+	var few [4]uint32
+	numbers, err := db.find(sectionPkgIndex, packageHash(e, name), few[:0])
 	if err != nil {
 		return nil, err
 	}
@@ -182,6 +182,8 @@ type matcher struct {
 	s      *subject
 	issues []issueState
 	groups []advisoryGroup
+	links  []link
+	spoken []int // issues of the record at hand
 	bodies [][]byte
 	en     entry
 	events []Event
@@ -191,10 +193,14 @@ type matcher struct {
 type issueState struct {
 	number                   uint64 // of the issue record
 	affected, unknown, clean bool
+	first, last              int // in matcher.links, plus one
 	// authority is what the record says that decides alone, if there is one.
 	authority    state
 	hasAuthority bool
 }
+
+// link says that a group of entries speaks of an issue.
+type link struct{ group, next int }
 
 func (st *issueState) hear(s state, authority bool) {
 	switch s {
@@ -243,7 +249,7 @@ type outcome struct {
 
 func (m *matcher) reset(db *DB, s *subject) {
 	m.db, m.s = db, s
-	m.issues, m.groups, m.bodies = m.issues[:0], m.groups[:0], m.bodies[:0]
+	m.issues, m.groups, m.bodies, m.links = m.issues[:0], m.groups[:0], m.bodies[:0], m.links[:0]
 }
 
 func (m *matcher) run(b []byte) error {
@@ -267,6 +273,8 @@ func (m *matcher) run(b []byte) error {
 			return fmt.Errorf("package %s: %w", m.s.name, err)
 		}
 		g.advisory = m.en.advisory
+		m.spoken = append(m.spoken[:0], m.en.issues...)
+		authority := m.en.flags&entryAuthority != 0
 		applies := false
 		for {
 			o, ok := m.evaluate(&m.en)
@@ -291,10 +299,31 @@ func (m *matcher) run(b []byte) error {
 		}
 		g.end = i
 		if applies {
-			m.groups = append(m.groups, g)
+			m.note(g, authority)
 		}
 	}
 	return nil
+}
+
+// note keeps what one record says about its issues.
+func (m *matcher) note(g advisoryGroup, authority bool) {
+	if g.outcome.state != unaffected {
+		m.groups = append(m.groups, g)
+	}
+	for _, k := range m.spoken {
+		st := &m.issues[k]
+		st.hear(g.outcome.state, authority)
+		if g.outcome.state == unaffected {
+			continue
+		}
+		m.links = append(m.links, link{group: len(m.groups) - 1})
+		if st.last > 0 {
+			m.links[st.last-1].next = len(m.links)
+		} else {
+			st.first = len(m.links)
+		}
+		st.last = len(m.links)
+	}
 }
 
 // combine joins two entries of one record for the same package. They are
@@ -332,8 +361,13 @@ func (m *matcher) evaluate(en *entry) (outcome, bool) {
 	if !m.applies(en) {
 		return outcome{}, false
 	}
-	if en.flags&entryImports != 0 && !importsApply(s.pkg, en.imports) {
-		return outcome{state: unaffected}, true // another platform
+	if en.flags&entryImports != 0 && s.pkg.GoOS+s.pkg.GoArch != "" {
+		if err := en.decodeTail(); err != nil {
+			return outcome{state: unknown, cause: err.Error()}, true
+		}
+		if !importsApply(s.pkg, en.imports) {
+			return outcome{state: unaffected}, true // another platform
+		}
 	}
 	if en.flags&entryVersions != 0 && listed(s, en.versions) {
 		return outcome{state: affected, listed: true}, true
@@ -472,15 +506,6 @@ func moduleStream(label string) string {
 
 // matches turns the outcomes into matches, one for each issue.
 func (m *matcher) matches() ([]Match, error) {
-	for gi := range m.groups {
-		g := &m.groups[gi]
-		if err := m.en.decode(m.bodies[g.first], len(m.issues)); err != nil {
-			return nil, err
-		}
-		for _, k := range m.en.issues {
-			m.issues[k].hear(g.outcome.state, m.en.flags&entryAuthority != 0)
-		}
-	}
 	var out []Match
 	for k := range m.issues {
 		want := m.issues[k].verdict()
@@ -493,7 +518,7 @@ func (m *matcher) matches() ([]Match, error) {
 		}
 		out = append(out, mt)
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
+	slices.SortFunc(out, func(a, b Match) int { return strings.Compare(a.ID, b.ID) })
 	return out, nil
 }
 
@@ -507,25 +532,39 @@ func (m *matcher) match(k int, want state) (Match, error) {
 	if own.err != nil {
 		return Match{}, own.err
 	}
-	a := assembly{m: m, issue: k, want: want, out: Match{Kind: bollwerk.KindNotice, Verdict: bollwerk.Fail}}
+	a := assembly{m: m, issue: k, want: want, own: own, out: Match{Kind: bollwerk.KindNotice, Verdict: bollwerk.Fail}}
 	if want == unknown {
 		a.out.Verdict = bollwerk.NotEvaluated
 	}
-	for gi := range m.groups {
+	last := -1
+	for l := m.issues[k].first; l > 0; l = m.links[l-1].next {
+		gi := m.links[l-1].group
+		if gi == last {
+			continue // an erratum two of whose names turned out to be one issue
+		}
+		last = gi
 		if err := a.add(&m.groups[gi]); err != nil {
 			return Match{}, err
 		}
 	}
-	return a.finish(strings.Clone(own.name))
+	return a.finish()
 }
 
-func sortedWithout(in []string, not string) []string {
-	out := uniqueSorted(in)
-	if i := slices.Index(out, not); i >= 0 {
-		out = slices.Delete(out, i, i+1)
+// sortedWithout returns a copy: sorted, each once, never nil.
+func sortedWithout(in []string, not string) []string { return without(slices.Clone(in), not) }
+
+// without sorts a list in place and drops repeats and one name; never nil.
+func without(in []string, not string) []string {
+	slices.Sort(in)
+	out := in[:0]
+	for i, s := range in {
+		if s == "" || s == not || i > 0 && s == in[i-1] {
+			continue
+		}
+		out = append(out, s)
 	}
-	if out == nil {
-		out = []string{}
+	if len(out) == 0 {
+		return []string{}
 	}
 	return out
 }

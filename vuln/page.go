@@ -15,14 +15,17 @@ func pages(id string, advisories []string) []string {
 			out = append(out, p)
 		}
 	}
-	return uniqueSorted(out)
+	return out
 }
 
 func page(id string) string {
-	esc := url.PathEscape(id)
+	esc := id
+	if !plainID(id) {
+		esc = url.PathEscape(id)
+	}
 	switch prefix, _, _ := strings.Cut(id, "-"); prefix {
 	case "CVE":
-		return "https://www.cve.org/CVERecord?id=" + url.QueryEscape(id)
+		return "https://www.cve.org/CVERecord?id=" + esc
 	case "GHSA":
 		return "https://github.com/advisories/" + esc
 	case "GO":
@@ -32,13 +35,24 @@ func page(id string) string {
 	case "DSA", "DLA":
 		return "https://security-tracker.debian.org/tracker/" + esc
 	case "DEBIAN":
-		return "https://security-tracker.debian.org/tracker/" + url.PathEscape(strings.TrimPrefix(id, "DEBIAN-"))
+		return "https://security-tracker.debian.org/tracker/" + strings.TrimPrefix(esc, "DEBIAN-")
 	case "ALPINE":
-		return "https://security.alpinelinux.org/vuln/" + url.PathEscape(strings.TrimPrefix(id, "ALPINE-"))
+		return "https://security.alpinelinux.org/vuln/" + strings.TrimPrefix(esc, "ALPINE-")
 	case "USN":
 		return "https://ubuntu.com/security/notices/" + esc
 	case "RHSA":
 		return "https://access.redhat.com/errata/" + esc
 	}
 	return "https://osv.dev/vulnerability/" + esc
+}
+
+// plainID: nothing in the id needs escaping in a URL.
+func plainID(id string) bool {
+	for i := 0; i < len(id); i++ {
+		c := id[i]
+		if c != '-' && c != ':' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return true
 }

@@ -84,7 +84,20 @@ func (r *advisoryRecord) encode(e *encoder) {
 	}
 }
 
+// decodeAdvisory reads a whole record.
 func decodeAdvisory(b []byte) advisoryRecord {
+	r, d := decodeAdvisoryHead(b)
+	n := d.count()
+	for i := 0; i < n && d.err == nil; i++ {
+		r.keys = append(r.keys, packageKey{d.string(), d.string()})
+	}
+	r.err = d.err
+	return r
+}
+
+// decodeAdvisoryHead reads all but the list of packages, which the matcher does not
+// need and which is long for errata.
+func decodeAdvisoryHead(b []byte) (advisoryRecord, decoder) {
 	d := decoder{b: b}
 	var r advisoryRecord
 	r.id = d.string()
@@ -104,15 +117,11 @@ func decodeAdvisory(b []byte) advisoryRecord {
 	r.proseBlock = d.uint()
 	r.proseOff = d.uint()
 	r.proseLen = d.uint()
-	n := d.count()
-	for i := 0; i < n && d.err == nil; i++ {
-		r.keys = append(r.keys, packageKey{d.string(), d.string()})
-	}
 	if d.err == nil && (r.id == "" || r.kind > kindBugfix) {
 		d.fail("advisory")
 	}
 	r.err = d.err
-	return r
+	return r, d
 }
 
 func decodeWord(d *decoder) bollwerk.Severity {
@@ -156,15 +165,6 @@ func decodeCVSS(d *decoder) []bollwerk.CVSS {
 		out = append(out, bollwerk.CVSS{Version: cvssVersions[v], Score: float64(s) / 10, Vector: d.string()})
 	}
 	return out
-}
-
-func skipCVSS(d *decoder) {
-	n := d.count()
-	for i := 0; i < n && d.err == nil; i++ {
-		d.byte()
-		d.byte()
-		d.string()
-	}
 }
 
 // issueRecord is what is known of an issue by its name alone.
@@ -261,6 +261,8 @@ type entry struct {
 	imports  []ImportPath
 	os, arch []string
 	module   string
+	tail     decoder // what has not been read yet
+	complete bool    // decodeTail was here
 }
 
 func encodeEntry(e *encoder, advisory uint64, issues []int, payload []byte) {
@@ -319,7 +321,8 @@ func encodeRanges(e *encoder, ranges [][]Event) {
 	}
 }
 
-// decode fills en, reusing its slices.
+// decode fills en, reusing its slices, with what deciding takes. The rest waits for
+// decodeTail: most entries of a package do not match, and lists of symbols are long.
 func (en *entry) decode(b []byte, issueCount int) error {
 	d := decoder{b: b}
 	en.advisory = d.uint()
@@ -335,16 +338,32 @@ func (en *entry) decode(b []byte, issueCount int) error {
 	}
 	en.flags = d.uint()
 	en.ranges = decodeRanges(&d, en.ranges)
-	en.custom, en.versions, en.imports, en.os, en.arch, en.module = en.custom[:0], nil, nil, nil, nil, ""
-	en.cvss, en.word = nil, 0
+	en.custom, en.versions, en.module = en.custom[:0], en.versions[:0], ""
+	en.imports, en.os, en.arch, en.cvss, en.word = nil, nil, nil, nil, 0
 	if en.flags&entryCustom != 0 {
 		en.custom = decodeRanges(&d, en.custom)
 	}
 	if en.flags&entryVersions != 0 {
-		en.versions = d.strings()
+		n := d.count()
+		for i := 0; i < n && d.err == nil; i++ {
+			en.versions = append(en.versions, d.string())
+		}
 	}
 	if en.flags&entryModule != 0 {
 		en.module = d.string()
+	}
+	if d.err == nil && len(en.issues) == 0 {
+		d.fail("issues")
+	}
+	en.tail, en.complete = d, false
+	return entryError(d.err)
+}
+
+// decodeTail reads platforms, imports and severity; a second call does nothing.
+func (en *entry) decodeTail() error {
+	d := &en.tail
+	if en.complete || d.err != nil {
+		return entryError(d.err)
 	}
 	if en.flags&entryPlatform != 0 {
 		en.os, en.arch = d.strings(), d.strings()
@@ -356,16 +375,19 @@ func (en *entry) decode(b []byte, issueCount int) error {
 		}
 	}
 	if en.flags&entrySeverity != 0 {
-		en.word = decodeWord(&d)
-		en.cvss = decodeCVSS(&d)
+		en.word = decodeWord(d)
+		en.cvss = decodeCVSS(d)
 	}
-	if d.err == nil && len(en.issues) == 0 {
-		d.fail("issues")
+	d.b, d.off = d.b[d.off:], 0
+	en.complete = true
+	return entryError(d.err)
+}
+
+func entryError(err error) error {
+	if err == nil {
+		return nil
 	}
-	if d.err != nil {
-		return fmt.Errorf("affected entry: %w", d.err)
-	}
-	return nil
+	return fmt.Errorf("affected entry: %w", err)
 }
 
 func decodeRanges(d *decoder, into [][]Event) [][]Event {

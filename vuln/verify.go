@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/cespare/xxhash/v2"
@@ -108,7 +109,7 @@ func (db *DB) verifyAdvisories(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		found, err := db.find(sectionAdvIndex, xxhash.Sum64String(r.id))
+		found, err := db.find(sectionAdvIndex, xxhash.Sum64String(r.id), nil)
 		if err != nil {
 			return err
 		}
@@ -183,8 +184,11 @@ func (db *DB) verifyPackages(ctx context.Context) error {
 		}
 		k := d.count()
 		for j := 0; j < k && d.err == nil; j++ {
-			if err := en.decode(d.bytes(), issues); err != nil {
+			if err := errors.Join(en.decode(d.bytes(), issues), en.decodeTail()); err != nil {
 				return fmt.Errorf("package %s: %w", name, err)
+			}
+			if n := en.tail.rest(); n != 0 {
+				return fmt.Errorf("package %s: %d bytes too many in an entry: %w", name, n, errDamaged)
 			}
 			if en.advisory >= db.count(sectionAdvTab) {
 				return fmt.Errorf("package %s: no advisory %d: %w", name, en.advisory, errDamaged)
