@@ -27,6 +27,7 @@ func canonicalEcosystem(e bollwerk.Ecosystem) bollwerk.Ecosystem {
 	if strings.HasPrefix(rel, "http:") || strings.HasPrefix(rel, "https:") {
 		return bollwerk.Ecosystem(name)
 	}
+	was := rel
 	switch bollwerk.Ecosystem(name) {
 	case bollwerk.EcosystemDebian:
 		rel = debianRelease(rel)
@@ -43,6 +44,9 @@ func canonicalEcosystem(e bollwerk.Ecosystem) bollwerk.Ecosystem {
 		} else if isDigits(majorOf(rel)) && !strings.Contains(rel, ":") {
 			rel = majorOf(rel)
 		}
+	}
+	if rel == was {
+		return e // the hot path: no new string
 	}
 	return bollwerk.Ecosystem(name + ":" + rel)
 }
@@ -81,6 +85,9 @@ func alpineRelease(rel string) string {
 	minor, _, _ := strings.Cut(rest, ".")
 	minor, _, _ = strings.Cut(minor, "_")
 	if !isDigits(minor) {
+		return rel
+	}
+	if canonical := len(major) + 1 + len(minor); v != rel && len(v) == canonical {
 		return rel
 	}
 	return "v" + major + "." + minor
