@@ -192,7 +192,10 @@ func (c *Collector) visitSmall(ctx context.Context, f bollwerk.File, r io.Reader
 		}
 		return err
 	}
-	j := job{ctx, f, buf, chosen}
+	// A job must run although the reader that queued it has ended by then, and with it
+	// the context of the read: whoever skips it here calls the file clean. The queue is
+	// short, so that a cancelled scan does not wait for long.
+	j := job{context.WithoutCancel(ctx), f, buf, chosen}
 	if c.jobs == nil {
 		c.run(j)
 		return ctx.Err()
@@ -236,9 +239,6 @@ func (c *Collector) work() {
 
 func (c *Collector) run(j job) {
 	for id := range c.ids(j.c) {
-		if j.ctx.Err() != nil {
-			break
-		}
 		in := &Input{File: j.file, Reader: bytes.NewReader(*j.buf), data: nonNil(*j.buf), ctx: j.ctx, maxFile: c.opts.MaxFile}
 		c.extract(j.ctx, id, in)
 	}
