@@ -75,7 +75,7 @@ func provenanceSubject() *Subject {
 	)}
 	areas := []string{"provenance"}
 	return &Subject{Kind: "provenance", Doc: "signatures, attestations and build provenance of an image",
-		Absent: "signatures were not looked at: scan with --verify, or run `bollwerk verify`",
+		Absent: "signatures were not looked at: run `bollwerk verify --format json` and give its output to the scan with --provenance",
 		Type: &Object{Name: "Provenance", Doc: "where an image comes from", Fields: []Field{
 			{Name: "subject", Type: Text(), Doc: "the digest that was verified"},
 			{Name: "reference", Type: Text(), Doc: "the image as it was named"},
