@@ -258,6 +258,9 @@ func (k *check) layer(ctx context.Context, a Attachment, layer bollwerk.Descript
 		if !ok {
 			continue
 		}
+		if j.Unknown {
+			k.missed("%s: %s", a.Source, j.Fact().Cause)
+		}
 		if f := j.Signature; f != nil {
 			f.Source = a.Source
 			k.p.Signatures = append(k.p.Signatures, *f)

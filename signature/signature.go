@@ -64,10 +64,21 @@ type Scheme interface {
 	Judge(ctx context.Context, s Subject, a Attachment, layer bollwerk.Descriptor) (j Judgement, ok bool, err error)
 }
 
-// Judgement is what a scheme says about one layer. Exactly one field is set.
+// Judgement is what a scheme says about one layer. Either Signature or Attestation is set.
 type Judgement struct {
 	Signature   *bollwerk.SignatureFact
 	Attestation *bollwerk.AttestationFact
+	// Unknown: it is not_evaluated because the scheme does not know this form of it,
+	// not because no trust was given. Then "not verified" is not known to be true.
+	Unknown bool
+}
+
+// Fact is the part that both kinds have.
+func (j Judgement) Fact() *bollwerk.SignatureFact {
+	if j.Attestation != nil {
+		return &j.Attestation.SignatureFact
+	}
+	return j.Signature
 }
 
 // Limits bound the work that a registry can cause.

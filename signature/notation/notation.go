@@ -150,6 +150,7 @@ func (s *Scheme) Judge(ctx context.Context, sub signature.Subject, a signature.A
 	f := &bollwerk.SignatureFact{Type: typeNotation, Format: format(layer.MediaType)}
 	j := signature.Judgement{Signature: f}
 	if layer.MediaType != mediaJWS && layer.MediaType != mediaCOSE {
+		j.Unknown = true
 		f.Verdict, f.Cause = bollwerk.NotEvaluated, fmt.Sprintf("envelope of type %.80q: want %s or %s", layer.MediaType, mediaJWS, mediaCOSE)
 		return j, true, nil
 	}
@@ -157,21 +158,22 @@ func (s *Scheme) Judge(ctx context.Context, sub signature.Subject, a signature.A
 	if err != nil {
 		return signature.Judgement{}, false, err
 	}
-	s.verify(ctx, f, sub, layer.MediaType, raw)
+	j.Unknown = s.verify(ctx, f, sub, layer.MediaType, raw)
 	return j, true, nil
 }
 
-func (s *Scheme) verify(ctx context.Context, f *bollwerk.SignatureFact, sub signature.Subject, mediaType string, raw []byte) {
+// verify fills f in, and reports whether the signature asks for something that is not known here.
+func (s *Scheme) verify(ctx context.Context, f *bollwerk.SignatureFact, sub signature.Subject, mediaType string, raw []byte) (unknown bool) {
 	if mediaType == mediaJWS {
 		if err := signature.CheckJSON(raw); err != nil {
 			f.Verdict, f.Cause = bollwerk.Fail, "envelope: "+oneLine(err)
-			return
+			return false
 		}
 	}
 	describe(f, mediaType, raw)
 	if s.policy == nil {
 		f.Verdict, f.Cause = bollwerk.NotEvaluated, "a Notary signature, and no certificate or trust policy was given (--notation-cert, --notation-trust-policy)"
-		return
+		return false
 	}
 	revocation := &offlineRevocation{}
 	v, err := verifier.NewWithOptions(s.policy, s.store, nil, verifier.VerifierOptions{
@@ -180,24 +182,24 @@ func (s *Scheme) verify(ctx context.Context, f *bollwerk.SignatureFact, sub sign
 	})
 	if err != nil {
 		f.Verdict, f.Cause = bollwerk.NotEvaluated, oneLine(err)
-		return
+		return true
 	}
 	desc := ocispec.Descriptor{MediaType: sub.MediaType, Digest: digest.Digest(sub.Digest), Size: sub.Size}
 	out, err := v.Verify(ctx, desc, raw, notation.VerifierVerifyOptions{
 		ArtifactReference: scope(sub.Name) + "@" + string(sub.Digest), SignatureMediaType: mediaType,
 	})
-	s.conclude(f, out, err, revocation)
+	return s.conclude(f, out, err, revocation)
 }
 
 // conclude reads the outcome. notation-go has levels ("permissive", "audit") at
 // which a wrong certificate or an expired signature is only logged: here an
 // outcome counts as verified when integrity and authenticity hold, whatever the
 // level says, and every other check that failed shows as degraded.
-func (s *Scheme) conclude(f *bollwerk.SignatureFact, out *notation.VerificationOutcome, err error, revocation *offlineRevocation) {
+func (s *Scheme) conclude(f *bollwerk.SignatureFact, out *notation.VerificationOutcome, err error, revocation *offlineRevocation) (unknown bool) {
 	var noPolicy notation.NoApplicableTrustPolicyError
 	if errors.As(err, &noPolicy) {
 		f.Verdict, f.Cause = bollwerk.NotEvaluated, oneLine(err)
-		return
+		return false
 	}
 	if err != nil {
 		f.Verdict, f.Cause = bollwerk.Fail, oneLine(err)
@@ -205,16 +207,17 @@ func (s *Scheme) conclude(f *bollwerk.SignatureFact, out *notation.VerificationO
 		var inconclusive notation.VerificationInconclusiveError
 		if errors.As(err, &inconclusive) {
 			f.Verdict = bollwerk.NotEvaluated
+			return true
 		}
-		return
+		return false
 	}
 	if out == nil || out.EnvelopeContent == nil { // level "skip"
 		f.Verdict, f.Cause = bollwerk.NotEvaluated, "the trust policy says that this repository is not to be verified"
-		return
+		return false
 	}
 	if name := unknownCritical(&out.EnvelopeContent.SignerInfo); name != "" {
 		f.Verdict, f.Cause = bollwerk.Fail, fmt.Sprintf("the signer marked the attribute %.100q as critical, and it is not known here", name)
-		return
+		return false
 	}
 	var weak []string
 	held := map[trustpolicy.ValidationType]bool{}
@@ -225,13 +228,13 @@ func (s *Scheme) conclude(f *bollwerk.SignatureFact, out *notation.VerificationO
 		}
 		if r.Type == trustpolicy.TypeIntegrity || r.Type == trustpolicy.TypeAuthenticity {
 			f.Verdict, f.Cause = bollwerk.Fail, oneLine(r.Error)
-			return
+			return false
 		}
 		weak = append(weak, fmt.Sprintf("%s: %s", r.Type, oneLine(r.Error)))
 	}
 	if !held[trustpolicy.TypeIntegrity] || !held[trustpolicy.TypeAuthenticity] {
 		f.Verdict, f.Cause = bollwerk.NotEvaluated, "the trust policy does not ask for authenticity, so nothing was verified"
-		return
+		return false
 	}
 	f.Authentic, f.Verified, f.Verdict = true, true, bollwerk.Pass
 	if revocation.skipped() {
@@ -240,6 +243,7 @@ func (s *Scheme) conclude(f *bollwerk.SignatureFact, out *notation.VerificationO
 	if len(weak) > 0 {
 		f.Verdict, f.Cause = bollwerk.Degraded, strings.Join(weak, "; ")
 	}
+	return false
 }
 
 // unknownCritical returns the first critical attribute that nobody here

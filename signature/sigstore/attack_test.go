@@ -186,7 +186,13 @@ func TestAttacks(t *testing.T) {
 		{name: "bundle version of the future", do: func(w *world) {
 			raw := w.statementBundle(signaturetest.Statement(w.digest, signature.PredicateCosignSign, "{}"), us)
 			w.referBundle(bytes.Replace(raw, []byte("bundle.v0.3"), []byte("bundle.v9.0"), 1))
-		}},
+		}, want: bollwerk.NotEvaluated, cause: "not known here"},
+		{name: "log entry of a kind that nobody knows", do: func(w *world) {
+			l := w.keyless(us, time.Now())
+			body := base64.StdEncoding.EncodeToString([]byte(`{"apiVersion":"0.0.1","kind":"intoto","spec":{}}`))
+			raw := fmt.Sprintf(`{"SignedEntryTimestamp":"AAAA","Payload":{"body":%q,"integratedTime":1,"logIndex":1,"logID":"00"}}`, body)
+			sigTag(w, l.With(signaturetest.AnnotationBundle, raw))
+		}, want: bollwerk.NotEvaluated, cause: "intoto 0.0.1 is not known here"},
 		{name: "payload too large", do: func(w *world) {
 			l := signaturetest.SimpleLayer(w.t, w.key, w.digest)
 			l.Content = append(l.Content, bytes.Repeat([]byte(" "), maxPayload)...)

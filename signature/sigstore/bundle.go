@@ -25,7 +25,7 @@ func (s *Scheme) judgeBundle(sub signature.Subject, _ bollwerk.Descriptor, raw [
 	b := new(bundle.Bundle)
 	if err := b.UnmarshalJSON(raw); err != nil {
 		if errors.Is(err, bundle.ErrUnsupportedMediaType) {
-			return notEvaluated(j, fmt.Sprintf("%v: this version of the bundle format is not known here", err))
+			return unknown(j, fmt.Sprintf("%v: this version of the bundle format is not known here", err))
 		}
 		return failed(j, fmt.Errorf("bundle: %w", err))
 	}
@@ -80,15 +80,17 @@ func failed(j signature.Judgement, err error) signature.Judgement {
 	return j
 }
 
-func notEvaluated(j signature.Judgement, cause string) signature.Judgement {
+// unknown is for what is well-formed as far as one can see, and of a form that is
+// not known here.
+func unknown(j signature.Judgement, cause string) signature.Judgement {
 	set(j, bollwerk.NotEvaluated, cause)
+	j.Unknown = true
 	return j
 }
 
 func set(j signature.Judgement, v bollwerk.Verdict, cause string) {
-	f := j.Signature
+	f := j.Fact()
 	if j.Attestation != nil {
-		f = &j.Attestation.SignatureFact
 		j.Attestation.SLSA = nil
 	}
 	f.Verdict, f.Cause = v, cause

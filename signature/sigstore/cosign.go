@@ -108,8 +108,7 @@ func (s *Scheme) judgeSimple(sub signature.Subject, layer bollwerk.Descriptor, r
 			Signature:     sigBytes,
 		}},
 	}
-	s.judgeLegacy(f, b, layer.Annotations, evidence{message: raw})
-	return j
+	return s.judgeLegacy(j, b, layer.Annotations, evidence{message: raw})
 }
 
 // judgeEnvelope verifies a layer whose content is a DSSE envelope.
@@ -130,7 +129,7 @@ func (s *Scheme) judgeEnvelope(sub signature.Subject, layer bollwerk.Descriptor,
 			Signatures: []*protodsse.Signature{{Sig: env.signature, Keyid: env.keyID}},
 		}},
 	}
-	s.judgeLegacy(&f.SignatureFact, b, layer.Annotations, evidence{digest: sub.Digest})
+	j = s.judgeLegacy(j, b, layer.Annotations, evidence{digest: sub.Digest})
 	if !f.Verified {
 		f.SLSA = nil
 	}
@@ -138,7 +137,7 @@ func (s *Scheme) judgeEnvelope(sub signature.Subject, layer bollwerk.Descriptor,
 }
 
 // judgeLegacy fills a bundle from annotations and verifies it.
-func (s *Scheme) judgeLegacy(f *bollwerk.SignatureFact, b *protobundle.Bundle, annotations map[string]string, e evidence) {
+func (s *Scheme) judgeLegacy(j signature.Judgement, b *protobundle.Bundle, annotations map[string]string, e evidence) signature.Judgement {
 	vm := &protobundle.VerificationMaterial{Content: &protobundle.VerificationMaterial_PublicKey{PublicKey: &protocommon.PublicKeyIdentifier{}}}
 	b.VerificationMaterial = vm
 	certs, err := certificates(annotations)
@@ -152,15 +151,36 @@ func (s *Scheme) judgeLegacy(f *bollwerk.SignatureFact, b *protobundle.Bundle, a
 		vm.TimestampVerificationData, err = timestampData(annotations[annotationTimestamp])
 	}
 	if err != nil {
-		f.Verdict, f.Cause = bollwerk.Fail, err.Error()
-		return
+		return failed(j, err)
+	}
+	dropped := false
+	for _, t := range vm.TlogEntries {
+		if k := t.KindVersion; !knownEntry(k.Kind, k.Version) {
+			if certs != nil || s.root != nil && !s.ignoreLog {
+				return unknown(j, fmt.Sprintf("a log entry of kind %s %s is not known here", clip(k.Kind), clip(k.Version)))
+			}
+			vm.TlogEntries, dropped = nil, true // a key's signature does without it
+		}
 	}
 	entity, err := bundle.NewBundle(b)
 	if err != nil {
-		f.Verdict, f.Cause = bollwerk.Fail, short(err)
-		return
+		return failed(j, err)
 	}
-	s.verify(f, entity, e)
+	s.verify(j.Fact(), entity, e)
+	if f := j.Fact(); dropped && f.Verified {
+		s.logUnchecked(f)
+	}
+	return j
+}
+
+// knownEntry: what sigstore-go can compare with a signature. Attestations of old
+// cosign have intoto 0.0.1, whose body does not hold enough to do that offline.
+func knownEntry(kind, version string) bool {
+	switch kind + " " + version {
+	case "hashedrekord 0.0.1", "hashedrekord 0.0.2", "dsse 0.0.1", "intoto 0.0.2":
+		return true
+	}
+	return false
 }
 
 // certificates reads the leaf from its annotation. Certificates of the chain

@@ -337,3 +337,17 @@ func TestContract(t *testing.T) {
 	}
 	signaturetest.Contract(t, s, map[string]string{signaturetest.MediaSimple: "", signaturetest.MediaDSSE: "", signaturetest.MediaBundle: signaturetest.MediaBundle})
 }
+
+// TestOldAttestation: cosign 1 logged attestations as intoto 0.0.1. By key, without
+// a trusted root, the log is not needed.
+func TestOldAttestation(t *testing.T) {
+	w := newWorld(t)
+	env := signaturetest.SignEnvelope(t, w.key, signature.PayloadTypeInToto, signaturetest.Statement(w.digest, signature.PredicateSLSA02, signaturetest.SLSA02))
+	body := base64.StdEncoding.EncodeToString([]byte(`{"apiVersion":"0.0.1","kind":"intoto","spec":{}}`))
+	w.Attach(w.digest, ".att", signaturetest.Layer{MediaType: signaturetest.MediaDSSE, Content: env.JSON(t)}.
+		With(signaturetest.AnnotationBundle, `{"SignedEntryTimestamp":"AAAA","Payload":{"body":"`+body+`","integratedTime":1,"logIndex":1,"logID":"00"}}`))
+	wantVerdict(t, w.check(w.byKey(), signature.PredicateSLSA02), bollwerk.Pass, "log entry was not checked")
+	trust := w.byKey()
+	trust.Root = w.a.TrustedRoot(nil)
+	wantVerdict(t, w.check(trust, signature.PredicateSLSA02), bollwerk.NotEvaluated, "intoto 0.0.1")
+}

@@ -101,10 +101,8 @@ func (s *Scheme) verifyKey(f *bollwerk.SignatureFact, b *bundle.Bundle, e eviden
 		observed(f, res, entries, checkLog)
 		switch {
 		case checkLog:
-		case s.ignoreLog && len(entries) > 0:
-			f.Verdict, f.Cause = bollwerk.Degraded, "the transparency log entry was ignored, as asked"
 		case len(entries) > 0:
-			f.Cause = "verified by key; the transparency log entry was not checked, because no trusted root was given"
+			s.logUnchecked(f)
 		default:
 			f.Cause = "verified by key; there is no transparency log entry"
 		}
@@ -114,6 +112,15 @@ func (s *Scheme) verifyKey(f *bollwerk.SignatureFact, b *bundle.Bundle, e eviden
 		f.KeyID = ""
 	}
 	f.Verdict, f.Cause = bollwerk.Fail, short(last)
+}
+
+// logUnchecked says of a signature that a key verified why its log entry was not looked at.
+func (s *Scheme) logUnchecked(f *bollwerk.SignatureFact) {
+	if s.ignoreLog {
+		f.Verdict, f.Cause = bollwerk.Degraded, "the transparency log entry was ignored, as asked"
+		return
+	}
+	f.Cause = "verified by key; the transparency log entry was not checked, because no trusted root was given"
 }
 
 // verifyCertificate verifies a signature whose key is vouched for by a certificate.
