@@ -223,7 +223,7 @@ func readBlob(ctx context.Context, b Blob, budget *Budget, w walker) (err error)
 	werr := w.walk(ctx, parse)
 	var verr *visitError
 	if errors.As(werr, &verr) || ctx.Err() != nil && werr != nil {
-		if cause := context.Cause(ctx); verr == nil && plain.err == nil && cause != nil {
+		if cause := context.Cause(ctx); verr == nil && cause != nil && !(parse.done && plain.err != nil) {
 			return cause
 		}
 		return werr
@@ -412,7 +412,7 @@ func (d *decoder) offset() int64 {
 }
 
 func (d *decoder) explain(err error) error {
-	if d.in.feed.err != nil && d.in.done {
+	if d.in.done && d.in.feed.err != nil {
 		return d.in.feed.err // the source failed first, and says so better
 	}
 	switch {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -32,6 +33,9 @@ func TestDetect(t *testing.T) {
 	put("oci.tar.zst", zstdBytes(t, oci))
 	put("plain.tar", tarball(t, entry{name: "a", body: "x"}))
 	put("cut.tar.gz", gzipBytes(t, docker)[:20])
+	if err := syscall.Mkfifo("pipe", 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		target string
 		scheme Scheme
@@ -88,7 +92,7 @@ func TestDetect(t *testing.T) {
 		{"a\x00b", "zero byte", ErrTarget},
 		{"./missing", "missing", fs.ErrNotExist},
 		{"/missing/path", "missing", fs.ErrNotExist},
-		{"/dev/null", "neither a file nor a directory", ErrTarget},
+		{"pipe", "neither a file nor a directory", ErrTarget},
 	} {
 		_, _, err := Detect(c.target)
 		if err == nil || !strings.Contains(err.Error(), c.want) || !errors.Is(err, c.is) {

@@ -231,7 +231,7 @@ func eachEntry(r *feedReader, l Limits, p *Problems, fn func(*bollwerk.File, io.
 // tarError says where and how the archive broke.
 func tarError(r *feedReader, err error) error {
 	switch {
-	case r.feed.err != nil && r.done:
+	case r.done && r.feed.err != nil: // in this order: err is settled when done is set
 		return r.feed.err // the stream below failed first, and says so better
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("truncated tar archive at byte %d", r.pos)
