@@ -319,10 +319,10 @@ func panicPlace(stack []byte) string {
 }
 
 func (c *Collector) problem(path, extractor, cause string) {
+	cause = strings.Join(strings.Fields(strings.ToValidUTF8(cause, "?")), " ") // YAML's errors have several lines
 	if len(cause) > 300 {
-		cause = cause[:300] + "…"
+		cause = strings.ToValidUTF8(cause[:300], "") + "…"
 	}
-	cause = strings.ToValidUTF8(cause, "?")
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := problemKey{path, extractor, cause}

@@ -159,6 +159,10 @@ func after(w []byte, anchor, prefix string, ended bool) string {
 		for e < len(w) && e-b < 24 && versionByte(w[e]) {
 			e++
 		}
+		if b >= len(w) || w[b] < '0' || w[b] > '9' {
+			from = b
+			continue
+		}
 		v := prefix + strings.TrimRight(string(w[b:e]), ".-+~")
 		if e < len(w) && plausible(v) && (!ended || w[e] == 0 || w[e] == '+') {
 			return v

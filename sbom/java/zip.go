@@ -57,6 +57,7 @@ func openZip(ra io.ReaderAt, size int64) (*zipDir, error) {
 		return nil, errNoZip
 	}
 	at := size - n + int64(i)
+	last := i+eocd+int(binary.LittleEndian.Uint16(tail[i+20:])) == len(tail)
 	dirSize, dirOff := int64(binary.LittleEndian.Uint32(tail[i+12:])), int64(binary.LittleEndian.Uint32(tail[i+16:]))
 	end := at
 	if i >= 20 && (dirOff == 0xffffffff || dirSize == 0xffffffff) && string(tail[i-20:i-16]) == "PK\x06\x07" {
@@ -79,6 +80,11 @@ func openZip(ra io.ReaderAt, size int64) (*zipDir, error) {
 	}
 	d := &zipDir{ra: ra, size: size, off: end - dirSize, bytes: dirSize}
 	d.base = d.off - dirOff
+	if !last && d.base != 0 {
+		// Not at the end, and of an archive that begins elsewhere: the directory of
+		// a nested archive, whose outer one is cut short.
+		return nil, errZip
+	}
 	if d.base < 0 {
 		d.base, d.off = 0, dirOff
 	}

@@ -41,6 +41,13 @@ type pnpmPackage struct {
 	OptionalDependencies map[string]string `yaml:"optionalDependencies"`
 }
 
+type pnpmLock struct {
+	pnpmImporter `yaml:",inline"`
+	Importers    map[string]pnpmImporter `yaml:"importers"`
+	Packages     map[string]pnpmPackage  `yaml:"packages"`
+	Snapshots    map[string]pnpmPackage  `yaml:"snapshots"`
+}
+
 // Extract reads the packages; edges come from "snapshots" since version 9.
 func (PNPM) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, error) {
 	var inv bollwerk.Inventory
@@ -48,13 +55,7 @@ func (PNPM) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, er
 	if err != nil {
 		return inv, err
 	}
-	var lock struct {
-		pnpmImporter `yaml:",inline"`
-		Version      string                  `yaml:"lockfileVersion"`
-		Importers    map[string]pnpmImporter `yaml:"importers"`
-		Packages     map[string]pnpmPackage  `yaml:"packages"`
-		Snapshots    map[string]pnpmPackage  `yaml:"snapshots"`
-	}
+	var lock pnpmLock
 	if err := yaml.Unmarshal(data, &lock); err != nil {
 		return inv, fmt.Errorf("pnpm lock: %w", err)
 	}

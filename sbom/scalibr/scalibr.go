@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/sbom"
@@ -36,6 +37,7 @@ import (
 	"github.com/google/osv-scalibr/extractor/filesystem/language/r/renvlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/swift/packageresolved"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/swift/podfilelock"
+	"github.com/google/osv-scalibr/log"
 )
 
 // maxFile: the parsers build trees of what they read.
@@ -73,6 +75,7 @@ func formats() []format {
 
 // Extractors returns one extractor per format.
 func Extractors() []sbom.Extractor {
+	silence()
 	fs := formats()
 	out := make([]sbom.Extractor, 0, len(fs))
 	for _, f := range fs {
@@ -87,6 +90,22 @@ func Extractors() []sbom.Extractor {
 	}
 	return out
 }
+
+// silence stops the library from writing to standard error: what went wrong with a
+// file is returned, and people read one report. The logger is a variable of the
+// library, set once.
+var silence = sync.OnceFunc(func() { log.SetLogger(quiet{}) })
+
+type quiet struct{}
+
+func (quiet) Errorf(string, ...any) {}
+func (quiet) Error(...any)          {}
+func (quiet) Warnf(string, ...any)  {}
+func (quiet) Warn(...any)           {}
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Info(...any)           {}
+func (quiet) Debugf(string, ...any) {}
+func (quiet) Debug(...any)          {}
 
 type adapter struct {
 	format
