@@ -238,3 +238,36 @@ func TestCommandsAreSafe(t *testing.T) {
 		}
 	}
 }
+
+// Whoever draws the graph of a lock file cannot make the search for who brings a
+// package long: the steps are counted, and a way is named all the same.
+func TestDependencySearchIsBounded(t *testing.T) {
+	const n = 600
+	yes := true
+	ps := make([]bollwerk.Package, n)
+	for i := range ps {
+		ps[i] = bollwerk.Package{PURL: bollwerk.PURL(fmt.Sprintf("pkg:npm/p%03d@1.0.0", i)), Name: fmt.Sprintf("p%03d", i), Version: "1.0.0"}
+		for j := range i {
+			ps[j].DependsOn = append(ps[j].DependsOn, ps[i].PURL)
+		}
+	}
+	ps[0].Direct, ps[1].Direct = &yes, &yes
+	// A circle that nobody asked for.
+	ps = append(ps, bollwerk.Package{PURL: "pkg:npm/x@1", Name: "x", DependsOn: []bollwerk.PURL{"pkg:npm/y@1"}}, bollwerk.Package{PURL: "pkg:npm/y@1", Name: "y", DependsOn: []bollwerk.PURL{"pkg:npm/x@1"}})
+	d := newDependencies(ps)
+	for i := 2; i < n; i++ {
+		names := d.roots(ps[i].PURL)
+		if len(names) == 0 || names[0] != "p000" {
+			t.Fatalf("%s is brought by %v", ps[i].Name, names)
+		}
+	}
+	if d.budget < -n {
+		t.Errorf("%d steps over the bound", -d.budget)
+	}
+	if names := d.roots("pkg:npm/x@1"); names != nil {
+		t.Errorf("nobody asked for x, yet %v bring it", names)
+	}
+	if names := d.roots("pkg:npm/unknown@1"); names != nil || len(d.chain("pkg:npm/unknown@1")) != 0 {
+		t.Errorf("unknown package: %v", names)
+	}
+}

@@ -52,8 +52,12 @@ func Explain(w io.Writer, r *bollwerk.Result, name string, o ExplainOptions) err
 		return fmt.Errorf("%w: "+explainNone, ErrNoFinding, terminal.Clean(name, 200))
 	}
 	shown := fs[:min(len(fs), o.Limit)]
-	if len(fs) > 1 {
+	switch {
+	case len(fs) > len(shown):
 		e.text(0, explainAmbiguous, len(fs), name, len(shown))
+		e.b.WriteByte('\n')
+	case len(fs) > 1:
+		e.text(0, explainSeveral, len(fs), name)
 		e.b.WriteByte('\n')
 	}
 	for i, f := range shown {
@@ -145,6 +149,15 @@ func (e *explainer) text(indent int, format string, args ...any) {
 	}
 }
 
+// item writes one point of a list, further lines under its text.
+func (e *explainer) item(s string) {
+	mark := "  - "
+	for _, line := range terminal.Wrap(terminal.Clean(s, 4000), max(20, e.o.Width-4)) {
+		e.b.WriteString(mark + line + "\n")
+		mark = "    "
+	}
+}
+
 // verbatim writes one cleaned line that is not wrapped: a command stays copyable.
 func (e *explainer) verbatim(indent int, format string, args ...any) {
 	e.b.WriteString(strings.Repeat(" ", indent))
@@ -182,7 +195,7 @@ func (e *explainer) explain(f *bollwerk.Finding) {
 	} else {
 		e.heading(explainRank, f.Rank, len(e.r.Findings), f.Priority)
 		for _, x := range f.Factors {
-			e.text(2, "- %s", x)
+			e.item(x)
 		}
 		e.do(f)
 	}
@@ -217,7 +230,7 @@ func (e *explainer) what(f *bollwerk.Finding) {
 	if len(f.Aliases) > 0 {
 		e.text(2, explainAlso, strings.Join(f.Aliases[:min(8, len(f.Aliases))], ", "))
 	}
-	e.text(2, "%s", f.Fingerprint)
+	e.text(2, explainFingerprint, f.Fingerprint)
 }
 
 // maxPaths is how many places of one package are listed.

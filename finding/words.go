@@ -61,6 +61,7 @@ const (
 const (
 	explainNone      = "no finding, issue or package is called %q in this result; `bollwerk scan --all` lists all, and a fingerprint may be shortened to its first characters"
 	explainClean     = "package %s %s has no findings"
+	explainSeveral   = "%d findings match %q, by rank"
 	explainAmbiguous = "%d findings match %q; the first %d follow, by rank"
 	explainWhat      = "What"
 	explainWhere     = "Where"
@@ -78,6 +79,7 @@ const (
 	explainAlso              = "also known as %s"
 	explainSource            = "built from source package %s %s"
 	explainPURL              = "%s"
+	explainFingerprint       = "fingerprint %s"
 	explainLayer             = "layer %d of %d, %s"
 	explainLayerOnly         = "layer %d, %s"
 	explainLayerBy           = "made by: %s"
