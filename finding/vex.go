@@ -39,6 +39,14 @@ func ApplyVEX(findings []bollwerk.Finding, art bollwerk.Artifact, statements []b
 			}
 		}
 	}
+	for _, list := range byIssue { // newest first: the first that speaks is the one that counts
+		slices.SortFunc(list, func(a, b *vexStatement) int {
+			if a.after(b) {
+				return -1
+			}
+			return 1
+		})
+	}
 	for i := range findings {
 		f := &findings[i]
 		if f.Package == nil || f.Kind == bollwerk.KindSecret || f.Kind == bollwerk.KindStandard {
@@ -48,8 +56,12 @@ func ApplyVEX(findings []bollwerk.Finding, art bollwerk.Artifact, statements []b
 		var best *vexStatement
 		for _, name := range append([]string{f.ID}, f.Aliases...) {
 			for _, v := range byIssue[strings.ToUpper(name)] {
-				if v.after(best) && v.speaksOf(pkg) {
+				if !v.after(best) {
+					break
+				}
+				if v.speaksOf(pkg) {
 					best = v
+					break
 				}
 			}
 		}

@@ -54,7 +54,7 @@ func TestRead(t *testing.T) {
 		t.Errorf("got %s", g)
 	}
 	if len(problems) != 2 || !strings.Contains(problems[0]+problems[1], "without justification or impact statement: statement 4") ||
-		!strings.Contains(problems[0]+problems[1], `status "harmless": statement 5`) {
+		!strings.Contains(problems[0]+problems[1], `a status that OpenVEX does not have: statement 5 ("harmless")`) {
 		t.Errorf("problems: %q", problems)
 	}
 }

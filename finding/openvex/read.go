@@ -192,6 +192,9 @@ func (d *document) statements(out []bollwerk.VEXStatement, source string, p *bom
 			}
 		}
 		if why := invalid(&base, s); why != "" {
+			if why == badStatus {
+				place += fmt.Sprintf(" (%q)", clip(s.Status))
+			}
 			p.Add("VEX statement that is not valid and does not count: "+why, place)
 			continue
 		}
@@ -218,6 +221,8 @@ func (d *document) statements(out []bollwerk.VEXStatement, source string, p *bom
 	return out, nil
 }
 
+const badStatus = "a status that OpenVEX does not have"
+
 // invalid says what the specification demands and a statement does not have. A
 // statement that takes a finding away must say why: that is the point of it.
 func invalid(v *bollwerk.VEXStatement, s *statement) string {
@@ -234,7 +239,7 @@ func invalid(v *bollwerk.VEXStatement, s *statement) string {
 		}
 	case bollwerk.VEXAffected, bollwerk.VEXFixed, bollwerk.VEXUnderInvestigation:
 	default:
-		return fmt.Sprintf("status %q", clip(string(v.Status)))
+		return badStatus
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package bom
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/bollwerk/bollwerk"
@@ -22,8 +23,8 @@ func Less(a, b *bollwerk.Package) bool {
 	if a.Ecosystem != b.Ecosystem {
 		return a.Ecosystem < b.Ecosystem
 	}
-	if x, y := strings.Join(a.Paths, "\x00"), strings.Join(b.Paths, "\x00"); x != y {
-		return x < y
+	if c := slices.Compare(a.Paths, b.Paths); c != 0 {
+		return c < 0
 	}
 	if x, y := layerIndex(a), layerIndex(b); x != y {
 		return x < y

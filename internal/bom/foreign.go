@@ -280,8 +280,12 @@ func distribution(u bollwerk.PURL) bool {
 	return t == "deb" || t == "rpm" || t == "apk"
 }
 
+// maxForeignPaths bounds the places of a package that are looked through for
+// doubles: each costs a comparison with all before it.
+const maxForeignPaths = 256
+
 func appendNew(list []string, s string) []string {
-	if s == "" {
+	if s == "" || len(list) >= maxForeignPaths {
 		return list
 	}
 	for _, t := range list {

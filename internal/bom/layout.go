@@ -65,14 +65,18 @@ func (l *Layout) name() {
 	l.Refs = make([]string, len(l.Packages))
 	taken := make(map[string]bool, len(l.Packages)+2)
 	taken[RootRef], taken[OSRef] = true, true
+	next := map[string]int{}
 	for i, p := range l.Packages {
 		base := Display(string(p.PURL))
 		if base == "" {
 			base = "package:" + Display(p.Name+"@"+p.Version)
 		}
 		ref := base
-		for n := 2; taken[ref]; n++ {
-			ref = base + "#" + strconv.Itoa(n)
+		for taken[ref] {
+			// Counting goes on where it stopped: a document may hold one package a
+			// hundred thousand times.
+			next[base] = max(next[base], 1) + 1
+			ref = base + "#" + strconv.Itoa(next[base])
 		}
 		taken[ref] = true
 		l.Refs[i] = ref

@@ -310,6 +310,7 @@ func layer(p *bollwerk.Package) *bollwerk.LayerRef {
 // CompleteLayers fills what the artifact says of a layer into the packages that
 // refer to it.
 func CompleteLayers(pkgs []bollwerk.Package, layers []bollwerk.Layer) {
+	var byDigest map[bollwerk.Digest]*bollwerk.Layer
 	for i := range pkgs {
 		l := pkgs[i].Layer
 		if l == nil {
@@ -326,12 +327,19 @@ func CompleteLayers(pkgs []bollwerk.Package, layers []bollwerk.Layer) {
 			continue
 		}
 		// A foreign document names the layer by one digest only.
-		for j := range layers {
-			t := &layers[j]
-			if l.DiffID != "" && l.DiffID == t.DiffID || l.DiffID == "" && l.Digest != "" && l.Digest == t.Digest {
-				*l = bollwerk.LayerRef{Index: t.Index, Digest: t.Digest, DiffID: t.DiffID, CreatedBy: t.CreatedBy, FromBase: t.FromBase}
-				break
+		if byDigest == nil {
+			byDigest = make(map[bollwerk.Digest]*bollwerk.Layer, 2*len(layers))
+			for j := len(layers) - 1; j >= 0; j-- {
+				byDigest[layers[j].DiffID], byDigest[layers[j].Digest] = &layers[j], &layers[j]
 			}
+			delete(byDigest, "")
+		}
+		t := byDigest[l.DiffID]
+		if t == nil && l.DiffID == "" {
+			t = byDigest[l.Digest]
+		}
+		if t != nil {
+			*l = bollwerk.LayerRef{Index: t.Index, Digest: t.Digest, DiffID: t.DiffID, CreatedBy: t.CreatedBy, FromBase: t.FromBase}
 		}
 		if l.Index < 0 {
 			// Which layer it is in order, the document does not say.
