@@ -18,6 +18,7 @@ type compiled struct {
 	policy  *Policy
 	subject *Subject
 	params  map[string]any
+	limits  Limits
 
 	env  *cel.Env
 	prov *provider
@@ -72,7 +73,7 @@ func (e *Engine) compile(p *Policy) (*compiled, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s: subject %q is not known%s", p.File, p.Subject, didYouMean(nearest(p.Subject, sortedKeys(e.subjects))))
 	}
-	c := &compiled{policy: p, subject: s, vars: map[string]*program{}}
+	c := &compiled{policy: p, subject: s, limits: e.limits, vars: map[string]*program{}}
 	var err error
 	if c.params, err = parameterValues(p, e.parameters[p.ID]); err != nil {
 		return nil, err
@@ -160,7 +161,7 @@ func (c *compiled) program(what string, e Expression, want *cel.Type) (*program,
 	if got := tree.OutputType(); want != nil && !want.IsAssignableType(got) && got.Kind() != types.DynKind {
 		return nil, fmt.Errorf("%s:%d: %s: want %s, the expression gives %s", c.policy.File, e.Line, what, cel.FormatCELType(want), cel.FormatCELType(got))
 	}
-	prg, err := c.env.Program(tree, evaluationLimits(cel.EvalOptions(cel.OptOptimize))...)
+	prg, err := c.env.Program(tree, c.limits.programOptions(cel.EvalOptions(cel.OptOptimize))...)
 	if err != nil {
 		return nil, fmt.Errorf("%s:%d: %s: %w", c.policy.File, e.Line, what, err)
 	}
@@ -190,7 +191,7 @@ func (c *compiled) compileTexts() error {
 			return err
 		}
 	}
-	withItems := &compiled{policy: c.policy, env: env, prov: c.prov}
+	withItems := &compiled{policy: c.policy, limits: c.limits, env: env, prov: c.prov}
 	for _, t := range []struct {
 		what string
 		e    Expression

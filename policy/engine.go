@@ -19,14 +19,23 @@ import (
 	"github.com/bollwerk/bollwerk"
 )
 
-// Limits of one evaluation. The dearest shipped policy (30 globs on each of 50,000
-// packages) costs some 2,000,000 units. The limit on units is hit first, so that
-// the outcome does not depend on the machine; the one on time is a second line, for
-// what the units do not see.
+// Limits bound one evaluation of one policy. A policy that hits one is not
+// evaluated, and says so. The zero value means DefaultLimits.
+type Limits struct {
+	// Steps are CEL's cost units. The dearest shipped policy (30 globs on each of
+	// 50,000 packages) needs some 2,000,000. They are meant to be hit before Time, so
+	// that the outcome does not depend on the machine.
+	Steps uint64
+	// Time is a second line, for what the steps do not see.
+	Time time.Duration
+}
+
+// DefaultLimits are generous: they are for scans. A caller that somebody waits for
+// (an admission webhook) sets tighter ones.
+func DefaultLimits() Limits { return Limits{Steps: 10_000_000, Time: 15 * time.Second} }
+
 const (
-	costLimit      = 10_000_000
-	timeLimit      = 15 * time.Second
-	interruptEvery = 256
+	interruptEvery = 256 // turns of a loop between two looks at the context
 	maxItems       = 100 // findings one policy may make of one subject
 	maxTextBytes   = 4 << 10
 )
@@ -40,6 +49,7 @@ type Options struct {
 	Parameters map[string]map[string]any
 	// Subjects are the kinds that can be judged; nil means Subjects().
 	Subjects []*Subject
+	Limits   Limits
 }
 
 // Engine evaluates policies. It compiles each policy when it is first needed and
@@ -50,6 +60,7 @@ type Engine struct {
 	parameters map[string]map[string]any
 	subjects   map[string]*Subject
 	base       func() (*cel.Env, error)
+	limits     Limits
 
 	mu       sync.Mutex
 	compiled map[*Policy]*compilation
@@ -71,11 +82,18 @@ func New(o Options) (*Engine, error) {
 	if o.Subjects == nil {
 		o.Subjects = Subjects()
 	}
+	if o.Limits.Steps == 0 {
+		o.Limits.Steps = DefaultLimits().Steps
+	}
+	if o.Limits.Time <= 0 {
+		o.Limits.Time = DefaultLimits().Time
+	}
 	e := &Engine{
 		now:        o.Now.UTC(),
 		parameters: o.Parameters,
 		subjects:   make(map[string]*Subject, len(o.Subjects)),
 		base:       sync.OnceValues(baseEnv),
+		limits:     o.Limits,
 		compiled:   map[*Policy]*compilation{},
 	}
 	for _, s := range o.Subjects {
@@ -120,8 +138,9 @@ func (e *Engine) compilation(p *Policy) *compilation {
 	return x
 }
 
-func evaluationLimits(more ...cel.ProgramOption) []cel.ProgramOption {
-	return append([]cel.ProgramOption{cel.CostTracking(functionCosts{}), cel.CostLimit(costLimit), cel.InterruptCheckFrequency(interruptEvery)}, more...)
+// programOptions bound an evaluation.
+func (l Limits) programOptions(more ...cel.ProgramOption) []cel.ProgramOption {
+	return append([]cel.ProgramOption{cel.CostTracking(functionCosts{}), cel.CostLimit(l.Steps), cel.InterruptCheckFrequency(interruptEvery)}, more...)
 }
 
 // Input is a subject with what is known about how completely it was read.
@@ -273,7 +292,7 @@ func (e *Engine) judgeTraced(ctx context.Context, c *compiled, in Input, t *trac
 		}
 		return []Decision{undecided(p, in, cause)}, nil
 	}
-	bounded, cancel := context.WithTimeout(ctx, timeLimit)
+	bounded, cancel := context.WithTimeout(ctx, e.limits.Time)
 	defer cancel()
 	r := &run{ctx: bounded, c: c, vars: map[string]any{c.subject.Kind: in.Value, "now": e.now, "params": c.params}}
 	if t != nil {

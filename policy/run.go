@@ -91,11 +91,11 @@ func (r *run) causeOf(p *program, err error) string {
 		return printable(clip(said.cause, maxTextBytes))
 	}
 	if r.ctx.Err() != nil {
-		return fmt.Sprintf("%s took longer than %s and was stopped", p.what, timeLimit)
+		return fmt.Sprintf("%s took longer than %s and was stopped", p.what, r.c.limits.Time)
 	}
 	message := err.Error()
 	if strings.Contains(message, "cost limit exceeded") {
-		return fmt.Sprintf("%s needs more than %d steps and was stopped; filter the list before comparing its entries with each other", p.what, costLimit)
+		return fmt.Sprintf("%s needs more than %d steps and was stopped; filter the list before comparing its entries with each other", p.what, r.c.limits.Steps)
 	}
 	key, missing := strings.CutPrefix(message, "no such key: ")
 	var celErr *types.Err

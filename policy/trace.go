@@ -48,7 +48,7 @@ func (e *Engine) Explain(ctx context.Context, subject any, p *Policy) ([]Decisio
 	t := &tracer{programs: map[*program]cel.Program{}}
 	for _, prog := range c.programs() {
 		// No constant folding: the trace shows the expression as it was written.
-		prg, err := c.env.Program(prog.ast, evaluationLimits(cel.EvalOptions(cel.OptTrackState))...)
+		prg, err := c.env.Program(prog.ast, e.limits.programOptions(cel.EvalOptions(cel.OptTrackState))...)
 		if err != nil {
 			return nil, err
 		}
