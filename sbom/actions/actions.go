@@ -13,6 +13,9 @@ import (
 	"github.com/bollwerk/bollwerk/sbom"
 )
 
+// maxWorkflow: GitHub itself takes 512 KB.
+const maxWorkflow = 1 << 20
+
 // Extractor reads .github/workflows/*.yml and action.yml. It looks at lines, not
 // at the YAML tree: "uses:" has one meaning wherever it stands, and the version
 // behind a commit is in a comment, which a YAML parser drops.
@@ -26,7 +29,7 @@ func (Extractor) Hints() sbom.Hints {
 
 func (Extractor) Wants(f *bollwerk.File) bool {
 	p := f.Path
-	if !strings.HasSuffix(p, ".yml") && !strings.HasSuffix(p, ".yaml") || f.Size > 1<<20 || strings.Contains(p, "node_modules/") {
+	if !strings.HasSuffix(p, ".yml") && !strings.HasSuffix(p, ".yaml") || strings.Contains(p, "node_modules/") {
 		return false
 	}
 	i := strings.LastIndexByte(p, '/')
@@ -40,7 +43,10 @@ func (Extractor) Wants(f *bollwerk.File) bool {
 // Extract lists each action once per version.
 func (Extractor) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, error) {
 	var inv bollwerk.Inventory
-	sc := bufio.NewScanner(io.LimitReader(in.Reader, 1<<20))
+	if in.File.Size > maxWorkflow {
+		return inv, sbom.ErrTooLarge
+	}
+	sc := bufio.NewScanner(io.LimitReader(in.Reader, maxWorkflow))
 	sc.Buffer(nil, 256<<10)
 	seen := map[string]bool{}
 	for sc.Scan() {

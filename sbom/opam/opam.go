@@ -11,6 +11,8 @@ import (
 	"github.com/bollwerk/bollwerk/sbom"
 )
 
+const maxState = 16 << 20
+
 // Extractor reads .opam-switch/switch-state, the list that opam 2 keeps
 // (https://opam.ocaml.org/doc/Manual.html, "switch state").
 type Extractor struct{}
@@ -19,15 +21,18 @@ func (Extractor) Name() string                  { return "ocaml/opam" }
 func (Extractor) Ecosystem() bollwerk.Ecosystem { return bollwerk.EcosystemOpam }
 func (Extractor) Hints() sbom.Hints             { return sbom.Hints{Bases: []string{"switch-state"}} }
 func (Extractor) Wants(f *bollwerk.File) bool {
-	return strings.HasSuffix(f.Path, ".opam-switch/switch-state") && f.Size < 16<<20
+	return strings.HasSuffix(f.Path, ".opam-switch/switch-state")
 }
 
 // Extract reads the strings of the fields "installed" (all) and "roots" (asked for).
 func (Extractor) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, error) {
 	var inv bollwerk.Inventory
+	if in.File.Size > maxState {
+		return inv, sbom.ErrTooLarge
+	}
 	field := ""
 	roots := map[string]bool{}
-	sc := bufio.NewScanner(io.LimitReader(in.Reader, 16<<20))
+	sc := bufio.NewScanner(io.LimitReader(in.Reader, maxState))
 	sc.Buffer(nil, 4<<20)
 	for sc.Scan() {
 		line := sc.Text()

@@ -29,7 +29,7 @@ func (Requirements) Hints() sbom.Hints             { return sbom.Hints{Exts: []s
 
 func (Requirements) Wants(f *bollwerk.File) bool {
 	p := f.Path
-	if !strings.HasSuffix(p, ".txt") || f.Size > maxRequirements {
+	if !strings.HasSuffix(p, ".txt") {
 		return false
 	}
 	i := strings.LastIndexByte(p, '/')
