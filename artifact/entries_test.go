@@ -131,6 +131,11 @@ func TestSparse(t *testing.T) {
 			if grown > 64<<20 {
 				t.Errorf("the heap grew by %d MB", grown>>20)
 			}
+			// What a visitor reads of holes counts as well.
+			_, err = ReadBlob(context.Background(), blobOf(plain, plain), NewBudget(Limits{MaxLayerBytes: 4 << 20}), newRecorder())
+			if !errors.Is(err, ErrLimit) {
+				t.Errorf("holes beyond the limit: %v", err)
+			}
 		})
 	}
 }

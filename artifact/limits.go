@@ -13,7 +13,8 @@ type Limits struct {
 	// MaxFileSize is the size up to which a file's content is shown to a visitor;
 	// a greater one becomes a Problem. Holes of sparse files count. Default 4 GiB.
 	MaxFileSize int64
-	// MaxLayerBytes bounds the uncompressed bytes of one part. Default 32 GiB.
+	// MaxLayerBytes bounds the uncompressed bytes of one part, and what its visitor
+	// reads of it, holes of sparse files included. Default 32 GiB.
 	MaxLayerBytes int64
 	// MaxTotalBytes bounds the uncompressed bytes of all parts together. Default 128 GiB.
 	MaxTotalBytes int64
@@ -25,8 +26,6 @@ type Limits struct {
 	// MaxManifestBytes bounds manifests, indexes and image configurations. Registries
 	// refuse manifests over 4 MiB. Default 4 MiB; configurations may be twice that.
 	MaxManifestBytes int64
-	// MaxHeaderBytes bounds one PAX or GNU long-name header of a tar stream. Default 1 MiB.
-	MaxHeaderBytes int64
 	// MaxWindow bounds the window of a zstd stream, which is memory. Default 64 MiB.
 	MaxWindow uint64
 }
@@ -55,7 +54,6 @@ func (l Limits) WithDefaults() Limits {
 		l.MaxLayers = 1000
 	}
 	def(&l.MaxManifestBytes, 4<<20)
-	def(&l.MaxHeaderBytes, 1<<20)
 	if l.MaxWindow == 0 {
 		l.MaxWindow = 64 << 20
 	}

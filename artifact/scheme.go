@@ -199,13 +199,11 @@ func archiveScheme(f *os.File, head []byte) Scheme {
 		if err != nil {
 			break
 		}
-		switch name, _ := cleanPath(h.Name); {
-		case name == "manifest.json":
+		switch name, _ := cleanPath(h.Name); name {
+		case "manifest.json":
 			docker = true
-		case name == "oci-layout":
+		case "oci-layout":
 			oci = true
-		case strings.HasPrefix(name, "blobs/sha256"):
-			// Both formats have it; what else is there decides.
 		}
 		if docker {
 			break

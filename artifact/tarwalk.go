@@ -210,6 +210,7 @@ func (w *linkWalk) reportTo(p *Problems) {
 // blocks of zeros is accepted, as every runtime does.
 func eachEntry(r *feedReader, l Limits, p *Problems, fn func(*bollwerk.File, io.Reader) error) error {
 	tr := tar.NewReader(&tarSource{r})
+	content := entryReader{tr: tr, src: r, left: l.MaxLayerBytes}
 	for {
 		h, err := tr.Next()
 		if err == io.EOF {
@@ -222,7 +223,7 @@ func eachEntry(r *feedReader, l Limits, p *Problems, fn func(*bollwerk.File, io.
 		if !ok {
 			continue
 		}
-		if err := fn(&f, &entryReader{tr: tr, src: r}); err != nil {
+		if err := fn(&f, &content); err != nil {
 			return err
 		}
 	}
@@ -239,15 +240,25 @@ func tarError(r *feedReader, err error) error {
 	return fmt.Errorf("corrupt tar archive near byte %d: %w", r.pos, err)
 }
 
-// entryReader is the content of one entry. It keeps the error that ended it.
+// entryReader is the content of the current entry. It keeps the error that broke the
+// stream, and counts what is read of all entries: a few bytes of a sparse entry make
+// gigabytes of zeros, which no limit on the stream notices.
 type entryReader struct {
-	tr  *tar.Reader
-	src *feedReader
-	err error
+	tr   *tar.Reader
+	src  *feedReader
+	left int64
+	err  error
 }
 
 func (e *entryReader) Read(p []byte) (int, error) {
+	if e.err != nil {
+		return 0, e.err
+	}
 	n, err := e.tr.Read(p)
+	if e.left -= int64(n); e.left < 0 {
+		e.err = limitErrorf("sparse files make more content than allowed")
+		return 0, e.err
+	}
 	if err != nil && err != io.EOF {
 		e.err = tarError(e.src, err)
 		err = e.err

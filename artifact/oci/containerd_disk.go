@@ -11,6 +11,7 @@ import (
 
 	"github.com/bollwerk/bollwerk"
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // findInStore looks an image up in the database of a containerd that is not running.
@@ -53,7 +54,7 @@ func findInDatabase(path string, names []string, namespace string) (d descriptor
 		}
 	}()
 	db, err := bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, berrors.ErrTimeout) {
 		return d, fmt.Errorf("%s is locked: containerd is running; set CONTAINERD_ADDRESS to its socket", path)
 	}
 	if err != nil {

@@ -126,7 +126,7 @@ func (e *engine) get(ctx context.Context, path string) (*http.Response, error) {
 		doc.Message = doc.Message[:300]
 	}
 	if resp.StatusCode == http.StatusNotFound {
-		return nil, fmt.Errorf("the %s daemon at %s has no such image (%q); pull it, or scan it from its registry with the prefix registry:", e.word, e.address, doc.Message)
+		return nil, fmt.Errorf("the %s daemon at %s has no such image (%q); pull it, or scan registry:NAME", e.word, e.address, doc.Message)
 	}
 	return nil, fmt.Errorf("the %s daemon at %s answered HTTP %d (%q)", e.word, e.address, resp.StatusCode, doc.Message)
 }

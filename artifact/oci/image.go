@@ -15,8 +15,6 @@ type Image struct {
 	blobs  []artifact.Blob
 	budget *artifact.Budget
 	close  func() error
-	// notes are problems of the image as a whole; they are told with its first part.
-	notes []artifact.Problem
 }
 
 // layerBlob is one layer as a manifest names it, with the way to its bytes.
