@@ -76,7 +76,6 @@ type reader struct {
 
 	version   string // "SPDX-2.3"
 	format    string // "JSON"
-	creators  []string
 	elements  []element
 	byID      map[string]int
 	described []string
