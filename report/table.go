@@ -237,7 +237,12 @@ func (t *table) body() {
 		gaps, expired = min(gaps, 3), min(expired, 2)
 	}
 	reserve := tail
-	if gaps > 0 {
+	// Beside findings the gaps take one line; alone they are the result.
+	inline := len(t.view.open) > 0 && !t.o.All
+	switch {
+	case gaps > 0 && inline:
+		reserve += 2
+	case gaps > 0:
 		reserve += gaps + 2
 	}
 	if expired > 0 {
@@ -249,11 +254,12 @@ func (t *table) body() {
 	t.actions(t.left - reserve)
 	if expired > 0 {
 		t.expired(expired)
-		reserve -= expired + 2
 	}
-	if gaps > 0 {
+	switch {
+	case gaps > 0 && inline:
+		t.gapLine()
+	case gaps > 0:
 		t.gaps(gaps)
-		reserve -= gaps + 2
 	}
 	switch {
 	case len(t.view.open) > 0:
@@ -383,6 +389,37 @@ func (t *table) expired(n int) {
 		s := fmt.Sprintf(expiredRow, e.ID, e.Expires, cmp.Or(e.Owner, noOwner), e.Reason)
 		t.line("  " + clean(s, t.width-2))
 	}
+}
+
+// gapLine names what was not fully checked in one line: the cause where there is
+// one gap, the areas where there are several.
+func (t *table) gapLine() {
+	gaps := t.view.gaps
+	t.line("")
+	head := fmt.Sprintf(gapsHead, sectionCoverage)
+	room := t.width - terminal.Width(head)
+	text := ""
+	if len(gaps) == 1 {
+		text = clean(gaps[0].Area+": "+cmp.Or(gaps[0].Cause, noteNoCause), room)
+	} else {
+		more := ""
+		for i := range gaps {
+			area := clean(gaps[i].Area, 40)
+			if text != "" {
+				area = text + ", " + area
+			}
+			rest := ""
+			if n := len(gaps) - i - 1; n > 0 {
+				rest = fmt.Sprintf(gapsMore, count(n))
+			}
+			if text != "" && terminal.Width(area)+len(rest) > room {
+				break
+			}
+			text, more = area, rest
+		}
+		text = terminal.Truncate(text+more, room)
+	}
+	t.line(t.paint(yellow, head) + text)
 }
 
 // gapLines is how many lines the cause of a gap may take: two when findings do not

@@ -51,6 +51,8 @@ const (
 	moreAction    = "1 more thing to do: --all"
 	moreFindings  = "%s more findings: --all"
 	moreFinding   = "1 more finding: --all"
+	gapsHead      = "%s: "
+	gapsMore      = " and %s more (--all)"
 	moreCoverage  = "%s more: --all"
 	whyHint       = "why: bollwerk explain %s"
 	noFix         = "no fix yet"
