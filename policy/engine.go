@@ -23,7 +23,7 @@ import (
 // evaluated, and says so. The zero value means DefaultLimits.
 type Limits struct {
 	// Steps are CEL's cost units. The dearest shipped policy (30 globs on each of
-	// 50,000 packages) needs some 2,000,000. They are meant to be hit before Time, so
+	// 50,000 packages) needs some 1,500,000. They are meant to be hit before Time, so
 	// that the outcome does not depend on the machine.
 	Steps uint64
 	// Time is a second line, for what the steps do not see.
