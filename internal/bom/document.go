@@ -33,7 +33,8 @@ type Document struct {
 	Facts    []bollwerk.FileFact
 	Secrets  []bollwerk.Secret
 	// Coverage are rows of the scan the document was made from that were not
-	// "pass": what it missed, its reader misses too.
+	// "pass": what it missed, its reader misses too. The row "secrets" is here
+	// whatever its verdict: it says whether Secrets is all there is.
 	Coverage []bollwerk.Coverage
 	// Statements are the VEX statements the document carries.
 	Statements []bollwerk.VEXStatement

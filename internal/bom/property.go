@@ -402,7 +402,9 @@ func ArtifactProperties(r *bollwerk.Result) []Property {
 	}
 	for i := range r.Coverage {
 		// How good the advisories were is the next reader's own affair.
-		if c := &r.Coverage[i]; c.Verdict != bollwerk.Pass && !aboutAdvisories(c.Area) {
+		// That credentials were looked for is said even if none was found: their
+		// absence means something only then.
+		if c := &r.Coverage[i]; (c.Verdict != bollwerk.Pass || c.Area == "secrets") && !aboutAdvisories(c.Area) {
 			asJSON("coverage", c)
 		}
 	}

@@ -94,6 +94,7 @@ func TestIncompleteScan(t *testing.T) {
 	r.Coverage = []bollwerk.Coverage{
 		{Area: "files", Verdict: bollwerk.Degraded, Cause: "2 files could not be read", Checked: 8, Total: 10},
 		{Area: "database", Verdict: bollwerk.Degraded, Cause: "old"}, {Area: "layers", Verdict: bollwerk.Pass},
+		{Area: "secrets", Verdict: bollwerk.Pass},
 	}
 	for _, f := range []Format{JSON, XML} {
 		var b bytes.Buffer
@@ -101,7 +102,7 @@ func TestIncompleteScan(t *testing.T) {
 			t.Fatal(err)
 		}
 		d, err := Read(&b, ReadOptions{})
-		if err != nil || len(d.Coverage) != 1 || d.Coverage[0].Cause != "2 files could not be read" || !strings.Contains(strings.Join(d.Problems, " "), "incomplete") {
+		if err != nil || len(d.Coverage) != 2 || d.Coverage[1].Area != "secrets" || d.Coverage[0].Cause != "2 files could not be read" || !strings.Contains(strings.Join(d.Problems, " "), "incomplete") {
 			t.Errorf("%+v, %q, %v", d.Coverage, d.Problems, err)
 		}
 	}
