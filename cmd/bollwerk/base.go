@@ -23,6 +23,8 @@ func newBaseCommand(e *env) *cobra.Command {
 layers. Findings then say whether an upgrade of the base removes them.
 
 The list is kept in bases.json in the cache folder.`,
+		Args: onlyVerbs,
+		RunE: showHelp,
 	}
 	c.AddCommand(newBaseAddCommand(e), newBaseListCommand(e), newBaseRemoveCommand(e))
 	return c

@@ -66,6 +66,7 @@ func TestBase(t *testing.T) {
 		{[]string{"base", "add"}, exitUsage, "", "want one IMAGE"},
 		{[]string{"base", "add", "./missing"}, exitFailed, "", "no such file"},
 		{[]string{"base", "list", "x"}, exitUsage, "", "takes no arguments"},
+		{[]string{"base", "ad", "x"}, exitUsage, "", "unknown command"},
 		{[]string{"base", "remove", "other"}, exitUsage, "", `no base image is registered as "other"`},
 		{[]string{"base", "remove", "hardened/debian:12"}, exitClean, "removed", ""},
 		{[]string{"base", "list"}, exitClean, "", "no base image is registered"},
