@@ -31,8 +31,8 @@ CISA's catalogue of known exploited vulnerabilities and FIRST's EPSS scores.
 --db FILE picks another one than advisories.db in the cache folder.
 
 Exit codes: 0 done, 2 usage, 3 the work could not be done.`,
-		Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		Args: onlyVerbs,
+		RunE: showHelp,
 	}
 	c.AddCommand(newDBStatusCommand(e), newDBUpdateCommand(e), newDBBuildCommand(e),
 		newDBExportCommand(e), newDBImportCommand(e), newDBVerifyCommand(e))

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/artifact"
@@ -28,11 +29,11 @@ func loadConfig(e *env, name, target string) (*policy.Config, error) {
 		}
 	}
 	f, err := os.Open(name)
-	if errors.Is(err, fs.ErrNotExist) && !named && name != policy.ConfigName {
+	if notThere(err) && !named && name != policy.ConfigName {
 		name = policy.ConfigName
 		f, err = os.Open(name)
 	}
-	if errors.Is(err, fs.ErrNotExist) && !named {
+	if notThere(err) && !named {
 		return nil, nil
 	}
 	if err != nil {
@@ -44,6 +45,12 @@ func loadConfig(e *env, name, target string) (*policy.Config, error) {
 		return nil, usageError(err)
 	}
 	return c, nil
+}
+
+// notThere: there is no such file. ENOTDIR means that the target is no directory,
+// which the one who opens it says better.
+func notThere(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
 // judgement fills in policies, exceptions, VEX statements and signature facts.

@@ -119,6 +119,8 @@ Exit codes: 0 clean, 1 findings at or above the threshold, 2 usage,
 		Version:       e.version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args:          onlyVerbs,
+		RunE:          showHelp,
 	}
 	root.SetIn(e.stdin)
 	root.SetOut(e.stdout)
@@ -135,6 +137,24 @@ Exit codes: 0 clean, 1 findings at or above the threshold, 2 usage,
 	}
 	return root
 }
+
+// onlyVerbs are the arguments of a command that only holds other commands: without
+// it cobra answers a misspelt verb with the help text and exit code 0.
+func onlyVerbs(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := ""
+	c.SuggestionsMinimumDistance = 2 // letters; cobra sets its default elsewhere
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = fmt.Sprintf("; did you mean `%s %s`?", c.CommandPath(), near[0])
+	} else if args[0] == "version" {
+		hint = "; the version is printed by `bollwerk --version`"
+	}
+	return usageError(fmt.Errorf("unknown command %q for `%s`%s; see `%[2]s --help`", args[0], c.CommandPath(), hint))
+}
+
+func showHelp(c *cobra.Command, _ []string) error { return c.Help() }
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, e *env, args []string) int {

@@ -38,6 +38,8 @@ func newPolicyCommand(e *env) *cobra.Command {
 		Long: `Policies are YAML files with CEL expressions over typed subjects; each lives in a
 folder of its own with its tests: <area>/<id>/{policy.yaml,tests.yaml}.
 docs/policy-language.md describes the language.`,
+		Args: onlyVerbs,
+		RunE: showHelp,
 	}
 	c.AddCommand(newPolicyListCommand(e), newPolicyExplainCommand(e), newPolicyLintCommand(e), newPolicyTestCommand(e))
 	return c
@@ -142,7 +144,7 @@ func newPolicyListCommand(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "lists the policies in force with their modes",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE:  func(c *cobra.Command, _ []string) error { return runPolicyList(e, o) },
 	}
 	o.addFlags(c)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -35,6 +36,7 @@ type openFlags struct {
 	mirrors  []string
 	skip     []string
 	network  bool
+	stall    time.Duration
 }
 
 func (f *openFlags) register(fl *pflag.FlagSet) {
@@ -42,12 +44,16 @@ func (f *openFlags) register(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.insecure, "insecure", false, "allow registries over plain HTTP and certificates nobody vouches for")
 	fl.StringVar(&f.caFile, "ca", "", "further certificate authorities for registries, a PEM `FILE`")
 	fl.StringArrayVar(&f.mirrors, "registry-mirror", nil, "ask a mirror first: `HOST=MIRROR`; may be repeated")
+	fl.DurationVar(&f.stall, "stall", time.Minute, "give up when a registry or daemon sends nothing for `TIME`")
 	fl.StringArrayVar(&f.skip, "skip", nil, "leave out what matches `GLOB` in a directory; may be repeated")
 	fl.BoolVar(&f.network, "network-mounts", false, "read mounted network file systems in a directory too")
 }
 
 func (f *openFlags) ociOptions(e *env) (oci.Options, error) {
-	o := oci.Options{Platform: f.platform, Insecure: f.insecure, CAFile: f.caFile, Getenv: e.getenv}
+	o := oci.Options{Platform: f.platform, Insecure: f.insecure, CAFile: f.caFile, IdleTimeout: f.stall, Getenv: e.getenv}
+	if f.stall < 0 {
+		return o, usageError(fmt.Errorf("--stall %s: want a time, e.g. 30s", f.stall))
+	}
 	for _, m := range f.mirrors {
 		host, mirror, ok := strings.Cut(m, "=")
 		if !ok || host == "" || mirror == "" {
