@@ -302,7 +302,7 @@ func (a *assembly) fixes() ([]string, error) {
 				for _, rg := range list {
 					checks += len(rg) / 2
 					for _, e := range rg {
-						if e.Kind == Fixed && !atStart(e) && m.above(e.Version) && !slices.Contains(all, e.Version) {
+						if e.Kind == Fixed && !atStart(e) && len(all) < maxEvents && m.above(e.Version) && !slices.Contains(all, e.Version) {
 							all = append(all, strings.Clone(e.Version))
 						}
 					}

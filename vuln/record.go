@@ -402,6 +402,9 @@ func decodeRanges(d *decoder, into [][]Event) [][]Event {
 			into = append(into, nil)
 		}
 		m := d.count()
+		if m > maxEvents {
+			d.fail("number of events") // sorting them would take for ever
+		}
 		for j := 0; j < m && d.err == nil; j++ {
 			k := d.byte()
 			if k > byte(Limit) {
