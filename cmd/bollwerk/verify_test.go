@@ -158,7 +158,7 @@ func TestVerify(t *testing.T) {
 	s.refer(media, signaturetest.Layer{MediaType: media, Content: s.bundle(signaturetest.Statement(s.digest, signature.PredicateCosignSign, "{}"), who)})
 	s.refer(media, signaturetest.Layer{MediaType: media, Content: s.bundle(signaturetest.Statement(s.digest, signature.PredicateSLSA1, signaturetest.SLSA1), who)})
 	leaf, ca := testhelper.GetRSALeafCertificate(), testhelper.GetRSARootCertificate()
-	notary, err := signer.New(leaf.PrivateKey, []*x509.Certificate{leaf.Cert, ca.Cert})
+	notary, err := signer.NewGenericSigner(leaf.PrivateKey, []*x509.Certificate{leaf.Cert, ca.Cert})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,7 +94,7 @@ func newWorld(t *testing.T) *world {
 // sign signs as notation does.
 func (w *world) sign(c chain, mediaType string, expiry time.Duration) []byte {
 	w.t.Helper()
-	s, err := signer.New(c.key, c.certs)
+	s, err := signer.NewGenericSigner(c.key, c.certs)
 	if err != nil {
 		w.t.Fatal(err)
 	}
