@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -187,6 +188,10 @@ func (f *Fetcher) once(ctx context.Context, d Download) (bool, error) {
 		var ue *url.Error
 		if errors.As(err, &ue) {
 			err = ue.Err // the URL is in front already
+		}
+		var ne *net.OpError
+		if errors.As(err, &ne) {
+			err = fmt.Errorf("%w; without a network `bollwerk db import FILE` takes a database exported elsewhere", err)
 		}
 		return false, err
 	}

@@ -401,3 +401,12 @@ func TestSyncHostileNames(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestSyncWithoutNetwork(t *testing.T) {
+	s := newServer(t)
+	m := mirror(s, t.TempDir())
+	s.Close()
+	if _, err := m.Sync(context.Background()); err == nil || !strings.Contains(err.Error(), "bollwerk db import") || !strings.Contains(err.Error(), s.URL) {
+		t.Errorf("got %v", err)
+	}
+}
