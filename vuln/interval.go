@@ -78,7 +78,7 @@ func inEvents(cmp order, version string, events []Event) (bool, error) {
 		}
 		before := in
 		// The state at this very version, then the one behind it.
-		at := net(before, opens, closes)
+		at := balance(before, opens, closes)
 		if lasts > 0 && (before || opens > 0) && closes == 0 {
 			at = true
 		}
@@ -89,13 +89,13 @@ func inEvents(cmp order, version string, events []Event) (bool, error) {
 				return at, nil
 			}
 		}
-		in = net(before, opens, closes+lasts)
+		in = balance(before, opens, closes+lasts)
 		i = j
 	}
 	return in, nil
 }
 
-func net(before bool, opens, closes int) bool {
+func balance(before bool, opens, closes int) bool {
 	switch {
 	case opens > closes:
 		return true
