@@ -110,14 +110,13 @@ func TestBombs(t *testing.T) {
 	for range 40 {
 		deep = jar(t, item{"n.jar", deep, false})
 	}
-	zeros := make([]byte, 100<<20)
-	wide := jar(t, item{"a.jar", zeros, false}, item{"b.jar", zeros, false}, item{"c.jar", zeros, false},
-		pom("g", "wide", "1"))
+	zeros := make([]byte, maxNested+1)
+	wide := jar(t, item{"a.jar", zeros, false}, pom("g", "wide", "1"))
 	many := []item{pom("g", "many", "1")}
 	for i := range maxNestedIn + 10 {
 		many = append(many, item{fmt.Sprintf("%d.jar", i), []byte("x"), true})
 	}
-	text := jar(t, item{"META-INF/MANIFEST.MF", zeros, false})
+	text := jar(t, item{"META-INF/MANIFEST.MF", zeros[:maxText+1], false})
 	for name, c := range map[string]struct {
 		data []byte
 		want string
