@@ -275,11 +275,11 @@ func readHeader(inv *bollwerk.Inventory, in *sbom.Input, br *bufio.Reader, const
 	}
 	version, err := varString(br, 1<<10)
 	if err != nil {
-		return fmt.Errorf("Go build information: %w", err)
+		return fmt.Errorf("build information of Go: %w", err)
 	}
 	mod, err := varString(br, maxModInfo)
 	if err != nil {
-		return fmt.Errorf("Go build information: %w", err)
+		return fmt.Errorf("build information of Go: %w", err)
 	}
 	if len(mod) >= 33 && mod[len(mod)-17] == '\n' {
 		mod = mod[16 : len(mod)-16]
@@ -288,7 +288,7 @@ func readHeader(inv *bollwerk.Inventory, in *sbom.Input, br *bufio.Reader, const
 	}
 	bi, err := debug.ParseBuildInfo(mod)
 	if err != nil {
-		return fmt.Errorf("Go build information: %w", err)
+		return fmt.Errorf("build information of Go: %w", err)
 	}
 	bi.GoVersion = version
 	goPackages(inv, in, bi, consts.best)

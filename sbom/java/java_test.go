@@ -49,7 +49,7 @@ func pom(g, a, v string) item {
 	return text("META-INF/maven/"+g+"/"+a+"/pom.properties", "#x\ngroupId="+g+"\nartifactId="+a+"\nversion="+v+"\n")
 }
 
-func find(t testing.TB, name string, data []byte) ([]string, error, []string) {
+func find(t testing.TB, name string, data []byte) ([]string, []string, error) {
 	t.Helper()
 	in := sbom.NewInput(bollwerk.File{Path: name, Size: int64(len(data))}, io.MultiReader(bytes.NewReader(data)))
 	inv, err := Archive{}.Extract(context.Background(), in)
@@ -57,7 +57,7 @@ func find(t testing.TB, name string, data []byte) ([]string, error, []string) {
 	for _, p := range inv.Packages {
 		out = append(out, p.Name+" "+p.Version+" at "+strings.Join(p.Paths, ","))
 	}
-	return out, err, in.Problems()
+	return out, in.Problems(), err
 }
 
 func TestIdentity(t *testing.T) {
@@ -78,9 +78,9 @@ func TestIdentity(t *testing.T) {
 		{"app.jar", []item{{"BOOT-INF/lib/snakeyaml-1.30.jar", jar(t, pom("org.yaml", "snakeyaml", "1.30")), true}, {"BOOT-INF/lib/x.war", jar(t, item{"WEB-INF/lib/y-1.jar", jar(t, pom("g", "y", "1")), false}), false}},
 			"org.yaml:snakeyaml 1.30|g:y 1"},
 	} {
-		got, err, problems := find(t, "opt/"+c.file, jar(t, c.items...))
+		got, problems, err := find(t, "opt/"+c.file, jar(t, c.items...))
 		if c.items == nil {
-			got, err, problems = find(t, "opt/"+c.file, jar(t, text("x.txt", "x")))
+			got, problems, err = find(t, "opt/"+c.file, jar(t, text("x.txt", "x")))
 		}
 		for i := range got {
 			got[i], _, _ = strings.Cut(got[i], " at ")
@@ -97,7 +97,7 @@ func TestPathAndLauncher(t *testing.T) {
 	// A shell script in front, as Spring Boot's executable archives have it.
 	script := append([]byte("#!/bin/sh\nexec java -jar \"$0\"\nexit 0\n"), data...)
 	for _, d := range [][]byte{data, script} {
-		got, err, _ := find(t, "srv/app.jar", d)
+		got, _, err := find(t, "srv/app.jar", d)
 		if err != nil || len(got) != 1 || got[0] != "org.yaml:snakeyaml 1.30 at srv/app.jar!/lib/s.jar" {
 			t.Errorf("%v, %v", got, err)
 		}
@@ -128,7 +128,7 @@ func TestBombs(t *testing.T) {
 		"short":    {deep[:len(deep)-10], "zip"},
 		"not zip":  {[]byte(strings.Repeat("PK\x03\x04", 100)), "not a zip"},
 	} {
-		_, err, problems := find(t, name+".jar", c.data)
+		_, problems, err := find(t, name+".jar", c.data)
 		all := fmt.Sprint(err, problems)
 		if !strings.Contains(all, c.want) {
 			t.Errorf("%s: %.300s; want it to say %q", name, all, c.want)
@@ -144,7 +144,7 @@ func TestSelf(t *testing.T) {
 	body := append([]byte(nil), data...)
 	binary.LittleEndian.PutUint32(body[i+20:], uint32(len(data)-40))
 	binary.LittleEndian.PutUint32(body[i+24:], uint32(len(data)-40))
-	if _, err, problems := find(t, "self.jar", body); err == nil && len(problems) == 0 {
+	if _, problems, err := find(t, "self.jar", body); err == nil && len(problems) == 0 {
 		t.Error("an archive that contains itself got no complaint")
 	}
 }

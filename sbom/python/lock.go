@@ -61,7 +61,7 @@ func pipfile(in *sbom.Input) (bollwerk.Inventory, error) {
 	}
 	lock := map[string]json.RawMessage{}
 	if err := json.Unmarshal(data, &lock); err != nil {
-		return inv, fmt.Errorf("Pipfile.lock: %w", err)
+		return inv, fmt.Errorf("lock file of Pipenv: %w", err)
 	}
 	seen := map[string]int{}
 	groups := make([]string, 0, len(lock))

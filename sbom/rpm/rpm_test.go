@@ -32,11 +32,11 @@ func databases(t testing.TB) []string {
 	return names
 }
 
-func extract(t testing.TB, data []byte) (bollwerk.Inventory, error, []string) {
+func extract(t testing.TB, data []byte) (bollwerk.Inventory, []string, error) {
 	t.Helper()
 	in := sbom.NewInput(bollwerk.File{Path: "var/lib/rpm/Packages", Size: int64(len(data))}, bytes.NewBuffer(data))
 	inv, err := Extractor{}.Extract(context.Background(), in)
-	return inv, err, in.Problems()
+	return inv, in.Problems(), err
 }
 
 // TestAgainstLibrary reads each database with the library, from the file, and with
@@ -80,7 +80,7 @@ func TestAgainstLibrary(t *testing.T) {
 				t.Fatal(err)
 			}
 			formats[filepath.Ext(name)] = true
-			inv, err, problems := extract(t, data)
+			inv, problems, err := extract(t, data)
 			if err != nil || len(problems) > 0 {
 				t.Fatalf("%v, problems %v", err, problems)
 			}
@@ -114,7 +114,7 @@ func checkSQLite(t *testing.T, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inv, err, problems := extract(t, data)
+	inv, problems, err := extract(t, data)
 	if err != nil || len(problems) > 0 {
 		t.Fatalf("%v, problems %v", err, problems)
 	}
@@ -158,14 +158,14 @@ func TestDamaged(t *testing.T) {
 			if n <= 0 || n >= len(data) {
 				continue
 			}
-			inv, err, problems := extract(t, data[:n])
+			inv, problems, err := extract(t, data[:n])
 			if err == nil && len(problems) == 0 && len(inv.Packages) < len(whole.Packages) {
 				t.Errorf("%s cut to %d bytes: %d packages of %d and no complaint", name, n, len(inv.Packages), len(whole.Packages))
 			}
 		}
 	}
 	// A b-tree whose only child is itself, chains that go round: fuzzing finds more.
-	if _, err, _ := extract(t, append([]byte(sqliteMagic), make([]byte, 4096)...)); err == nil {
+	if _, _, err := extract(t, append([]byte(sqliteMagic), make([]byte, 4096)...)); err == nil {
 		t.Error("an empty SQLite header was taken for a database")
 	}
 }

@@ -43,7 +43,7 @@ func (CargoLock) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventor
 		Metadata map[string]string `toml:"metadata"`
 	}
 	if _, err := toml.Decode(string(data), &lock); err != nil {
-		return inv, fmt.Errorf("Cargo.lock: %w", err)
+		return inv, fmt.Errorf("lock file of Cargo: %w", err)
 	}
 	versions := map[string][]string{}
 	for _, p := range lock.Package {
