@@ -170,10 +170,32 @@ func (b *actionBuilder) inFolder(p *bollwerk.FindingPackage, command string) str
 	if !ok || strings.Contains(dir, "!/") || strings.HasSuffix(dir, "!") {
 		return command
 	}
+	if dir, ok = projectFolder(dir); !ok {
+		return command
+	}
 	if !shellWord(dir) {
 		return "" // beside no other lock file it would be the wrong one
 	}
 	return "cd " + dir + " && " + command
+}
+
+// projectFolder is where a package manager has to be run for what was found in dir.
+// What an installed copy of a package says of itself lies in the folder of the
+// package; the project is the one around node_modules. Installed Python and Ruby
+// packages belong to an environment, which has no folder to go to.
+func projectFolder(dir string) (string, bool) {
+	if dir == "node_modules" || strings.HasPrefix(dir, "node_modules/") {
+		return "", false
+	}
+	if project, _, ok := strings.Cut(dir, "/node_modules/"); ok {
+		return project, true
+	}
+	for _, installed := range []string{".dist-info", ".egg-info", "/specifications", "/site-packages", "/dist-packages"} {
+		if strings.HasSuffix(dir, installed) {
+			return "", false
+		}
+	}
+	return dir, true
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {

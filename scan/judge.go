@@ -22,6 +22,7 @@ func (s *state) judge(ctx context.Context) error {
 	r := s.result
 	r.Packages, r.Facts = s.inventory.Packages, s.inventory.Facts
 	secrets := s.secrets(ctx)
+	r.Secrets = secrets
 	s.coverPackages()
 	s.coverDatabase()
 	if err := s.match(ctx); err != nil {
@@ -48,24 +49,33 @@ func (s *state) judge(ctx context.Context) error {
 	}
 	finding.ApplyVEX(r.Findings, r.Target, s.options.VEX, s.options.Now)
 	if s.options.Config != nil {
-		expired, _ := s.options.Config.Apply(r.Findings, r.Target.Name, s.options.Now)
+		expired, unused := s.options.Config.Apply(r.Findings, r.Target.Name, s.options.Now)
 		r.ExpiredExceptions = expired
+		s.coverExceptions(unused)
 	}
 	s.options.Progress(Progress{Stage: "judging"})
+	redact(r, s.exposed)
 	finding.Judge(r, s.options.Baseline)
 	r.Duration = time.Since(s.started).Seconds()
 	return nil
 }
 
 // secrets are those of the files and of the image configuration; nil means that
-// nobody looked.
+// nobody looked. A document of our own says what was found and whether somebody looked.
 func (s *state) secrets(ctx context.Context) []bollwerk.Secret {
-	if s.options.Secrets == nil || s.foreign {
-		cause := "not asked for"
-		if s.foreign {
-			cause = "an SBOM holds no file contents"
+	if s.document {
+		for _, c := range s.result.Coverage {
+			if c.Area == "secrets" && c.Verdict != bollwerk.NotEvaluated {
+				return append([]bollwerk.Secret{}, s.inventory.Secrets...)
+			}
 		}
-		s.cover(bollwerk.Coverage{Area: "secrets", Verdict: bollwerk.NotEvaluated, Cause: cause})
+		if s.foreign {
+			s.cover(bollwerk.Coverage{Area: "secrets", Verdict: bollwerk.NotEvaluated, Cause: "an SBOM holds no file contents"})
+		}
+		return nil
+	}
+	if s.options.Secrets == nil {
+		s.cover(bollwerk.Coverage{Area: "secrets", Verdict: bollwerk.NotEvaluated, Cause: "not asked for"})
 		return nil
 	}
 	out := append([]bollwerk.Secret{}, s.inventory.Secrets...)
@@ -83,7 +93,8 @@ func (s *state) secrets(ctx context.Context) []bollwerk.Secret {
 				layer++
 			}
 			for _, sec := range s.options.Secrets(ctx, "image history", []byte(h.CreatedBy)) {
-				sec.Path, sec.Line = "image history", 0
+				sec.Path, sec.Env, sec.Line = "image history", "", 0
+				s.exposed[h.CreatedBy] = true
 				if !h.EmptyLayer && layer < len(s.result.Target.Layers) {
 					sec.Layer = refOf(s.result.Target.Layers[layer])
 				}
@@ -107,9 +118,9 @@ func secretFinding(s *bollwerk.Secret) bollwerk.Finding {
 	f := bollwerk.Finding{
 		Kind: bollwerk.KindSecret, ID: s.Detector, Aliases: []string{}, Title: s.Title,
 		Severity: s.Severity, FixedIn: []string{}, Layer: s.Layer, Path: s.Path, Line: s.Line,
-		Verdict: bollwerk.Fail,
-		Reason:  fmt.Sprintf("%s in %s (its SHA-256 begins with %s)", s.Title, place, s.Hash),
-		Fix:     "revoke it where it was issued, remove it from the files and the history, and hand it over at run time",
+		Verdict: bollwerk.Fail, SecretHash: s.Hash,
+		Reason: fmt.Sprintf("%s in %s (its SHA-256 begins with %s)", s.Title, place, s.Hash),
+		Fix:    "revoke it where it was issued, remove it from the files and the history, and hand it over at run time",
 	}
 	if s.Env != "" {
 		f.Path = "env:" + s.Env
@@ -121,37 +132,41 @@ func secretFinding(s *bollwerk.Secret) bollwerk.Finding {
 // advisories is never silently clean.
 func (s *state) coverPackages() {
 	r := s.result
-	count := map[bollwerk.Ecosystem]int{}
-	for i := range r.Packages {
-		if p := &r.Packages[i]; !p.Virtual || p.Ecosystem != bollwerk.EcosystemBinary {
-			count[p.Ecosystem]++
-		}
-	}
 	if len(r.Packages) == 0 {
 		s.cover(bollwerk.Coverage{Area: "packages", Verdict: bollwerk.NotEvaluated,
 			Cause: "no package was found: there is no package database, lock file or program that is known"})
 		return
 	}
-	ecosystems := make([]bollwerk.Ecosystem, 0, len(count))
-	for e := range count {
-		ecosystems = append(ecosystems, e)
+	db := s.options.Database
+	count, known := map[bollwerk.Ecosystem]int{}, map[bollwerk.Ecosystem]int{}
+	var ecosystems []bollwerk.Ecosystem
+	for i := range r.Packages {
+		p := &r.Packages[i]
+		if count[p.Ecosystem] == 0 {
+			ecosystems = append(ecosystems, p.Ecosystem)
+		}
+		count[p.Ecosystem]++
+		if db != nil && db.Knows(p) {
+			known[p.Ecosystem]++
+		}
 	}
 	sort.Slice(ecosystems, func(i, j int) bool { return ecosystems[i] < ecosystems[j] })
-	db := s.options.Database
 	for _, e := range ecosystems {
-		row := bollwerk.Coverage{Area: "advisories:" + string(e), Verdict: bollwerk.Pass, Checked: count[e], Total: count[e]}
+		row := bollwerk.Coverage{Area: "advisories:" + string(e), Verdict: bollwerk.Pass, Checked: known[e], Total: count[e]}
 		switch {
 		case db == nil:
-			row.Verdict, row.Checked, row.Cause = bollwerk.NotEvaluated, 0, "there is no advisory database"
+			row.Verdict, row.Cause = bollwerk.NotEvaluated, "there is no advisory database"
 		case e == "":
-			row.Area, row.Verdict, row.Checked = "advisories:unknown", bollwerk.NotEvaluated, 0
+			row.Area, row.Verdict = "advisories:unknown", bollwerk.NotEvaluated
 			row.Cause = "the document does not say which ecosystem these packages belong to"
-		case e == bollwerk.EcosystemBinary:
-			row.Verdict, row.Checked = bollwerk.NotEvaluated, 0
-			row.Cause = "programs recognised by their file, for which no source publishes advisories"
-		case !db.Covers(e):
-			row.Verdict, row.Checked = bollwerk.NotEvaluated, 0
+		case known[e] == 0 && e == bollwerk.EcosystemBinary:
+			row.Verdict, row.Cause = bollwerk.NotEvaluated, "programs recognised by their file, for which no source publishes advisories"
+		case known[e] == 0:
+			row.Verdict = bollwerk.NotEvaluated
 			row.Cause = fmt.Sprintf("the database has no advisories for %s; `bollwerk db update` may know them", e)
+		case known[e] < count[e]:
+			row.Verdict = bollwerk.Degraded
+			row.Cause = fmt.Sprintf("no source publishes advisories for %d of these programs", count[e]-known[e])
 		default:
 			s.coverAge(&row, e)
 		}
@@ -165,11 +180,15 @@ const staleEcosystem = 365 * 24 * time.Hour
 
 func (s *state) coverAge(row *bollwerk.Coverage, e bollwerk.Ecosystem) {
 	info, ok := s.options.Database.Ecosystem(e)
-	if !ok || info.Newest.IsZero() || s.options.Now.Sub(info.Newest) < staleEcosystem {
-		return
+	switch {
+	case !ok:
+	case !info.Newest.IsZero() && s.options.Now.Sub(info.Newest) >= staleEcosystem:
+		row.Verdict = bollwerk.Degraded
+		row.Cause = fmt.Sprintf("the newest advisory for %s is of %s", e, info.Newest.Format(time.DateOnly))
+	case info.FixedOnly:
+		row.Verdict = bollwerk.Degraded
+		row.Cause = fmt.Sprintf("the advisories for %s list what has a fix only; issues without one are not known", e)
 	}
-	row.Verdict = bollwerk.Degraded
-	row.Cause = fmt.Sprintf("the newest advisory for %s is of %s", e, info.Newest.Format(time.DateOnly))
 }
 
 // coverDatabase says how old the advisories are.
@@ -219,7 +238,7 @@ func (s *state) match(ctx context.Context) error {
 					return err
 				}
 				p := &pkgs[i]
-				if p.Ecosystem == "" || !db.Covers(p.Ecosystem) {
+				if !db.Knows(p) {
 					continue
 				}
 				ms, err := db.Match(gctx, *p)
@@ -290,13 +309,56 @@ func dropRepeats(sorted []string) []string {
 	return out
 }
 
+// headersOnly reports whether a package of the kernel's source holds its headers or
+// documents only: the advisories speak of the source, whose code is not in it.
+func headersOnly(p *bollwerk.Package) bool {
+	if p.Source == nil || !strings.HasPrefix(p.Source.Name, "linux") {
+		return false
+	}
+	return strings.HasPrefix(p.Name, "linux-libc-dev") || strings.HasPrefix(p.Name, "linux-headers-") || strings.HasPrefix(p.Name, "linux-doc")
+}
+
 func matchFinding(p *bollwerk.Package, m *vuln.Match) bollwerk.Finding {
+	reachable := m.Reachable
+	if headersOnly(p) {
+		reachable = new(bool)
+	}
 	return bollwerk.Finding{
-		Kind: m.Kind, ID: m.ID, Aliases: m.Aliases, Title: m.Title,
+		Reachable: reachable,
+		Kind:      m.Kind, ID: m.ID, Aliases: m.Aliases, Title: m.Title,
 		Severity: m.Severity, Score: m.Score, CVSS: m.CVSS, KEV: m.KEV, EPSS: m.EPSS,
 		Package: &bollwerk.FindingPackage{PURL: p.PURL, Name: p.Name, Version: p.Version, Ecosystem: p.Ecosystem, Source: p.Source, Paths: p.Paths},
 		FixedIn: m.FixedIn, Layer: p.Layer, Verdict: m.Verdict, Reason: m.Reason, References: m.References,
 	}
+}
+
+// coverExceptions tells of exceptions that cover nothing (any more): they are no
+// gap, but somebody should take them out.
+func (s *state) coverExceptions(unused []bollwerk.Exception) {
+	if len(unused) == 0 {
+		return
+	}
+	row := bollwerk.Coverage{Area: "exceptions", Verdict: bollwerk.Pass, Cause: fmt.Sprintf("%d exceptions cover nothing and can go", len(unused))}
+	for _, x := range unused {
+		row.Examples = append(row.Examples, x.ID)
+	}
+	row.Examples = firstFew(row.Examples)
+	s.cover(row)
+}
+
+// coverDisabled tells of policies that the configuration switched off: a decision
+// with a reason, and no gap.
+func (s *state) coverDisabled() {
+	if len(s.options.Disabled) == 0 {
+		return
+	}
+	row := bollwerk.Coverage{Area: "standards:disabled", Verdict: bollwerk.Pass, Cause: fmt.Sprintf("%d policies are switched off by %s", len(s.options.Disabled), s.options.Config.Name)}
+	for id, reason := range s.options.Disabled {
+		row.Examples = append(row.Examples, id+": "+reason)
+	}
+	sort.Strings(row.Examples)
+	row.Examples = firstFew(row.Examples)
+	s.cover(row)
 }
 
 // standards judges the artifact by policies.
@@ -310,6 +372,7 @@ func (s *state) standards(ctx context.Context, secrets []bollwerk.Secret) error 
 		s.cover(bollwerk.Coverage{Area: "standards", Verdict: bollwerk.NotEvaluated, Cause: "an SBOM of another tool says nothing of configuration and files"})
 		return nil
 	}
+	s.coverDisabled()
 	decisions, err := Standards(ctx, o.Engine, o.Policies, s.result, secrets, o.Provenance)
 	if err != nil {
 		return err

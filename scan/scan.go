@@ -47,6 +47,8 @@ type Options struct {
 
 	Engine   *policy.Engine
 	Policies []*policy.Policy
+	// Disabled are policies that the configuration switched off, with the reason.
+	Disabled map[string]string
 	Config   *policy.Config
 	VEX      []bollwerk.VEXStatement
 	// VEXProblems are statements that were not understood.
@@ -112,9 +114,9 @@ func SBOM(ctx context.Context, d bom.Document, o Options) (*bollwerk.Result, err
 	s.inventory = bollwerk.Inventory{Packages: d.Packages, Secrets: d.Secrets, Facts: d.Facts, OS: d.OS}
 	s.result.Target.OS = d.OS
 	s.options.VEX = append(append([]bollwerk.VEXStatement(nil), o.VEX...), d.Statements...)
-	s.foreign = d.Artifact.Kind == bollwerk.KindSBOM
+	s.document, s.foreign = true, d.Artifact.Kind == bollwerk.KindSBOM
 	for _, c := range d.Coverage {
-		if c.Area != "database" && c.Area != "secrets" && c.Area != "standards" && !strings.HasPrefix(c.Area, "advisories:") {
+		if c.Area != "database" && c.Area != "standards" && !strings.HasPrefix(c.Area, "advisories:") {
 			s.cover(c) // what is judged again is said again; the rest was lost before
 		}
 	}
@@ -143,11 +145,16 @@ type state struct {
 	// foreign: the inventory comes from a document of another tool, which says
 	// nothing of configuration and files.
 	foreign bool
+	// exposed are lines of the image history in which a credential was found.
+	exposed map[string]bool
+	// document: the inventory comes from a document, of whatever tool.
+	document bool
 }
 
 func newScan(o Options) *state {
 	return &state{
 		options: o,
+		exposed: map[string]bool{},
 		started: time.Now(),
 		result: &bollwerk.Result{
 			Schema:  bollwerk.ResultSchema,

@@ -36,11 +36,8 @@ func Standards(ctx context.Context, e *policy.Engine, ps []*policy.Policy, r *bo
 		}
 	}
 	if asked["provenance"] && image {
-		in := policy.Input{} // no value: nobody verified, so nothing is evaluated
-		if prov != nil {
-			in.Value = prov
-		}
-		if err := judge("provenance", in); err != nil {
+		// Without facts (nobody verified) the subject is empty and nothing is evaluated.
+		if err := judge("provenance", policy.ProvenanceSubject(prov)); err != nil {
 			return nil, err
 		}
 	}

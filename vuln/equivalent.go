@@ -97,3 +97,17 @@ func mergeMatches(in []Match) []Match {
 	}
 	return out
 }
+
+// Knows reports whether the database has advisories for p's ecosystem or, for a
+// program recognised by its file, for one of the names it is known by elsewhere.
+func (db *DB) Knows(p *bollwerk.Package) bool {
+	if p.Ecosystem != bollwerk.EcosystemBinary {
+		return p.Ecosystem != "" && db.Covers(p.Ecosystem)
+	}
+	for _, a := range equivalents(p.Name, p.Version) {
+		if db.Covers(a.ecosystem) {
+			return true
+		}
+	}
+	return false
+}

@@ -97,6 +97,9 @@ func (f *scanFlags) standards(o *scan.Options, config *policy.Config) error {
 		known[p.ID] = true
 	}
 	for _, d := range folders {
+		if info, err := os.Stat(d); err != nil || !info.IsDir() {
+			return usageError(fmt.Errorf("policies in %s: no such folder", d))
+		}
 		more, err := policy.Load(os.DirFS(d))
 		if err != nil {
 			return usageError(fmt.Errorf("policies in %s: %w", d, err))
@@ -114,11 +117,11 @@ func (f *scanFlags) standards(o *scan.Options, config *policy.Config) error {
 	}
 	eo := policy.Options{Now: o.Now}
 	if config != nil {
-		active, _, err := config.Override(ps)
+		active, disabled, err := config.Override(ps)
 		if err != nil {
 			return usageError(err)
 		}
-		ps = active
+		ps, o.Disabled = active, disabled
 		eo.Parameters = map[string]map[string]any{}
 		for id, ov := range config.Policies {
 			if len(ov.Parameters) > 0 {

@@ -70,7 +70,7 @@ Exit codes: 0 nothing that --fail-on asks for, 1 findings that it asks for, 2 us
 		RunE: func(c *cobra.Command, args []string) error { return runScan(c.Context(), e, &f, args[0]) },
 	}
 	fl := c.Flags()
-	fl.StringVarP(&f.format, "format", "f", "table", "how to write the result, `FORMAT`: "+strings.Join(formatNames(), ", "))
+	fl.StringVarP(&f.format, "format", "f", "table", "how to write the result, `FORMAT`: "+formatList())
 	fl.StringVarP(&f.output, "output", "o", "", "write the result to `FILE` instead of standard output")
 	fl.BoolVar(&f.all, "all", false, "list every finding, not only what fits a screen")
 	fl.StringArrayVar(&f.failOn, "fail-on", nil, "exit with 1 on these `FINDINGS`: a severity, kev, epss>=0.1, policy, new, fixable, …; joined by + (and) and , (or); may be repeated; none (default "+finding.DefaultThreshold+")")
@@ -90,12 +90,13 @@ Exit codes: 0 nothing that --fail-on asks for, 1 findings that it asks for, 2 us
 	return c
 }
 
-func formatNames() []string {
+// formatList names the formats for the help.
+func formatList() string {
 	var names []string
 	for _, f := range report.Formats() {
 		names = append(names, f.Name)
 	}
-	return names
+	return strings.Join(names, ", ")
 }
 
 func runScan(ctx context.Context, e *env, f *scanFlags, target string) error {
@@ -196,6 +197,11 @@ func writeResult(e *env, f *scanFlags, format report.Format, r *bollwerk.Result,
 		return format.Write(e.stdout, r, o)
 	}
 	o.All = o.All || format.Name == "table"
+	if info, err := os.Stat(f.output); err == nil && !info.Mode().IsRegular() {
+		// A device or a pipe is written to, never replaced: root could turn /dev/null
+		// into an ordinary file.
+		return writeThrough(f.output, func(w io.Writer) error { return format.Write(w, r, o) })
+	}
 	tmp, err := os.CreateTemp(filepath.Dir(f.output), ".bollwerk-*")
 	if err != nil {
 		return fmt.Errorf("--output: %w", err)
@@ -213,6 +219,22 @@ func writeResult(e *env, f *scanFlags, format report.Format, r *bollwerk.Result,
 		return fmt.Errorf("--output %s: %w", f.output, err)
 	}
 	if err := os.Rename(tmp.Name(), f.output); err != nil {
+		return fmt.Errorf("--output: %w", err)
+	}
+	return nil
+}
+
+// writeThrough writes to something that is no regular file.
+func writeThrough(name string, write func(io.Writer) error) error {
+	out, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("--output: %w", err)
+	}
+	if err := write(out); err != nil {
+		out.Close()
+		return fmt.Errorf("--output %s: %w", name, err)
+	}
+	if err := out.Close(); err != nil {
 		return fmt.Errorf("--output: %w", err)
 	}
 	return nil

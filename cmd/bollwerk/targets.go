@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -164,38 +166,48 @@ func setName(e *env, f *scanFlags) string {
 	return fmt.Sprintf("%s secrets=%t", build, !f.noSecrets)
 }
 
-// readSBOM reads a document of any format that is known.
+// maxPredicate bounds the document inside an attestation.
+const maxPredicate = 512 << 20
+
+// readSBOM reads a document of any format that is known; out of an attestation it
+// takes the document first.
 func readSBOM(name string) (bom.Document, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return bom.Document{}, err
 	}
 	defer f.Close()
-	head := make([]byte, sbomformat.HeadSize)
-	n, err := io.ReadFull(f, head)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return bom.Document{}, fmt.Errorf("%s: %w", name, err)
-	}
-	format, ok := sbomformat.Detect(head[:n])
-	if !ok {
-		return bom.Document{}, fmt.Errorf("%s: not an SBOM: neither CycloneDX (JSON, XML) nor SPDX (JSON, tag-value)", name)
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return bom.Document{}, fmt.Errorf("%s: %w", name, err)
-	}
-	var d bom.Document
-	switch format.Standard() {
-	case "cyclonedx":
-		d, err = cyclonedx.Read(f, cyclonedx.ReadOptions{Source: name})
-	case "spdx":
-		d, err = spdx.Read(f, spdx.ReadOptions{})
-	default:
-		err = fmt.Errorf("an attestation (%s); take the document out of it, e.g. by `jq .predicate`", format)
-	}
+	d, err := readDocument(f, name, true)
 	if err != nil {
 		return bom.Document{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return d, nil
+}
+
+func readDocument(r io.Reader, name string, attested bool) (bom.Document, error) {
+	in := bufio.NewReaderSize(r, sbomformat.HeadSize)
+	head, err := in.Peek(sbomformat.HeadSize)
+	if err != nil && err != io.EOF {
+		return bom.Document{}, err
+	}
+	format, _ := sbomformat.Detect(head)
+	switch {
+	case format.Standard() == "cyclonedx":
+		return cyclonedx.Read(in, cyclonedx.ReadOptions{Source: name})
+	case format.Standard() == "spdx":
+		return spdx.Read(in, spdx.ReadOptions{})
+	case format == sbomformat.InToto && attested:
+		kind, doc, err := bom.Predicate(in, maxPredicate)
+		if err != nil {
+			return bom.Document{}, err
+		}
+		d, err := readDocument(bytes.NewReader(doc), name, false)
+		if err != nil {
+			return bom.Document{}, fmt.Errorf("attestation of %s: %w", kind, err)
+		}
+		return d, nil
+	}
+	return bom.Document{}, errors.New("not an SBOM: neither CycloneDX (JSON, XML) nor SPDX (JSON, tag-value)")
 }
 
 // baseStore opens the registered base images; nil when there is no place for them.

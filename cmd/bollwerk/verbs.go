@@ -7,6 +7,7 @@ func verbs(e *env) []*cobra.Command {
 	return []*cobra.Command{
 		newScanCommand(e),
 		newExplainCommand(e),
+		newReportCommand(e),
 		newVerifyCommand(e),
 		newPolicyCommand(e),
 		newBaseCommand(e),

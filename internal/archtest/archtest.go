@@ -37,7 +37,7 @@ type home struct {
 
 var homes = []home{
 	{"github.com/google/go-containerregistry", []string{"artifact/oci"}, "one place speaks to registries, with its time-outs and bounds"},
-	{"github.com/google/osv-scalibr", []string{"sbom/scalibr"}, "the seam that keeps foreign extractors off the network and the file system"},
+	{"github.com/google/osv-scalibr", []string{"sbom/scalibr", "sbom/secrets"}, "two seams keep foreign code off the network and the file system: one for extractors, one for the detectors of credentials"},
 	{"cel.dev/cel-go", []string{"policy"}, "one evaluator for every subject"},
 	{"github.com/sigstore", []string{"signature/sigstore"}, "one place decides what a trusted root is"},
 	{"github.com/notaryproject", []string{"signature/notation"}, "one place decides what a trust store is"},
