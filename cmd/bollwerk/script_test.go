@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -60,7 +61,10 @@ func TestMain(m *testing.M) {
 //	findings FILE LIST    the issues and packages in a JSON result are those listed in LIST
 //	same A B              two JSON results are equal but for the time they were made
 //	same-findings A B     two JSON results have the same findings
+//	fingerprint FILE ID   set $FINGERPRINT to the first letters of that of the issue
 //	damage DIR            flip a bit in the middle of every file
+//	truncate FILE         cut a file off in the middle
+//	credential FILE…      put a token that GitHub never issued in the place of @TOKEN@
 //	tidy DIR…             no folder holds a file that was meant to be temporary
 //
 // BOLLWERK_DB is the starter database; everything else the program keeps goes to
@@ -92,7 +96,10 @@ func TestScripts(t *testing.T) {
 			"same":          scriptSame,
 			"same-findings": scriptSameFindings,
 			"tidy":          scriptTidy,
+			"fingerprint":   scriptFingerprint,
 			"damage":        scriptDamage,
+			"truncate":      scriptTruncate,
+			"credential":    scriptCredential,
 		},
 	})
 }
@@ -281,6 +288,19 @@ func tidy(dir string) error {
 	})
 }
 
+func scriptFingerprint(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, len(args) == 2, "fingerprint FILE ID")
+	r, err := readResult(ts.ReadFile(args[0]))
+	ts.Check(err)
+	for i := range r.Findings {
+		if f := &r.Findings[i]; f.ID == args[1] {
+			ts.Setenv("FINGERPRINT", string(f.Fingerprint)[:8])
+			return
+		}
+	}
+	ts.Fatalf("%s has no finding %s", args[0], args[1])
+}
+
 func scriptDamage(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, neg, len(args) == 1, "damage DIR")
 	dir := ts.MkAbs(args[0])
@@ -292,6 +312,37 @@ func scriptDamage(ts *testscript.TestScript, neg bool, args []string) {
 	for _, e := range entries {
 		ts.Check(flipBit(filepath.Join(dir, e.Name())))
 	}
+}
+
+func scriptTruncate(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, len(args) == 1, "truncate FILE")
+	info, err := os.Stat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), info.Size()/2))
+}
+
+// scriptCredential: scanners of source code would find a token that was written down
+// in a script.
+func scriptCredential(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, len(args) > 0, "credential FILE…")
+	for i, name := range args {
+		text := strings.ReplaceAll(ts.ReadFile(name), "@TOKEN@", githubToken(fmt.Sprint(i)))
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o600))
+	}
+}
+
+// githubToken has the checksum that the form of GitHub's tokens demands: 30
+// characters, then their CRC-32 in base 62.
+func githubToken(seed string) string {
+	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	body := (seed + "aB3dE5fG7hI9jK1lM3nO5pQ7rS9tU1vW3xY5")[:30]
+	n := crc32.ChecksumIEEE([]byte(body))
+	sum := ""
+	for range 6 {
+		sum = string(digits[n%62]) + sum
+		n /= 62
+	}
+	return "ghp_" + body + sum
 }
 
 // flipBit changes one bit in the middle of a file.
