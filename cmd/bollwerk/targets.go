@@ -163,7 +163,7 @@ func setName(e *env, f *scanFlags) string {
 			}
 		}
 	}
-	return fmt.Sprintf("%s secrets=%t", build, !f.noSecrets)
+	return fmt.Sprintf("%s parts=%v secrets=%t", build, sbom.PartVersion, !f.noSecrets)
 }
 
 // maxPredicate bounds the document inside an attestation.
