@@ -72,13 +72,12 @@ func runDBStatus(e *env, f dbStatusFlags) error {
 	if f.format != "table" && f.format != "json" {
 		return usageError(fmt.Errorf("--format %q: want table or json", f.format))
 	}
-	path, err := e.dbPath()
+	db, cause, err := openDatabase(e)
 	if err != nil {
 		return err
 	}
-	db, err := vuln.Open(path)
-	if err != nil {
-		return err
+	if db == nil {
+		return errors.New(cause)
 	}
 	defer db.Close()
 	st := db.Status()

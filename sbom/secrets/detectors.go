@@ -18,7 +18,6 @@ import (
 	"github.com/google/osv-scalibr/veles/secrets/github"
 	"github.com/google/osv-scalibr/veles/secrets/gitlabpat"
 	"github.com/google/osv-scalibr/veles/secrets/grokxaiapikey"
-	"github.com/google/osv-scalibr/veles/secrets/hashicorpvault"
 	"github.com/google/osv-scalibr/veles/secrets/huggingfaceapikey"
 	"github.com/google/osv-scalibr/veles/secrets/npmjsaccesstoken"
 	"github.com/google/osv-scalibr/veles/secrets/onepasswordkeys"
@@ -85,7 +84,7 @@ func detectors() []detector {
 		{"rubygems-key", "RubyGems API key", h, []string{"rubygems_"}, rubygemsapikey.NewDetector()},
 		{"docker-hub-token", "Docker Hub access token", c, []string{"dckr_pat_"}, dockerhubpat.NewDetector()},
 		{"digitalocean-token", "DigitalOcean token", c, []string{"dop_v1_"}, digitaloceanapikey.NewDetector()},
-		{"hashicorp-vault-token", "HashiCorp Vault token", c, []string{"hvs.", "hvb."}, hashicorpvault.NewTokenDetector()},
+		{"hashicorp-vault-token", "HashiCorp Vault token", c, []string{"hvs.", "hvb."}, pattern(`\bhv[sb]\.[0-9A-Za-z_-]{24,200}\b`, 220)},
 		{"1password-service-token", "1Password service account token", c, []string{"ops_eyJ"}, onepasswordkeys.NewServiceTokenDetector()},
 		{"1password-secret-key", "1Password secret key", h, []string{"A3-"}, onepasswordkeys.NewSecretKeyDetector()},
 		{"stripe-key", "Stripe live secret key", c, []string{"sk_live_"}, stripeapikeys.NewSecretKeyDetector()},
