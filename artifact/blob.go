@@ -223,7 +223,11 @@ func readBlob(ctx context.Context, b Blob, budget *Budget, w walker) (err error)
 	werr := w.walk(ctx, parse)
 	var verr *visitError
 	if errors.As(werr, &verr) || ctx.Err() != nil && werr != nil {
-		if cause := context.Cause(ctx); verr == nil && cause != nil && !(parse.done && plain.err != nil) {
+		cause := context.Cause(ctx)
+		if cause != nil && errors.Is(werr, ctx.Err()) {
+			return cause // a visitor noticed that the stream broke; why it broke is the error
+		}
+		if verr == nil && cause != nil && !(parse.done && plain.err != nil) {
 			return cause
 		}
 		return werr

@@ -192,10 +192,12 @@ func buildVersion() string {
 	return "devel"
 }
 
-func main() {
+func main() { os.Exit(program()) }
+
+// program is the whole process: a command line in, an exit code out.
+func program() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	e := &env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, version: buildVersion()}
-	code := run(ctx, e, os.Args[1:])
-	stop()
-	os.Exit(code)
+	return run(ctx, e, os.Args[1:])
 }

@@ -49,7 +49,30 @@ var updateScripts = flag.Bool("update", false, "rewrite the expectations in test
 
 // TestMain makes the test binary the program when it is called by the name bollwerk.
 func TestMain(m *testing.M) {
-	testscript.Main(shared{m}, map[string]func(){"bollwerk": main})
+	testscript.Main(shared{m}, map[string]func(){"bollwerk": func() {
+		code := program()
+		recordPeak()
+		os.Exit(code)
+	}})
+}
+
+// recordPeak writes the largest resident size of this process, in KiB, to the file
+// that BOLLWERK_TEST_PEAK names. The parent's getrusage(2) will not do: what it says of
+// a child begins with the size of the parent, whose memory the child shares up to its
+// execve(2).
+func recordPeak() {
+	name := os.Getenv("BOLLWERK_TEST_PEAK")
+	if name == "" {
+		return
+	}
+	status, err := os.ReadFile("/proc/self/status") // proc_pid_status(5)
+	if err != nil {
+		return
+	}
+	if _, rest, ok := strings.Cut(string(status), "VmHWM:"); ok {
+		kib, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+		os.WriteFile(name, []byte(kib), 0o600)
+	}
 }
 
 // TestScripts runs the stories in testdata/script. Besides the commands of testscript
