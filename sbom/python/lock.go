@@ -9,6 +9,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/nesting"
 	"github.com/bollwerk/bollwerk/internal/purl"
 	"github.com/bollwerk/bollwerk/sbom"
 )
@@ -149,6 +150,9 @@ func tomlLock(in *sbom.Input) (bollwerk.Inventory, error) {
 	var lock struct {
 		Package  []tomlPackage `toml:"package"`
 		Packages []tomlPackage `toml:"packages"` // PEP 751
+	}
+	if err := nesting.TOML(data); err != nil {
+		return inv, fmt.Errorf("lock file: %w", err)
 	}
 	if _, err := toml.Decode(string(data), &lock); err != nil {
 		return inv, fmt.Errorf("lock file: %w", err)

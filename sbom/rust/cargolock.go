@@ -8,6 +8,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/nesting"
 	"github.com/bollwerk/bollwerk/sbom"
 )
 
@@ -41,6 +42,9 @@ func (CargoLock) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventor
 			Dependencies                    []string
 		} `toml:"package"`
 		Metadata map[string]string `toml:"metadata"`
+	}
+	if err := nesting.TOML(data); err != nil {
+		return inv, fmt.Errorf("lock file of Cargo: %w", err)
 	}
 	if _, err := toml.Decode(string(data), &lock); err != nil {
 		return inv, fmt.Errorf("lock file of Cargo: %w", err)

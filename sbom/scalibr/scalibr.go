@@ -18,6 +18,7 @@ import (
 	"sync"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/nesting"
 	"github.com/bollwerk/bollwerk/sbom"
 	cpb "github.com/google/osv-scalibr/binary/proto/config_go_proto"
 	"github.com/google/osv-scalibr/extractor"
@@ -161,6 +162,11 @@ func (a *adapter) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Invento
 	data, err := in.Document(maxFile)
 	if err != nil {
 		return inv, err
+	}
+	if path.Ext(in.File.Path) == ".toml" {
+		if err := nesting.TOML(data); err != nil {
+			return inv, fmt.Errorf("%s: %w", a.name, err)
+		}
 	}
 	mem := memory{main: in.File.Path, data: data, siblings: in.Siblings}
 	info := fileInfo{path.Base(in.File.Path), int64(len(data))}
