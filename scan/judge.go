@@ -35,7 +35,7 @@ func (s *state) judge(ctx context.Context) error {
 		return err
 	}
 	if len(r.Packages) == 0 && len(r.Findings) == 0 && r.Target.Kind != bollwerk.KindImage && r.Target.Kind != bollwerk.KindHost {
-		return fmt.Errorf("%s: %w: no package, lock file or other known file was found", r.Target.Name, ErrNothing)
+		return s.nothing()
 	}
 	for i := range r.Findings {
 		f := &r.Findings[i]
@@ -58,6 +58,18 @@ func (s *state) judge(ctx context.Context) error {
 	finding.Judge(r, s.options.Baseline)
 	r.Duration = time.Since(s.started).Seconds()
 	return nil
+}
+
+// nothing is the error of a scan that has no package and no finding. Files that are
+// there and were not understood are a failure: "nothing to scan" would hide them.
+func (s *state) nothing() error {
+	for _, row := range s.result.Coverage {
+		if row.Verdict == bollwerk.Pass || len(row.Examples) == 0 || row.Area != "files" && !strings.HasPrefix(row.Area, "packages:") {
+			continue
+		}
+		return fmt.Errorf("%s: nothing was found, but not everything could be read: %s", s.result.Target.Name, row.Examples[0])
+	}
+	return fmt.Errorf("%s: %w: no package, lock file or other known file was found", s.result.Target.Name, ErrNothing)
 }
 
 // secrets are those of the files and of the image configuration; nil means that
