@@ -128,6 +128,9 @@ func SBOM(ctx context.Context, d bom.Document, o Options) (*bollwerk.Result, err
 	}
 	s.cover(row)
 	if len(d.Packages) == 0 {
+		if len(d.Problems) > 0 {
+			return nil, fmt.Errorf("%s: nothing of the document was understood: %s", d.Artifact.Name, d.Problems[0])
+		}
 		return nil, fmt.Errorf("%s: %w: the document lists no package", d.Artifact.Name, ErrNothing)
 	}
 	if err := s.judge(ctx); err != nil {

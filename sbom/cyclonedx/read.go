@@ -179,12 +179,14 @@ type reader struct {
 	count     int
 	vulns     []cdxvex.Vulnerability
 	own       bool
+	bound     *bom.Elements
 	os        *bollwerk.Distribution
 	dependsOn map[int][]bollwerk.PURL // from our own properties
 }
 
 func (r *reader) json(in io.Reader) error {
-	dec := json.NewDecoder(in)
+	r.bound = bom.NewElements(in)
+	dec := json.NewDecoder(r.bound)
 	if _, err := dec.Token(); err != nil {
 		return err
 	}
@@ -247,6 +249,7 @@ func (r *reader) json(in io.Reader) error {
 			})
 		default:
 			var skip json.RawMessage
+			r.bound.Begin()
 			err = dec.Decode(&skip)
 		}
 		if err != nil {
@@ -296,6 +299,7 @@ func array(dec *json.Decoder, each func() error) error {
 // decode reads one value. A field of the wrong type is a problem of that field
 // only; the rest of the value has been read.
 func (r *reader) decode(dec *json.Decoder, v any, what string) error {
+	r.bound.Begin()
 	err := dec.Decode(v)
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
@@ -313,10 +317,12 @@ func field2(e *json.UnmarshalTypeError) string {
 }
 
 func (r *reader) xml(in io.Reader) error {
-	dec := xml.NewDecoder(in)
+	r.bound = bom.NewElements(in)
+	dec := xml.NewDecoder(r.bound)
 	dec.Strict = true
 	depth := 0
 	for {
+		r.bound.Begin()
 		t, err := dec.Token()
 		if err == io.EOF {
 			if !r.isBOM {
@@ -370,6 +376,7 @@ func (r *reader) bomElement(e xml.StartElement) error {
 func (r *reader) xmlPart(dec *xml.Decoder, e xml.StartElement) error {
 	children := func(name string, each func(xml.StartElement) error) error {
 		for {
+			r.bound.Begin()
 			t, err := dec.Token()
 			if err != nil {
 				return unexpected(err)

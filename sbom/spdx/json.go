@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/bollwerk/bollwerk/internal/bom"
 )
 
 // ignored takes any value and keeps nothing of it; it is what the list of files,
@@ -18,7 +20,8 @@ func (*ignored) UnmarshalJSON([]byte) error { return nil }
 // beside what is kept of those before.
 func (r *reader) json(in io.Reader) error {
 	r.format = "JSON"
-	dec := json.NewDecoder(in)
+	r.bound = bom.NewElements(in)
+	dec := json.NewDecoder(r.bound)
 	if _, err := dec.Token(); err != nil {
 		return err
 	}
@@ -73,13 +76,15 @@ func (r *reader) json(in io.Reader) error {
 				return nil
 			})
 		case "files", "snippets":
-			err = array(dec, func() error { return dec.Decode(&ignored{}) })
+			err = array(dec, func() error { r.bound.Begin(); return dec.Decode(&ignored{}) })
 		case "@context":
 			r.version, r.format = "SPDX-3.0", "JSON-LD"
+			r.bound.Begin()
 			err = dec.Decode(&ignored{})
 		case "@graph":
 			err = r.graph(dec)
 		default:
+			r.bound.Begin()
 			err = dec.Decode(&ignored{})
 		}
 		if err != nil {
@@ -225,6 +230,7 @@ func array(dec *json.Decoder, each func() error) error {
 // decode reads one value. A field of the wrong type is a problem of that field
 // only; the rest of the value has been read.
 func (r *reader) decode(dec *json.Decoder, v any, what string) error {
+	r.bound.Begin()
 	err := dec.Decode(v)
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {

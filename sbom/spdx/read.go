@@ -73,6 +73,7 @@ type reader struct {
 	o        ReadOptions
 	doc      Document
 	problems bom.Problems
+	bound    *bom.Elements // of a JSON document
 
 	version   string // "SPDX-2.3"
 	format    string // "JSON"
