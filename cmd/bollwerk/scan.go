@@ -116,6 +116,17 @@ func runScan(ctx context.Context, e *env, f *scanFlags, target string) error {
 	if f.maxDatabaseDays <= 0 {
 		o.MaxDatabaseAge = -1
 	}
+	for _, n := range []struct {
+		flag  string
+		value int
+	}{{"--memory", f.memoryMB}, {"--cache-size", f.cacheMB}} {
+		if n.value <= 0 || n.value > 1<<20 {
+			return usageError(fmt.Errorf("%s %d: want a number of MB above zero", n.flag, n.value))
+		}
+	}
+	if _, err := f.open.ociOptions(e); err != nil {
+		return err // also where the target is none that they speak of: a typing error
+	}
 	if f.coverageBelow < 0 || f.coverageBelow > 1 {
 		return usageError(fmt.Errorf("--fail-coverage-below %s: want a share from 0 to 1", strconv.FormatFloat(f.coverageBelow, 'g', -1, 64)))
 	}
@@ -168,6 +179,10 @@ func runScan(ctx context.Context, e *env, f *scanFlags, target string) error {
 	rememberResult(e, r)
 	switch {
 	case gate.Failed():
+		if f.output != "" || format.Name != "table" && format.Name != "markdown" {
+			// The other formats do not say why the command fails.
+			e.say("bollwerk: exit 1: %d of %d findings match --fail-on %s", len(gate.Matches), r.Summary.Findings, gate.Threshold)
+		}
 		return &exitError{code: exitFindings}
 	case f.coverageBelow > 0 && r.Summary.Completeness < f.coverageBelow:
 		return &exitError{exitCoverage, fmt.Errorf("coverage is %.0f %%, less than the %.0f %% asked for; see the coverage of the result", r.Summary.Completeness*100, f.coverageBelow*100)}
