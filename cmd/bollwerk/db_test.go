@@ -69,8 +69,12 @@ func dbRun(t *testing.T, cache string, args ...string) (code int, stdout, stderr
 
 func TestDBBuildStatusVerify(t *testing.T) {
 	cache := filepath.Join(t.TempDir(), "cache")
-	if code, _, errs := dbRun(t, cache, "db", "status"); code != exitFailed || !strings.Contains(errs, "bollwerk db update") {
-		t.Errorf("status without a database: %d, %s", code, errs)
+	// Without a database the snapshot that ships with the program is what scans use.
+	if code, out, errs := dbRun(t, cache, "db", "status"); code != exitClean || !strings.Contains(out, "bollwerk db update") {
+		t.Errorf("status without a database: %d, %s%s", code, out, errs)
+	}
+	if err := os.Remove(filepath.Join(cache, "advisories.db")); err != nil {
+		t.Fatal(err)
 	}
 	if code, _, errs := dbRun(t, cache, "db", "build", "--from", dbMirror(t)); code != exitClean || strings.Contains(errs, "warning") {
 		t.Fatalf("build: %d, %s", code, errs)
