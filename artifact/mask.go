@@ -202,7 +202,7 @@ func (b *maskBuilder) whiteout(path string) bool {
 }
 
 func (b *maskBuilder) directory(path string) { b.m.dirs = append(b.m.dirs, hashPath(path)) }
-func (b *maskBuilder) other(path string)     { b.m.over = append(b.m.over, hashPath(path)) }
+func (b *maskBuilder) other(path pathHash)   { b.m.over = append(b.m.over, path) }
 
 func (b *maskBuilder) finish() Mask {
 	for _, set := range []*[]pathHash{&b.m.over, &b.m.opaque, &b.m.dirs} {

@@ -48,7 +48,9 @@ type Sized interface {
 type LinkVisitor interface {
 	Visitor
 	// Linked says that the wanted file f is another name of the visited file target.
-	Linked(f bollwerk.File, target string)
+	// False: under its new name the file means something else (a package database
+	// that was first called notes.txt), and its content is to be shown again.
+	Linked(f bollwerk.File, target string) bool
 }
 
 // ParallelVisitor is a Visitor whose Wants and Visit may be called from several

@@ -121,7 +121,10 @@ func (r *recorder) Visit(_ context.Context, f bollwerk.File, c io.Reader) error 
 	return nil
 }
 
-func (r *recorder) Linked(f bollwerk.File, target string) { r.linked[f.Path] = target }
+func (r *recorder) Linked(f bollwerk.File, target string) bool {
+	r.linked[f.Path] = target
+	return true
+}
 
 func (r *recorder) paths() []string { return slices.Sorted(maps.Keys(r.asked)) }
 

@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,23 +19,32 @@ const maxPath = 4096
 
 // tarWalk shows one tar stream to a visitor and builds its mask.
 type tarWalk struct {
-	limits   Limits
-	v        Visitor
-	links    LinkVisitor // v, when it is one
-	mask     maskBuilder
-	problems Problems
-	entries  int
-	files    int
-	bytes    int64
-	// visited holds the wanted regular files, passed tells whether a hard link's
-	// target could be one that was not wanted.
-	visited map[pathHash]struct{}
-	missed  map[string][]bollwerk.File // by target
-	aliases map[pathHash]string        // hard links that were passed, and their targets
+	limits     Limits
+	v          Visitor
+	links      LinkVisitor // v, when it is one
+	mask       maskBuilder
+	problems   Problems
+	entries    int
+	files      int
+	bytes      int64
+	passed     map[pathHash]passed // regular files with content, up to maxPassed
+	remembered int
+	missed     map[string][]bollwerk.File // hard links whose content is still needed, by target
+	aliases    map[pathHash]string        // hard links that were passed, and their targets
 }
 
+// passed is what a later hard link needs to know of the file it names.
+type passed struct {
+	size    int64
+	visited bool
+}
+
+// maxPassed bounds the files remembered for hard links, some 15 MB. A wanted link to
+// one beyond it costs a second pass over the layer.
+const maxPassed = 250_000
+
 func newTarWalk(l Limits, v Visitor) *tarWalk {
-	w := &tarWalk{limits: l, v: v, visited: map[pathHash]struct{}{}}
+	w := &tarWalk{limits: l, v: v, passed: map[pathHash]passed{}}
 	w.links, _ = v.(LinkVisitor)
 	return w
 }
@@ -76,26 +86,24 @@ func (w *tarWalk) entry(ctx context.Context, f *bollwerk.File, content io.Reader
 		w.problems.Add("", "entry without a name")
 		return nil
 	}
-	w.mask.other(f.Path)
-	wanted := w.v.Wants(f)
-	if f.Mode.IsRegular() && f.Linkname != "" && len(w.aliases) < maxMissed {
-		if w.aliases == nil {
-			w.aliases = map[pathHash]string{}
-		}
-		w.aliases[hashPath(f.Path)] = f.Linkname
-	}
+	h := hashPath(f.Path)
+	w.mask.other(h)
 	if !f.Mode.IsRegular() {
+		w.v.Wants(f)
 		return nil
 	}
 	w.files++
+	if f.Linkname != "" {
+		w.link(*f, h)
+		return nil
+	}
+	wanted := w.v.Wants(f)
+	if len(w.passed) < maxPassed {
+		w.passed[h] = passed{f.Size, wanted}
+	}
 	if !wanted {
 		return nil
 	}
-	if f.Linkname != "" {
-		w.link(*f)
-		return nil
-	}
-	w.visited[hashPath(f.Path)] = struct{}{}
 	return visitFile(ctx, w.v, *f, content, w.limits, &w.problems)
 }
 
@@ -120,9 +128,11 @@ const maxMissed = 100_000
 // maxLinkChain bounds links to links; archivers make every link to the first name.
 const maxLinkChain = 16
 
-// link deals with a wanted hard link.
-func (w *tarWalk) link(f bollwerk.File) {
+// link deals with a hard link, whose header has no size: whether it is wanted depends
+// on the size of the file it names.
+func (w *tarWalk) link(f bollwerk.File, name pathHash) {
 	if f.Linkname == f.Path {
+		w.v.Wants(&f)
 		w.problems.Add(f.Path, "hard link to itself")
 		return
 	}
@@ -134,21 +144,30 @@ func (w *tarWalk) link(f bollwerk.File) {
 		}
 		f.Linkname, h = target, hashPath(target)
 	}
-	if _, ok := w.visited[h]; ok {
-		// The name is as good as the first one: a link to it has been visited too.
-		w.visited[hashPath(f.Path)] = struct{}{}
-		if w.links != nil {
-			w.links.Linked(f, f.Linkname)
+	if len(w.aliases) < maxMissed {
+		if w.aliases == nil {
+			w.aliases = map[pathHash]string{}
 		}
+		w.aliases[name] = f.Linkname
+	}
+	first, known := w.passed[h]
+	if known {
+		f.Size = first.size
+	}
+	if !w.v.Wants(&f) {
+		return
+	}
+	if first.visited && (w.links == nil || w.links.Linked(f, f.Linkname)) {
 		return
 	}
 	if w.missed == nil {
 		w.missed = map[string][]bollwerk.File{}
 	}
-	if len(w.missed) >= maxMissed {
+	if w.remembered >= maxMissed {
 		w.problems.Add(f.Path, "too many hard links to files that came earlier, content not read")
 		return
 	}
+	w.remembered++
 	w.missed[f.Linkname] = append(w.missed[f.Linkname], f)
 }
 
@@ -179,18 +198,45 @@ func (w *linkWalk) walk(ctx context.Context, r *feedReader) error {
 			return nil
 		}
 		delete(w.want, f.Path)
-		first := *f
-		first.Path = names[0].Path
-		if err := visitFile(ctx, w.v, first, content, w.limits, &w.problems); err != nil {
+		return w.show(ctx, *f, names, content)
+	})
+}
+
+// maxShared is the size up to which a file is held to be shown under several names
+// that mean different things.
+const maxShared = 8 << 20
+
+// show shows one content under the names of its links. Names that mean the same to
+// the visitor cost nothing.
+func (w *linkWalk) show(ctx context.Context, f bollwerk.File, names []bollwerk.File, content io.Reader) error {
+	var held []byte
+	if len(names) > 1 && f.Size <= maxShared {
+		var err error
+		if held, err = io.ReadAll(content); err != nil {
 			return err
 		}
-		for _, also := range names[1:] {
-			if w.links != nil {
-				w.links.Linked(also, first.Path)
+	}
+	first := ""
+	for _, name := range names {
+		if first != "" {
+			if w.links == nil || w.links.Linked(name, first) {
+				continue
+			}
+			if held == nil {
+				w.problems.Add(name.Path, fmt.Sprintf("hard link to a file of more than %d bytes that was read under another name only", maxShared))
+				continue
 			}
 		}
-		return nil
-	})
+		first, f.Path = name.Path, name.Path
+		from := content
+		if held != nil {
+			from = bytes.NewReader(held)
+		}
+		if err := visitFile(ctx, w.v, f, from, w.limits, &w.problems); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // reportTo adds what was found out, and every link whose target never came.

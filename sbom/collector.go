@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/bits"
 	"runtime/debug"
 	"sort"
@@ -54,6 +55,7 @@ type Collector struct {
 
 	kept     *keptFiles
 	deferred []deferred
+	links    map[string][]string // further names of visited files, by the first name
 
 	jobs    chan job
 	workers sync.WaitGroup
@@ -106,6 +108,9 @@ func (c *Collector) Wants(f *bollwerk.File) bool {
 	if len(c.facts) > maxFacts {
 		c.facts = c.facts[:maxFacts]
 		c.problem("", "facts", fmt.Sprintf("more than %d remarkable files, the rest is left out", maxFacts))
+	}
+	if f.Mode&fs.ModeSymlink != 0 {
+		c.symlink(f)
 	}
 	return c.set.Wants(f)
 }
@@ -370,6 +375,7 @@ func (c *Collector) Finish(ctx context.Context) (Part, error) {
 	if err := ctx.Err(); err != nil {
 		return Part{}, err
 	}
+	c.spread()
 	p := c.part
 	p.Files = c.files
 	p.Inventory.Facts = append(p.Inventory.Facts, c.facts...)

@@ -78,6 +78,7 @@ type Set struct {
 	ext    map[string][]uint16
 	dir    map[string][]uint16
 	any    []uint16
+	named  choice // those that know their files by name
 }
 
 // NewSet compiles extractors. Two of one name are an error.
@@ -117,6 +118,7 @@ func NewSet(extractors ...Extractor) (*Set, error) {
 			s.any = append(s.any, id)
 			continue
 		}
+		s.named.add(id)
 		for _, b := range hints.Bases {
 			s.base[b] = append(s.base[b], id)
 		}
