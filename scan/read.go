@@ -92,7 +92,7 @@ func (s *state) read(ctx context.Context, src artifact.Source) error {
 		return readErr
 	}
 	if cacheTrouble != nil {
-		s.result.Causes = append(s.result.Causes, "the next scan will not be faster: "+cacheTrouble.Error())
+		s.options.Warn("the next scan will not be faster: " + cacheTrouble.Error())
 	}
 	// A source that is read front to back knows its layers only now.
 	art = src.Artifact()

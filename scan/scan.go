@@ -60,6 +60,8 @@ type Options struct {
 	// looks, in files neither (Extractors must then hold no extractor for them).
 	Secrets func(ctx context.Context, name string, text []byte) []bollwerk.Secret
 
+	// Warn, if set, is told what does not touch the result (a cache that is read-only).
+	Warn func(string)
 	// Progress, if set, is called now and then, possibly from several goroutines.
 	Progress func(Progress)
 }
@@ -83,6 +85,9 @@ func (o *Options) defaults() {
 	}
 	if o.MaxDatabaseAge == 0 {
 		o.MaxDatabaseAge = DefaultDatabaseAge
+	}
+	if o.Warn == nil {
+		o.Warn = func(string) {}
 	}
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}

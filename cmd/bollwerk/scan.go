@@ -164,6 +164,7 @@ func runScan(ctx context.Context, e *env, f *scanFlags, target string) error {
 
 	bar := newProgress(e)
 	o.Progress = bar.scan
+	o.Warn = func(text string) { e.say("bollwerk: %s", text) }
 	r, err := scanTarget(ctx, e, f, target, o)
 	bar.done()
 	if err != nil {
