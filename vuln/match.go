@@ -51,7 +51,51 @@ func orderOf(e bollwerk.Ecosystem) (order, bool) {
 	if !ok {
 		return nil, false
 	}
+	if e.Name() == string(bollwerk.EcosystemPyPI) {
+		return pypiOrder(s), true
+	}
 	return s.Compare, true
+}
+
+// pypiOrder refuses to place a version of PEP 440 among versions that are none. The
+// scheme has an order for them, all of the latter first, which is right for sorting
+// and wrong for judging: "2.6.0-custom" would lie below every fix, and a range with
+// one such bound in the middle would never end. Two of the same sort are compared.
+func pypiOrder(s version.Scheme) order {
+	return func(a, b string) (int, error) {
+		c, err := s.Compare(a, b)
+		if c == 0 || err != nil {
+			return c, err
+		}
+		errA, errB := pypiValid(s, a), pypiValid(s, b)
+		switch {
+		case errA != nil && errB == nil:
+			return 0, errA
+		case errB != nil && errA == nil:
+			return 0, errB
+		}
+		return c, nil
+	}
+}
+
+// pypiValid answers for plain numbers, nearly all there are, without parsing.
+func pypiValid(s version.Scheme, v string) error {
+	dot := true
+	for i := 0; ; i++ {
+		switch {
+		case i == len(v):
+			if !dot {
+				return nil
+			}
+		case v[i] >= '0' && v[i] <= '9':
+			dot = false
+			continue
+		case v[i] == '.' && !dot:
+			dot = true
+			continue
+		}
+		return s.Valid(v)
+	}
 }
 
 // subject is a package as the matcher sees it.

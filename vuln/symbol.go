@@ -71,11 +71,28 @@ func plainSymbol(s string) string {
 }
 
 // customComparable says whether a Go version can be compared with custom ranges.
-// Those use the project's own release numbers for modules whose tags Go cannot use;
-// such a module is installed as v0.0.0-<time>-<commit>, which has no place among them.
+// Those use the project's own release numbers for modules whose tags Go cannot use.
+// Such a module is installed as a pseudo-version
+// (https://go.dev/ref/mod#pseudo-versions), v0.0.0-<time>-<commit> or one that counts
+// from the last tag Go could use, and neither has a place among those numbers.
 func customComparable(v string) error {
-	if strings.HasPrefix(strings.TrimPrefix(v, "v"), "0.0.0-") {
+	if pseudoVersion(v) {
 		return fmt.Errorf("%s is a commit that cannot be compared with the project's release numbers, which are all the record gives", v)
 	}
 	return nil
+}
+
+// pseudoVersion reports whether v ends in a time of 14 digits, behind "-" or ".", and
+// a commit of 12 hexadecimal digits.
+func pseudoVersion(v string) bool {
+	v, _, _ = strings.Cut(v, "+")
+	const tail = len("-20060102150405-0123456789ab")
+	if len(v) <= tail {
+		return false
+	}
+	t := v[len(v)-tail:]
+	if t[0] != '-' && t[0] != '.' || t[15] != '-' {
+		return false
+	}
+	return strings.Trim(t[1:15], "0123456789") == "" && strings.Trim(t[16:], "0123456789abcdef") == ""
 }
