@@ -97,8 +97,8 @@ func (p *sandbox) scan(t *testing.T, args ...string) outcome {
 		t.Fatal(err)
 	}
 	o.resident = n << 10
-	if o.resident > maxResident {
-		t.Errorf("%v took %d MB of memory, bound %d", args, o.resident>>20, maxResident>>20)
+	if o.resident > maxResident*memoryFactor {
+		t.Errorf("%v took %d MB of memory, bound %d", args, o.resident>>20, maxResident*memoryFactor>>20)
 	}
 	if strings.Contains(o.stderr, "panic") || strings.Contains(o.stderr, "goroutine ") {
 		t.Errorf("%v panicked: %s", args, o.stderr)
