@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -51,6 +52,12 @@ func OpenCache(dir, set string, limit int64) (*Cache, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("layer cache: %w", err)
 	}
+	// Who may put files there decides what is found in a layer.
+	if info, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("layer cache: %w", err)
+	} else if info.Mode().Perm()&0o002 != 0 {
+		return nil, fmt.Errorf("layer cache: %s may be written by every user, who could hide packages from you: `chmod o-w %[1]s`", dir)
+	}
 	sum := sha256.Sum256([]byte(set))
 	return &Cache{dir: dir, limit: limit, set: hex.EncodeToString(sum[:6])}, nil
 }
@@ -73,7 +80,7 @@ func (c *Cache) get(id bollwerk.Digest) (*cachedPart, bool) {
 		return nil, false
 	}
 	name := c.path(id)
-	b, err := os.ReadFile(name)
+	b, err := readRegular(name, c.limit)
 	if err != nil {
 		return nil, false
 	}
@@ -90,6 +97,26 @@ func (c *Cache) get(id bollwerk.Digest) (*cachedPart, bool) {
 	return p, true
 }
 
+// readRegular reads a file of at most limit bytes, and nothing that could block or
+// never end.
+func readRegular(name string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > limit {
+		return nil, fmt.Errorf("%s: not a file of at most %d bytes", name, limit)
+	}
+	b := make([]byte, info.Size())
+	_, err = io.ReadFull(f, b)
+	return b, err
+}
+
 // put stores a layer, then makes room. A cache that cannot be written is reported
 // to the caller, who says it once; the scan itself does not suffer.
 func (c *Cache) put(id bollwerk.Digest, p *cachedPart) error {
@@ -101,7 +128,7 @@ func (c *Cache) put(id bollwerk.Digest, p *cachedPart) error {
 		return fmt.Errorf("layer cache: %w", err)
 	}
 	if int64(len(b)) > c.limit/2 {
-		return nil
+		return nil // it would drive out everything else
 	}
 	f, err := os.CreateTemp(c.dir, ".new-*")
 	if err != nil {
