@@ -407,13 +407,12 @@ func (m *matcher) reason(en *entry, o outcome, r *advisoryRecord) string {
 	return what + " lies in the affected range " + m.describe(rg) + " of " + r.id + tail
 }
 
-// decidingRange returns the range of an entry the version lies in.
+// decidingRange returns the range of an entry that made the version affected. See
+// evaluate: a range without end does not decide where another one knows the end.
 func (m *matcher) decidingRange(en *entry) []Event {
+	endless := len(en.custom) == 0 && en.flags&entryUpperUnknown == 0
 	for _, rg := range en.ranges {
-		if len(en.custom) > 0 && isEverything(rg) {
-			continue // narrowed by the custom ranges
-		}
-		if in, err := m.in(rg); err == nil && in {
+		if in, err := m.in(rg); err == nil && in && (endless || m.endsAbove(rg)) {
 			return rg
 		}
 	}

@@ -419,11 +419,11 @@ func (m *matcher) evaluate(en *entry) (outcome, bool) {
 	var why error
 	open := false
 	for _, rg := range en.ranges {
-		if en.flags&entryCustom != 0 && isEverything(rg) {
-			continue // Go: "every version", narrowed by the custom ranges
-		}
 		in, err := m.in(rg)
 		switch {
+		case in && en.flags&entryCustom != 0 && !m.endsAbove(rg):
+			// Go: no version the module system knows has the fix, which is why there are
+			// custom ranges; they say where it ends.
 		case err != nil:
 			why = err
 		case in && en.flags&entryUpperUnknown != 0 && !m.endsAbove(rg):
