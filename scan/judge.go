@@ -54,7 +54,7 @@ func (s *state) judge(ctx context.Context) error {
 		s.coverExceptions(unused)
 	}
 	s.options.Progress(Progress{Stage: "judging"})
-	redact(r, s.exposed)
+	s.exposed.redact(r)
 	finding.Judge(r, s.options.Baseline)
 	r.Duration = time.Since(s.started).Seconds()
 	return nil
@@ -92,27 +92,7 @@ func (s *state) secrets(ctx context.Context) []bollwerk.Secret {
 	}
 	out := append([]bollwerk.Secret{}, s.inventory.Secrets...)
 	if c := s.result.Target.Config; c != nil {
-		for _, e := range c.Env {
-			name, value, _ := strings.Cut(e, "=")
-			for _, sec := range s.options.Secrets(ctx, "env "+name, []byte(value)) {
-				sec.Path, sec.Env, sec.Line = "", name, 0
-				out = append(out, sec)
-			}
-		}
-		layer := -1
-		for _, h := range c.History {
-			if !h.EmptyLayer {
-				layer++
-			}
-			for _, sec := range s.options.Secrets(ctx, "image history", []byte(h.CreatedBy)) {
-				sec.Path, sec.Env, sec.Line = "image history", "", 0
-				s.exposed[h.CreatedBy] = true
-				if !h.EmptyLayer && layer < len(s.result.Target.Layers) {
-					sec.Layer = refOf(s.result.Target.Layers[layer])
-				}
-				out = append(out, sec)
-			}
-		}
+		out = append(out, s.configured(ctx, c)...)
 	}
 	s.cover(bollwerk.Coverage{Area: "secrets", Verdict: bollwerk.Pass, Checked: len(out)})
 	return out

@@ -153,8 +153,7 @@ type state struct {
 	// foreign: the inventory comes from a document of another tool, which says
 	// nothing of configuration and files.
 	foreign bool
-	// exposed are lines of the image history in which a credential was found.
-	exposed map[string]bool
+	exposed exposure
 	// document: the inventory comes from a document, of whatever tool.
 	document bool
 }
@@ -162,7 +161,6 @@ type state struct {
 func newScan(o Options) *state {
 	return &state{
 		options: o,
-		exposed: map[string]bool{},
 		started: time.Now(),
 		result: &bollwerk.Result{
 			Schema:  bollwerk.ResultSchema,
