@@ -52,25 +52,27 @@ type format struct {
 	exts      []string // of the base name, lower case
 	suffix    string   // and the path must end so, if set
 	build     func(*cpb.PluginConfig) (filesystem.Extractor, error)
+	// relate reads what the library leaves out of the same file; nil: there is nothing.
+	relate func(data []byte) (relations, error)
 }
 
 func formats() []format {
 	return []format{
-		{"c/conan-lock", bollwerk.EcosystemConan, []string{"conan.lock"}, nil, "", conanlock.New},
-		{"dart/pubspec-lock", bollwerk.EcosystemPub, []string{"pubspec.lock"}, nil, "", pubspec.New},
-		{"dotnet/deps-json", bollwerk.EcosystemNuGet, nil, []string{"json"}, ".deps.json", depsjson.New},
-		{"dotnet/packages-config", bollwerk.EcosystemNuGet, []string{"packages.config"}, nil, "", packagesconfig.New},
-		{"dotnet/packages-lock", bollwerk.EcosystemNuGet, []string{"packages.lock.json"}, nil, "", packageslockjson.New},
-		{"elixir/mix-lock", bollwerk.EcosystemHex, []string{"mix.lock"}, nil, "", mixlock.New},
-		{"haskell/cabal-freeze", bollwerk.EcosystemHackage, []string{"cabal.project.freeze"}, nil, "", cabal.New},
-		{"haskell/stack-lock", bollwerk.EcosystemHackage, []string{"stack.yaml.lock"}, nil, "", stacklock.New},
-		{"java/gradle-lock", bollwerk.EcosystemMaven, []string{"gradle.lockfile", "buildscript-gradle.lockfile"}, nil, "", gradlelockfile.New},
-		{"java/gradle-verification", bollwerk.EcosystemMaven, []string{"verification-metadata.xml"}, nil, "gradle/verification-metadata.xml", gradleverificationmetadataxml.New},
-		{"java/pom", bollwerk.EcosystemMaven, []string{"pom.xml"}, []string{"pom"}, "", pomxml.New},
-		{"julia/manifest", bollwerk.EcosystemJulia, []string{"Manifest.toml"}, nil, "", manifesttoml.New},
-		{"r/renv-lock", bollwerk.EcosystemCRAN, []string{"renv.lock"}, nil, "", renvlock.New},
-		{"swift/package-resolved", bollwerk.EcosystemSwift, []string{"Package.resolved"}, nil, "", packageresolved.New},
-		{"swift/podfile-lock", bollwerk.EcosystemCocoaPods, []string{"Podfile.lock"}, nil, "", podfilelock.New},
+		{"c/conan-lock", bollwerk.EcosystemConan, []string{"conan.lock"}, nil, "", conanlock.New, conanRelations},
+		{"dart/pubspec-lock", bollwerk.EcosystemPub, []string{"pubspec.lock"}, nil, "", pubspec.New, pubspecRelations},
+		{"dotnet/deps-json", bollwerk.EcosystemNuGet, nil, []string{"json"}, ".deps.json", depsjson.New, depsRelations},
+		{"dotnet/packages-config", bollwerk.EcosystemNuGet, []string{"packages.config"}, nil, "", packagesconfig.New, nil},
+		{"dotnet/packages-lock", bollwerk.EcosystemNuGet, []string{"packages.lock.json"}, nil, "", packageslockjson.New, nugetLockRelations},
+		{"elixir/mix-lock", bollwerk.EcosystemHex, []string{"mix.lock"}, nil, "", mixlock.New, mixRelations},
+		{"haskell/cabal-freeze", bollwerk.EcosystemHackage, []string{"cabal.project.freeze"}, nil, "", cabal.New, nil},
+		{"haskell/stack-lock", bollwerk.EcosystemHackage, []string{"stack.yaml.lock"}, nil, "", stacklock.New, nil},
+		{"java/gradle-lock", bollwerk.EcosystemMaven, []string{"gradle.lockfile", "buildscript-gradle.lockfile"}, nil, "", gradlelockfile.New, nil},
+		{"java/gradle-verification", bollwerk.EcosystemMaven, []string{"verification-metadata.xml"}, nil, "gradle/verification-metadata.xml", gradleverificationmetadataxml.New, nil},
+		{"java/pom", bollwerk.EcosystemMaven, []string{"pom.xml"}, []string{"pom"}, "", pomxml.New, nil},
+		{"julia/manifest", bollwerk.EcosystemJulia, []string{"Manifest.toml"}, nil, "", manifesttoml.New, juliaRelations},
+		{"r/renv-lock", bollwerk.EcosystemCRAN, []string{"renv.lock"}, nil, "", renvlock.New, renvRelations},
+		{"swift/package-resolved", bollwerk.EcosystemSwift, []string{"Package.resolved"}, nil, "", packageresolved.New, nil},
+		{"swift/podfile-lock", bollwerk.EcosystemCocoaPods, []string{"Podfile.lock"}, nil, "", podfilelock.New, podRelations},
 	}
 }
 
@@ -183,6 +185,17 @@ func (a *adapter) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Invento
 	}
 	if err != nil {
 		return inv, fmt.Errorf("%s: %w", a.name, err)
+	}
+	if a.relate != nil && len(inv.Packages) > 0 {
+		r, err := a.relate(data)
+		if err != nil {
+			in.Problem("what needs what was not understood: %v", err)
+		}
+		fold := same
+		if a.ecosystem == bollwerk.EcosystemNuGet {
+			fold = strings.ToLower // names there differ in case between files
+		}
+		r.apply(inv.Packages, fold)
 	}
 	return inv, nil
 }
