@@ -177,7 +177,7 @@ func factors(f *bollwerk.Finding, dev bool) []string {
 	}
 	epss := ""
 	if f.EPSS != nil {
-		epss = fmt.Sprintf(factorEPSS, percent(f.EPSS.Score), percent(f.EPSS.Percentile))
+		epss = fmt.Sprintf(factorEPSS, percent(f.EPSS.Score), percent(math.Min(f.EPSS.Percentile, 0.999)))
 	}
 	if epss != "" && f.EPSS.Score >= epssNotable {
 		out, epss = append(out, epss), ""
