@@ -34,7 +34,9 @@ func (Bun) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, err
 	}
 	var lock struct {
 		Workspaces map[string]struct {
-			Dependencies, DevDependencies, OptionalDependencies map[string]string
+			Name string
+
+			Dependencies, DevDependencies, OptionalDependencies, PeerDependencies map[string]string
 		} `json:"workspaces"`
 		Packages map[string][]json.RawMessage `json:"packages"`
 	}
@@ -42,11 +44,21 @@ func (Bun) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, err
 		return inv, fmt.Errorf("bun lock: %w", err)
 	}
 	direct := map[string]bool{}
+	var roots []string // keys that are needed beyond development
+	anyDev := false
 	for _, w := range lock.Workspaces {
-		for _, m := range []map[string]string{w.Dependencies, w.DevDependencies, w.OptionalDependencies} {
+		for _, m := range []map[string]string{w.Dependencies, w.OptionalDependencies, w.PeerDependencies} {
 			for n := range m {
 				direct[n] = true
+				roots = append(roots, n)
+				// A version that only this workspace needs is listed as "workspace/name".
+				if w.Name != "" {
+					roots = append(roots, w.Name+"/"+n)
+				}
 			}
+		}
+		for n := range w.DevDependencies {
+			direct[n], anyDev = true, true
 		}
 	}
 	spec := func(key string) (name, version string) {
@@ -64,40 +76,61 @@ func (Bun) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, err
 		}
 		return name, version
 	}
+	needs := map[string][]string{} // by key
+	at := map[string]int{}         // key → package
 	for key, e := range lock.Packages {
-		name, version := spec(key)
-		if name == "" || version == "" {
-			continue
-		}
 		d := direct[key]
-		p := bollwerk.Package{Name: name, Version: version, Ecosystem: bollwerk.EcosystemNPM, Direct: &d}
-		for _, raw := range e[1:] {
+		p := bollwerk.Package{Ecosystem: bollwerk.EcosystemNPM, Direct: &d, Dev: anyDev}
+		p.Name, p.Version = spec(key)
+		for _, raw := range e[min(1, len(e)):] {
 			var s string
 			if json.Unmarshal(raw, &s) == nil {
 				p.Hashes = append(p.Hashes, integrity(s)...)
 				continue
 			}
 			var deps struct {
-				Dependencies, OptionalDependencies map[string]string
+				Dependencies, OptionalDependencies, PeerDependencies map[string]string
 			}
 			if json.Unmarshal(raw, &deps) != nil {
 				continue
 			}
-			for _, m := range []map[string]string{deps.Dependencies, deps.OptionalDependencies} {
+			for _, m := range []map[string]string{deps.Dependencies, deps.OptionalDependencies, deps.PeerDependencies} {
 				for n := range m {
 					// A nested copy is listed as "parent/name".
-					tn, tv := spec(key + "/" + n)
+					to := key + "/" + n
+					tn, tv := spec(to)
 					if tn == "" {
-						tn, tv = spec(n)
+						to = n
+						tn, tv = spec(to)
 					}
+					needs[key] = append(needs[key], to)
 					if tv != "" {
 						p.DependsOn = append(p.DependsOn, sbom.Edge(tn, tv))
 					}
 				}
 			}
 		}
+		if p.Name == "" || p.Version == "" {
+			roots = append(roots, needs[key]...) // a folder or a repository: its needs count as ours
+			continue
+		}
 		sortEdges(p.DependsOn)
+		at[key] = len(inv.Packages)
 		inv.Packages = append(inv.Packages, p)
+	}
+	// What is reached from something that is needed beyond development is not Dev.
+	seen := map[string]bool{}
+	for len(roots) > 0 {
+		key := roots[len(roots)-1]
+		roots = roots[:len(roots)-1]
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		if i, ok := at[key]; ok {
+			inv.Packages[i].Dev = false
+		}
+		roots = append(roots, needs[key]...)
 	}
 	return inv, ctx.Err()
 }

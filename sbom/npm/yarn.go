@@ -56,6 +56,17 @@ func (Yarn) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, er
 			}
 		}
 	}
+	// Yarn 1 keeps nothing of the project itself, but every spec stands there because
+	// somebody asks for it: what no package asks for, the project does. A spec that a
+	// package asks for may be the project's too; that stays unknown.
+	needed := map[string]bool{}
+	if !anyWorkspace {
+		for i := range blocks {
+			for n, v := range blocks[i].deps {
+				needed[n+"@"+v] = true
+			}
+		}
+	}
 	lookup := func(name, want string) (ref, bool) {
 		for _, s := range []string{name + "@" + want, name + "@npm:" + want} {
 			if r, ok := bySpec[s]; ok {
@@ -77,11 +88,15 @@ func (Yarn) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, er
 			}
 		}
 		sortEdges(p.DependsOn)
-		if anyWorkspace {
+		switch {
+		case anyWorkspace:
 			d := false
 			for _, s := range b.specs {
 				d = d || direct[s]
 			}
+			p.Direct = &d
+		case b.asked(needed):
+			d := true
 			p.Direct = &d
 		}
 		inv.Packages = append(inv.Packages, p)
@@ -91,6 +106,16 @@ func (Yarn) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, er
 
 func (b *yarnBlock) workspace() bool {
 	return strings.Contains(b.resolution, "@workspace:") || strings.Contains(b.resolution, "@link:") || strings.Contains(b.resolution, "@portal:")
+}
+
+// asked tells whether one of the specs is in nobody's list of needs.
+func (b *yarnBlock) asked(needed map[string]bool) bool {
+	for _, s := range b.specs {
+		if !needed[s] {
+			return true
+		}
+	}
+	return false
 }
 
 // name is that of the package that is installed, which an alias ("a@npm:b@1") hides.

@@ -88,6 +88,20 @@ func (Composer) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory
 		}
 	}
 	sbom.LinkByName(inv.Packages, wants, func(n string) string { return n })
+	// The project's own wishes are in composer.json. But what no package asks for is
+	// there because the project does; of the rest it stays unknown.
+	needed := map[string]bool{}
+	for _, names := range wants {
+		for _, n := range names {
+			needed[n] = true
+		}
+	}
+	for i := range inv.Packages {
+		if !needed[inv.Packages[i].Name] {
+			direct := true
+			inv.Packages[i].Direct = &direct
+		}
+	}
 	return inv, ctx.Err()
 }
 

@@ -165,6 +165,20 @@ func tomlLock(in *sbom.Input) (bollwerk.Inventory, error) {
 			versions[pkgs[i].Name] = append(versions[pkgs[i].Name], pkgs[i].Version)
 		}
 	}
+	// Poetry and PDM keep nothing of the project itself, but list all edges: what no
+	// package needs, the project asks for. What one needs may be asked for as well;
+	// that stays unknown.
+	var needed map[string]bool
+	if strings.HasSuffix(in.File.Path, "poetry.lock") || strings.HasSuffix(in.File.Path, "pdm.lock") {
+		needed = map[string]bool{}
+		for i := range pkgs {
+			for _, r := range pkgs[i].refs() {
+				if r.Name != pkgs[i].Name { // PDM lists a package with extras once more
+					needed[r.Name] = true
+				}
+			}
+		}
+	}
 	direct, prodDirect := map[string]bool{}, map[string]bool{}
 	hasRoot := false
 	for i := range pkgs {
@@ -190,6 +204,9 @@ func tomlLock(in *sbom.Input) (bollwerk.Inventory, error) {
 		out := bollwerk.Package{Name: p.Name, Version: p.Version, Ecosystem: bollwerk.EcosystemPyPI, Dev: p.dev()}
 		if hasRoot {
 			d := direct[p.Name]
+			out.Direct = &d
+		} else if needed != nil && !needed[p.Name] {
+			d := true
 			out.Direct = &d
 		}
 		var hs []string
