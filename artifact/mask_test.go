@@ -84,6 +84,9 @@ func TestMaskWords(t *testing.T) {
 		{"file over directory", []entry{{name: "a", body: "x"}}, "a/b/c", "ab"},
 		{"directory over file", []entry{{name: "a/"}}, "a", "a/b"},
 		{"link over directory", []entry{{name: "lib", typ: tar.TypeSymlink, link: "usr/lib"}}, "lib/x", "usr/lib/x"},
+		// containerd and Podman make a directory of a lower layer's link below which a layer
+		// stores something, so that the file at the end of the link stays where it is.
+		{"file below a lower layer's link", []entry{{name: "bin/foo", body: "x"}, {name: "bin/.wh.bar"}}, "bin/foo bin/bar", "usr/bin/foo usr/bin/bar"},
 		{"device over file", []entry{{name: "d", typ: tar.TypeChar}}, "d", ""},
 		{"hard link over file", []entry{{name: "x", body: "1"}, {name: "h", typ: tar.TypeLink, link: "x"}}, "h x", ""},
 		{"aufs' own files", []entry{{name: ".wh..wh.plnk/1.2", body: "x"}, {name: ".wh..wh.aufs", body: ""}}, "", "plnk aufs a"},
