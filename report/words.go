@@ -202,7 +202,7 @@ type gateView struct {
 const (
 	noteGap      = "%s: %s: %s"
 	noteNoCause  = "no cause given"
-	noteUnjudged = "%s could not be judged either way and are left out"
+	noteUnjudged = "left out: %s that could not be judged either way"
 	noteLeftOut  = "%s findings of the lowest rank are left out: the format holds %s"
 	noteExpired  = "exception %s expired on %s and hides nothing any more"
 	noteOther    = "%s of kinds this report format has no place for (credentials, policies) are left out; see the JSON result"
