@@ -11,10 +11,13 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/bollwerk/bollwerk/internal/terminal"
 )
 
 // Exit codes, a closed list. Findings are never confused with errors.
@@ -103,7 +106,14 @@ func (e *env) colour() bool {
 // say prints a line for people on stderr unless --quiet is set.
 func (e *env) say(format string, args ...any) {
 	if !e.quiet {
-		fmt.Fprintf(e.stderr, format+"\n", args...)
+		e.print(fmt.Sprintf(format, args...))
+	}
+}
+
+// print writes lines on stderr. Errors and notices carry names that strangers chose.
+func (e *env) print(text string) {
+	for line := range strings.Lines(text) {
+		fmt.Fprintln(e.stderr, terminal.Clean(strings.TrimSuffix(line, "\n"), 0))
 	}
 }
 
@@ -167,7 +177,7 @@ func run(ctx context.Context, e *env, args []string) int {
 	var ee *exitError
 	if errors.As(err, &ee) {
 		if ee.err != nil {
-			fmt.Fprintf(e.stderr, "bollwerk: %v\n", ee.err)
+			e.print("bollwerk: " + ee.err.Error())
 		}
 		return ee.code
 	}
@@ -175,7 +185,7 @@ func run(ctx context.Context, e *env, args []string) int {
 		fmt.Fprintln(e.stderr, "bollwerk: stopped")
 		return exitFailed
 	}
-	fmt.Fprintf(e.stderr, "bollwerk: %v\n", err)
+	e.print("bollwerk: " + err.Error())
 	return exitFailed
 }
 

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/artifact"
 	"github.com/bollwerk/bollwerk/artifact/oci"
+	"github.com/bollwerk/bollwerk/internal/terminal"
 	"github.com/bollwerk/bollwerk/signature"
 	"github.com/bollwerk/bollwerk/signature/notation"
 	"github.com/bollwerk/bollwerk/signature/sigstore"
@@ -253,22 +253,22 @@ func (o *verifyOptions) write(e *env, p *bollwerk.Provenance) (err error) {
 }
 
 func printProvenance(w io.Writer, p *bollwerk.Provenance) error {
-	fmt.Fprintf(w, "%s\n%s\n", p.Reference, verifySentence(p))
+	fmt.Fprintf(w, "%s\n%s\n", shown(p.Reference, 0), verifySentence(p))
 	for _, c := range p.Causes {
-		fmt.Fprintf(w, "  - %s\n", c)
+		fmt.Fprintf(w, "  - %s\n", shown(c, 0))
 	}
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	if len(p.Signatures) > 0 {
 		fmt.Fprintf(tw, "\nSIGNATURE\tVERDICT\tSIGNER\tTIME\tNOTE\n")
 	}
 	for _, f := range p.Signatures {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", f.Type, f.Verdict, signerText(f.Signer), timeText(f), f.Cause)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", shown(f.Type, 40), f.Verdict, signerText(f.Signer), timeText(f), shown(f.Cause, 0))
 	}
 	if len(p.Attestations) > 0 {
 		fmt.Fprintf(tw, "\nATTESTATION\tVERDICT\tSIGNER\tTIME\tNOTE\n")
 	}
 	for _, f := range p.Attestations {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", shown(f.PredicateType, 80), f.Verdict, signerText(f.Signer), timeText(f.SignatureFact), f.Cause)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", shown(f.PredicateType, 80), f.Verdict, signerText(f.Signer), timeText(f.SignatureFact), shown(f.Cause, 0))
 	}
 	if err := tw.Flush(); err != nil {
 		return err
@@ -303,7 +303,7 @@ func signerText(s bollwerk.Signer) string {
 	case s.Identity != "":
 		return shown(s.Identity, 100)
 	case s.KeyID != "":
-		return "key " + bollwerk.Digest(s.KeyID).Short()
+		return "key " + shown(bollwerk.Digest(s.KeyID).Short(), 40)
 	}
 	return "-"
 }
@@ -316,18 +316,7 @@ func timeText(f bollwerk.SignatureFact) string {
 }
 
 // shown keeps an attacker's text from moving the cursor or filling the screen.
-func shown(s string, limit int) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return -1
-		}
-		return r
-	}, s)
-	if r := []rune(s); len(r) > limit {
-		return string(r[:limit]) + "…"
-	}
-	return s
-}
+func shown(s string, limit int) string { return terminal.Clean(s, limit) }
 
 // readSmall reads a file that says whom to trust; no name, no bytes.
 func readSmall(flag, name string) ([]byte, error) {
