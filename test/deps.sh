@@ -17,4 +17,4 @@ echo "deps: installing ${missing[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-{ apt-get update -q && apt-get install -q -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 || { tail -20 "$log" >&2; exit 1; }
+{ apt-get update -q && apt-get install -q -y "${missing[@]}"; } >"$log" 2>&1 || { tail -20 "$log" >&2; exit 1; }
