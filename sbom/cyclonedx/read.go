@@ -190,12 +190,9 @@ func (r *reader) json(in io.Reader) error {
 	if _, err := dec.Token(); err != nil {
 		return err
 	}
-	for dec.More() {
-		t, err := dec.Token()
-		if err != nil {
-			return unexpected(err)
-		}
-		switch key, _ := t.(string); key {
+	return bom.Rest(dec, func(key string) error {
+		var err error
+		switch key {
 		case "bomFormat":
 			var s string
 			if err := r.decode(dec, &s, key); err != nil {
@@ -215,7 +212,7 @@ func (r *reader) json(in io.Reader) error {
 				r.metadata(&m)
 			}
 		case "components":
-			err = array(dec, func() error {
+			err = bom.Array(dec, func() error {
 				var c component
 				if err := r.decode(dec, &c, "component"); err != nil {
 					return err
@@ -223,7 +220,7 @@ func (r *reader) json(in io.Reader) error {
 				return r.component(&c, 1)
 			})
 		case "dependencies":
-			err = array(dec, func() error {
+			err = bom.Array(dec, func() error {
 				var d dependency
 				if err := r.decode(dec, &d, "dependency"); err != nil {
 					return err
@@ -231,7 +228,7 @@ func (r *reader) json(in io.Reader) error {
 				return r.dependency(d)
 			})
 		case "compositions":
-			err = array(dec, func() error {
+			err = bom.Array(dec, func() error {
 				var c composition
 				if err := r.decode(dec, &c, "composition"); err != nil {
 					return err
@@ -240,7 +237,7 @@ func (r *reader) json(in io.Reader) error {
 				return nil
 			})
 		case "vulnerabilities":
-			err = array(dec, func() error {
+			err = bom.Array(dec, func() error {
 				var v cdxvex.Vulnerability
 				if err := r.decode(dec, &v, "vulnerability"); err != nil {
 					return err
@@ -252,48 +249,8 @@ func (r *reader) json(in io.Reader) error {
 			r.bound.Begin()
 			err = dec.Decode(&skip)
 		}
-		if err != nil {
-			return unexpected(err)
-		}
-	}
-	if _, err := dec.Token(); err != nil { // the closing brace
-		return unexpected(err)
-	}
-	if t, err := dec.Token(); err != io.EOF {
-		if err != nil {
-			return err
-		}
-		return fmt.Errorf("%v follows the end of the document", t)
-	}
-	return nil
-}
-
-func unexpected(err error) error {
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-// array calls each for every element of the array that follows; null is an empty one.
-func array(dec *json.Decoder, each func() error) error {
-	t, err := dec.Token()
-	if err != nil {
 		return err
-	}
-	if t == nil {
-		return nil
-	}
-	if t != json.Delim('[') {
-		return fmt.Errorf("byte %d: want an array", dec.InputOffset())
-	}
-	for dec.More() {
-		if err := each(); err != nil {
-			return err
-		}
-	}
-	_, err = dec.Token()
-	return err
+	})
 }
 
 // decode reads one value. A field of the wrong type is a problem of that field
@@ -379,7 +336,7 @@ func (r *reader) xmlPart(dec *xml.Decoder, e xml.StartElement) error {
 			r.bound.Begin()
 			t, err := dec.Token()
 			if err != nil {
-				return unexpected(err)
+				return bom.Unexpected(err)
 			}
 			switch c := t.(type) {
 			case xml.EndElement:
@@ -387,12 +344,12 @@ func (r *reader) xmlPart(dec *xml.Decoder, e xml.StartElement) error {
 			case xml.StartElement:
 				if c.Name.Local != name {
 					if err := dec.Skip(); err != nil {
-						return unexpected(err)
+						return bom.Unexpected(err)
 					}
 					continue
 				}
 				if err := each(c); err != nil {
-					return unexpected(err)
+					return bom.Unexpected(err)
 				}
 			}
 		}
@@ -401,7 +358,7 @@ func (r *reader) xmlPart(dec *xml.Decoder, e xml.StartElement) error {
 	case "metadata":
 		var m metadata
 		if err := dec.DecodeElement(&m, &e); err != nil {
-			return unexpected(err)
+			return bom.Unexpected(err)
 		}
 		r.metadata(&m)
 		return nil
@@ -444,7 +401,7 @@ func (r *reader) xmlPart(dec *xml.Decoder, e xml.StartElement) error {
 		})
 	}
 	if err := dec.Skip(); err != nil {
-		return unexpected(err)
+		return bom.Unexpected(err)
 	}
 	return nil
 }

@@ -25,12 +25,9 @@ func (r *reader) json(in io.Reader) error {
 	if _, err := dec.Token(); err != nil {
 		return err
 	}
-	for dec.More() {
-		t, err := dec.Token()
-		if err != nil {
-			return unexpected(err)
-		}
-		switch key, _ := t.(string); key {
+	return bom.Rest(dec, func(key string) error {
+		var err error
+		switch key {
 		case "spdxVersion":
 			err = r.decode(dec, &r.version, key)
 		case "name":
@@ -51,7 +48,7 @@ func (r *reader) json(in io.Reader) error {
 				r.described = append(r.described, ids...)
 			}
 		case "packages":
-			err = array(dec, func() error {
+			err = bom.Array(dec, func() error {
 				var p spdxPackage
 				if err := r.decode(dec, &p, "package"); err != nil {
 					return err
@@ -59,7 +56,7 @@ func (r *reader) json(in io.Reader) error {
 				return r.jsonPackage(&p)
 			})
 		case "relationships":
-			err = array(dec, func() error {
+			err = bom.Array(dec, func() error {
 				var l relationship
 				if err := r.decode(dec, &l, "relationship"); err != nil {
 					return err
@@ -67,7 +64,7 @@ func (r *reader) json(in io.Reader) error {
 				return r.relate(l.From, l.Type, l.To)
 			})
 		case "hasExtractedLicensingInfos":
-			err = array(dec, func() error {
+			err = bom.Array(dec, func() error {
 				var l extractedLicense
 				if err := r.decode(dec, &l, "extracted licence"); err != nil {
 					return err
@@ -76,7 +73,7 @@ func (r *reader) json(in io.Reader) error {
 				return nil
 			})
 		case "files", "snippets":
-			err = array(dec, func() error { r.bound.Begin(); return dec.Decode(&ignored{}) })
+			err = bom.Array(dec, func() error { r.bound.Begin(); return dec.Decode(&ignored{}) })
 		case "@context":
 			r.version, r.format = "SPDX-3.0", "JSON-LD"
 			r.bound.Begin()
@@ -87,20 +84,8 @@ func (r *reader) json(in io.Reader) error {
 			r.bound.Begin()
 			err = dec.Decode(&ignored{})
 		}
-		if err != nil {
-			return unexpected(err)
-		}
-	}
-	if _, err := dec.Token(); err != nil { // the closing brace
-		return unexpected(err)
-	}
-	if t, err := dec.Token(); err != io.EOF {
-		if err != nil {
-			return err
-		}
-		return fmt.Errorf("%v follows the end of the document", t)
-	}
-	return nil
+		return err
+	})
 }
 
 func (r *reader) jsonPackage(p *spdxPackage) error {
@@ -148,7 +133,7 @@ func (r *reader) graph(dec *json.Decoder) error {
 		SpecVersion  string       `json:"specVersion"`
 		Created      string       `json:"created"`
 	}
-	return array(dec, func() error {
+	return bom.Array(dec, func() error {
 		var n node
 		if err := r.decode(dec, &n, "element"); err != nil {
 			return err
@@ -197,34 +182,6 @@ func (r *reader) graph(dec *json.Decoder) error {
 		}
 		return nil
 	})
-}
-
-func unexpected(err error) error {
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-// array calls each for every element of the array that follows; null is an empty one.
-func array(dec *json.Decoder, each func() error) error {
-	t, err := dec.Token()
-	if err != nil {
-		return err
-	}
-	if t == nil {
-		return nil
-	}
-	if t != json.Delim('[') {
-		return fmt.Errorf("byte %d: want an array", dec.InputOffset())
-	}
-	for dec.More() {
-		if err := each(); err != nil {
-			return err
-		}
-	}
-	_, err = dec.Token()
-	return err
 }
 
 // decode reads one value. A field of the wrong type is a problem of that field
