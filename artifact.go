@@ -112,5 +112,9 @@ type File struct {
 	UID, GID int
 	// Linkname is the target of a symbolic or hard link.
 	Linkname string
-	ModTime  time.Time
+	// Capability is the extended attribute security.capability as it stands in an image
+	// layer: struct vfs_cap_data of linux/capability.h. "" for files of a directory,
+	// where nobody asks for it.
+	Capability string
+	ModTime    time.Time
 }

@@ -330,10 +330,22 @@ func (s *tarSource) Seek(offset int64, whence int) (int64, error) {
 	return s.r.pos, nil
 }
 
+// paxCapability is how star, and after it every builder of images, names the extended
+// attribute security.capability. Its longest form has 24 bytes.
+const (
+	paxCapability = "SCHILY.xattr.security.capability"
+	maxCapability = 24
+)
+
 func tarFile(h *tar.Header, p *Problems) (bollwerk.File, bool) {
 	f := bollwerk.File{
 		Size: h.Size, UID: h.Uid, GID: h.Gid, Linkname: h.Linkname, ModTime: h.ModTime,
 		Mode: fs.FileMode(h.Mode & 0o777),
+	}
+	if c := h.PAXRecords[paxCapability]; len(c) <= maxCapability {
+		f.Capability = c
+	} else {
+		f.Capability = c[:maxCapability]
 	}
 	if h.Mode&0o4000 != 0 {
 		f.Mode |= fs.ModeSetuid

@@ -39,6 +39,9 @@ func (Extractor) Facts(f *bollwerk.File, to []bollwerk.FileFact) []bollwerk.File
 			to = append(to, bollwerk.FileFact{Kind: bollwerk.FactSetGID, Path: f.Path, Detail: octal(m)})
 		}
 	}
+	if m.IsRegular() && f.Capability != "" {
+		to = append(to, bollwerk.FileFact{Kind: bollwerk.FactCapability, Path: f.Path, Detail: capabilities(f.Capability)})
+	}
 	// A sticky directory (tmp) may be written by all; that is its purpose.
 	if m&0o002 != 0 && (m.IsRegular() || m.IsDir() && m&fs.ModeSticky == 0) {
 		to = append(to, bollwerk.FileFact{Kind: bollwerk.FactWorldWritable, Path: f.Path, Detail: octal(m)})
