@@ -93,10 +93,11 @@ func (c *cancelled) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
-// packaged are zip files that are one package: an extractor reads them as a whole,
-// because what their parts mean depends on the name of the file around them.
-var packaged = []string{".jar", ".war", ".ear", ".par", ".sar", ".jpi", ".hpi", ".kar", ".rar", ".nar", ".aar",
-	".whl", ".egg", ".nupkg", ".snupkg", ".apk", ".ipa", ".xpi", ".vsix", ".crx"}
+// packaged are the zip files that an extractor reads as a whole, because what their
+// parts mean depends on the name of the file around them: Java's. Other packages in
+// this form (a wheel, an egg, a NuGet package) tell their name inside, and are shown
+// by their entries.
+var packaged = []string{".jar", ".war", ".ear", ".par", ".sar", ".jpi", ".hpi", ".lpkg", ".kar", ".rar", ".nar"}
 
 func formOf(f io.ReaderAt, size int64, name string) (form, error) {
 	head := make([]byte, 512)

@@ -111,7 +111,7 @@ func TestForms(t *testing.T) {
 		{"lib.zip", z, entries},
 		{"function", z, entries},
 		{"app.jar", z, []string{"app.jar"}},
-		{"x-1.0-py3-none-any.whl", z, []string{"x-1.0-py3-none-any.whl"}},
+		{"x-1.0-py3-none-any.whl", z, entries},
 		{"src.tar", tb, entries},
 		{"src.tgz", gz(t, tb), entries},
 		{"strange-name", gz(t, tb), entries},
