@@ -77,6 +77,8 @@ type Problem struct {
 	Cause string `json:"cause"`
 	// Count is how often the cause was met, 1 or more.
 	Count int `json:"count"`
+	// Wanted: who scans asked for it (--skip). It is said, and nothing is missing.
+	Wanted bool `json:"wanted,omitempty"`
 }
 
 // Problems collects problems within bounds: the first few paths of a cause are
@@ -96,6 +98,15 @@ const (
 
 // Add notes one problem.
 func (p *Problems) Add(path, cause string) { p.AddN(path, cause, 1) }
+
+// AddWanted notes what was left out because somebody asked for it.
+func (p *Problems) AddWanted(path, cause string) {
+	before := len(p.list)
+	p.Add(path, cause)
+	if len(p.list) > before && p.list[before].Cause == cause { // not one of "other kinds"
+		p.list[before].Wanted = true
+	}
+}
 
 // AddN notes a problem met n times.
 func (p *Problems) AddN(path, cause string, n int) {

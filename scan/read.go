@@ -156,12 +156,21 @@ func (s *state) merge(parts []part) {
 	missed := 0
 	var examples []string
 	cause := ""
+	wanted, left := 0, []string(nil)
 	for _, p := range unread {
+		if p.Wanted {
+			wanted += max(p.Count, 1)
+			left = append(left, p.Path)
+			continue
+		}
 		missed += max(p.Count, 1)
 		examples = append(examples, where(p.Path, p.Cause))
 		cause = p.Cause
 	}
 	row := bollwerk.Coverage{Area: "files", Verdict: bollwerk.Pass, Checked: entries, Total: entries + missed}
+	if wanted > 0 { // said, but nobody misses it
+		row.Cause, row.Examples = fmt.Sprintf("%d files or folders were left out by --skip", wanted), firstFew(left)
+	}
 	if missed > 0 {
 		row.Verdict, row.Examples = bollwerk.Degraded, firstFew(examples)
 		row.Cause = fmt.Sprintf("%d files or folders were not read, e.g. because: %s", missed, cause)

@@ -188,7 +188,9 @@ func (w *walk) entry(ctx context.Context, dirfd int, d pending, dev uint64, name
 		return nil
 	}
 	if len(w.s.o.Skip) > 0 && glob.MatchAny(w.s.o.Skip, p) {
-		w.problem(p, "left out by --skip")
+		w.mu.Lock()
+		w.problems.AddWanted(p, "left out by --skip")
+		w.mu.Unlock()
 		return nil
 	}
 	f := file(p, &st)

@@ -176,6 +176,11 @@ func TestSkipAndLimits(t *testing.T) {
 	if c["skip"] != "left out by --skip" || c["deep/node_modules"] != "left out by --skip" || !strings.Contains(c["big"], "larger than 50 bytes") {
 		t.Errorf("problems %v", c)
 	}
+	for _, p := range sum.Problems {
+		if p.Wanted != (p.Cause == "left out by --skip") {
+			t.Errorf("%+v", p)
+		}
+	}
 	if _, err := read(t, root, Options{Limits: artifact.Limits{MaxEntries: 3}}, newKeeper()); !errors.Is(err, artifact.ErrLimit) {
 		t.Errorf("too many entries: %v", err)
 	}
