@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -235,6 +236,12 @@ func explainStatus(repo name.Repository, resp *http.Response) error {
 
 // explainHTTP makes a sentence of a failed exchange.
 func explainHTTP(repo name.Repository, err error) error {
+	// On this machine plain HTTP is tried when HTTPS fails, and its failure would be
+	// told instead of the reason.
+	var cert *tls.CertificateVerificationError
+	if errors.As(err, &cert) {
+		return &unavailable{fmt.Errorf("%s: %w; name its authority with --ca FILE", repo.RegistryStr(), cert)}
+	}
 	var te *transport.Error
 	if errors.As(err, &te) {
 		e := &statusError{code: te.StatusCode, msg: fmt.Sprintf("%s answered HTTP %d", repo.RegistryStr(), te.StatusCode)}
