@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -222,6 +223,24 @@ func TestPrograms(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+func TestEtcdVersion(t *testing.T) {
+	// As `go version -m` tells it of an official build, 3.5.12.
+	bi := &debug.BuildInfo{
+		Main: debug.Module{Path: "go.etcd.io/etcd/server/v3", Version: "(devel)"},
+		Deps: []*debug.Module{
+			{Path: "go.etcd.io/bbolt", Version: "v1.3.8"},
+			{Path: "go.etcd.io/etcd/api/v3", Version: "v3.5.12", Replace: &debug.Module{Path: "../api", Version: "(devel)"}},
+		},
+	}
+	if v := etcdVersion(bi.Main.Path, bi); v != "v3.5.12" {
+		t.Errorf("etcd: %q", v)
+	}
+	// A client of etcd is not etcd.
+	if v := etcdVersion("k8s.io/kubernetes", bi); v != "" {
+		t.Errorf("kubernetes: %q", v)
+	}
+}
 
 func TestLinkerVersion(t *testing.T) {
 	for _, c := range []struct{ flags, want string }{

@@ -57,6 +57,9 @@ func goPackages(inv *bollwerk.Inventory, in *sbom.Input, bi *debug.BuildInfo, co
 				}
 			}
 			if v == "" {
+				v = etcdVersion(main, bi)
+			}
+			if v == "" {
 				in.Problem("%s: the program does not tell its version", main)
 			}
 		}
@@ -86,6 +89,22 @@ func goPackages(inv *bollwerk.Inventory, in *sbom.Input, bi *debug.BuildInfo, co
 		add("stdlib", v)
 		inv.Packages[len(inv.Packages)-1].Virtual = true
 	}
+}
+
+// etcdVersion: the modules of etcd are released together, under one version. An
+// official build replaces them by the folders of its work tree, but still says which
+// version of the common one it asked for; that is the release (server/go.mod and
+// scripts/release_mod.sh of etcd).
+func etcdVersion(main string, bi *debug.BuildInfo) string {
+	if !strings.HasPrefix(main, "go.etcd.io/etcd/") {
+		return ""
+	}
+	for _, m := range bi.Deps {
+		if m.Path == "go.etcd.io/etcd/api/v3" && semver.IsValid(m.Version) {
+			return m.Version
+		}
+	}
+	return ""
 }
 
 // GoVersion turns what a toolchain calls itself into the version of the standard
