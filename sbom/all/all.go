@@ -10,6 +10,7 @@ import (
 	"github.com/bollwerk/bollwerk/sbom/conda"
 	"github.com/bollwerk/bollwerk/sbom/deb"
 	"github.com/bollwerk/bollwerk/sbom/dotnet"
+	"github.com/bollwerk/bollwerk/sbom/erlang"
 	"github.com/bollwerk/bollwerk/sbom/facts"
 	"github.com/bollwerk/bollwerk/sbom/golang"
 	"github.com/bollwerk/bollwerk/sbom/java"
@@ -18,6 +19,7 @@ import (
 	"github.com/bollwerk/bollwerk/sbom/osrelease"
 	"github.com/bollwerk/bollwerk/sbom/php"
 	"github.com/bollwerk/bollwerk/sbom/python"
+	"github.com/bollwerk/bollwerk/sbom/rlang"
 	"github.com/bollwerk/bollwerk/sbom/rpm"
 	"github.com/bollwerk/bollwerk/sbom/ruby"
 	"github.com/bollwerk/bollwerk/sbom/rust"
@@ -36,6 +38,7 @@ func Extractors() []sbom.Extractor {
 		deb.Lists{},
 		deb.Status{},
 		dotnet.Project{},
+		erlang.Runtime{},
 		facts.Extractor{},
 		golang.GoMod{},
 		java.Archive{},
@@ -51,6 +54,7 @@ func Extractors() []sbom.Extractor {
 		python.Installed{},
 		python.Lock{},
 		python.Requirements{},
+		rlang.Installed{},
 		rpm.Extractor{},
 		ruby.GemfileLock{},
 		ruby.Gemspec{},
