@@ -2,6 +2,8 @@ package scan
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/policy"
@@ -37,7 +39,7 @@ func Standards(ctx context.Context, e *policy.Engine, ps []*policy.Policy, r *bo
 	}
 	if asked["provenance"] && image {
 		// Without facts (nobody verified) the subject is empty and nothing is evaluated.
-		if err := judge("provenance", policy.ProvenanceSubject(prov)); err != nil {
+		if err := judge("provenance", policy.ProvenanceSubject(provenanceOf(&r.Target, prov))); err != nil {
 			return nil, err
 		}
 	}
@@ -70,4 +72,16 @@ func Standards(ctx context.Context, e *policy.Engine, ps []*policy.Policy, r *bo
 		}
 	}
 	return out, nil
+}
+
+// provenanceOf returns the facts if they are bound to the artifact: by the digest of its
+// manifest, or by the digest it was asked for, which is that of the index where an
+// image for several platforms was signed as a whole. Facts of another image say
+// nothing of this one, however well they were verified.
+func provenanceOf(a *bollwerk.Artifact, p *bollwerk.Provenance) *bollwerk.Provenance {
+	if p == nil || a.Digest != "" && p.Subject == a.Digest || p.Subject != "" && strings.HasSuffix(a.Ref, "@"+string(p.Subject)) {
+		return p
+	}
+	return &bollwerk.Provenance{Verdict: bollwerk.NotEvaluated, Causes: []string{fmt.Sprintf(
+		"the signatures were verified for %s, and this image is %s: verify this one, or, where it is one platform of that, scan NAME@%[1]s", p.Subject, a.Digest)}}
 }
