@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -213,28 +214,37 @@ func writeResult(e *env, f *scanFlags, format report.Format, r *bollwerk.Result,
 		return format.Write(e.stdout, r, o)
 	}
 	o.All = o.All || format.Name == "table"
-	if info, err := os.Stat(f.output); err == nil && !info.Mode().IsRegular() {
+	place := f.output
+	info, statErr := os.Stat(place)
+	if statErr == nil && !info.Mode().IsRegular() {
 		// A device or a pipe is written to, never replaced: root could turn /dev/null
 		// into an ordinary file.
-		return writeThrough(f.output, func(w io.Writer) error { return format.Write(w, r, o) })
+		return writeThrough(place, func(w io.Writer) error { return format.Write(w, r, o) })
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(f.output), ".bollwerk-*")
+	if real, err := filepath.EvalSymlinks(place); err == nil {
+		place = real // the link stays
+	}
+	// Not os.CreateTemp: a new result gets the mode that the user's umask gives to any
+	// new file.
+	tmp, err := os.OpenFile(filepath.Join(filepath.Dir(place), fmt.Sprintf(".bollwerk-%016x", rand.Uint64())), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
 	if err != nil {
 		return fmt.Errorf("--output: %w", err)
 	}
 	defer os.Remove(tmp.Name())
-	if err := format.Write(tmp, r, o); err != nil {
-		tmp.Close()
-		return fmt.Errorf("--output %s: %w", f.output, err)
+	if statErr == nil { // what was private stays private
+		if err := tmp.Chmod(info.Mode().Perm()); err != nil {
+			tmp.Close()
+			return fmt.Errorf("--output %s: %w", f.output, err)
+		}
 	}
-	if err := tmp.Chmod(0o644); err != nil {
+	if err := format.Write(tmp, r, o); err != nil {
 		tmp.Close()
 		return fmt.Errorf("--output %s: %w", f.output, err)
 	}
 	if err := tmp.Close(); err != nil {
 		return fmt.Errorf("--output %s: %w", f.output, err)
 	}
-	if err := os.Rename(tmp.Name(), f.output); err != nil {
+	if err := os.Rename(tmp.Name(), place); err != nil {
 		return fmt.Errorf("--output: %w", err)
 	}
 	return nil
