@@ -39,9 +39,13 @@ type passed struct {
 	visited bool
 }
 
-// maxPassed bounds the files remembered for hard links, some 15 MB. A wanted link to
-// one beyond it costs a second pass over the layer.
-const maxPassed = 250_000
+// maxPassed bounds the files remembered for hard links, some 15 MB. A link to one
+// beyond it is taken for likelySize, which no visitor finds too small or too large, and
+// if it is wanted costs a second pass over the layer.
+const (
+	maxPassed  = 250_000
+	likelySize = 32 << 10
+)
 
 func newTarWalk(l Limits, v Visitor) *tarWalk {
 	w := &tarWalk{limits: l, v: v, passed: map[pathHash]passed{}}
@@ -151,8 +155,8 @@ func (w *tarWalk) link(f bollwerk.File, name pathHash) {
 		w.aliases[name] = f.Linkname
 	}
 	first, known := w.passed[h]
-	if known {
-		f.Size = first.size
+	if f.Size = first.size; !known {
+		f.Size = likelySize
 	}
 	if !w.v.Wants(&f) {
 		return

@@ -2,6 +2,8 @@ package scan_test
 
 import (
 	"archive/tar"
+	"archive/zip"
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -118,6 +120,37 @@ func gaps(r *bollwerk.Result) []string {
 	return out
 }
 
+// jar is an archive that says what it is.
+func jar(t testing.TB) string {
+	t.Helper()
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	w, err := z.Create("META-INF/maven/org.example/shop/pom.properties")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte("groupId=org.example\nartifactId=shop\nversion=1.0\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// manyThen puts more files in front of the entries than a reader remembers.
+func manyThen(entries ...entry) image.Layer {
+	last := layer(entries...)
+	return image.Layer{Write: func(w *tar.Writer) error {
+		for i := range 260_000 {
+			if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("many/%d/%d", i/1000, i), Mode: 0o644}); err != nil {
+				return err
+			}
+		}
+		return last.Write(w)
+	}}
+}
+
 // TestNothingVanishes holds that a package which a container made of the layers has
 // is found, or that the result says what was not read.
 func TestNothingVanishes(t *testing.T) {
@@ -137,6 +170,8 @@ func TestNothingVanishes(t *testing.T) {
 		{"hard link to a file that another extractor wants", []image.Layer{layer(release, file("opt/notes.txt", status("openssl")), hardLink("var/lib/dpkg/status", "opt/notes.txt"))}, "openssl", ""},
 		{"two hard links, the first for another extractor", []image.Layer{layer(release, file("opt/blob", lockfile), hardLink("opt/settings.json", "opt/blob"), hardLink("srv/package-lock.json", "opt/blob"))}, "lodash", ""},
 		{"hard link whose first name goes", []image.Layer{layer(release, file("a/package-lock.json", lockfile), hardLink("b/package-lock.json", "a/package-lock.json")), layer(file("a/.wh.package-lock.json", ""))}, "lodash", ""},
+		{"hard link to a program of which only the size tells", []image.Layer{layer(file("opt/blob.dat", jar(t)), hardLink("srv/app.jar", "opt/blob.dat"))}, "org.example:shop", ""},
+		{"hard link after very many files", []image.Layer{manyThen(file("opt/blob.dat", jar(t)), hardLink("srv/app.jar", "opt/blob.dat"))}, "org.example:shop", ""},
 		{"status is a symbolic link", []image.Layer{layer(release, file("opt/packages", status("openssl")), symlink("var/lib/dpkg/status", "/opt/packages"))}, "openssl", "var/lib/dpkg/status"},
 		{"the folder of dpkg is a symbolic link", []image.Layer{layer(release, file("opt/db/status", status("openssl")), symlink("var/lib/dpkg", "../../opt/db"))}, "openssl", "var/lib/dpkg"},
 		{"var is a symbolic link", []image.Layer{layer(release, file("data/lib/dpkg/status", status("openssl")), symlink("var", "data"))}, "openssl", "var"},
