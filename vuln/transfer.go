@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,7 +101,7 @@ func install(ctx context.Context, r io.Reader, from, to string, verify bool) (St
 	defer os.RemoveAll(tmp)
 	out := filepath.Join(tmp, "new.db")
 	if err := unpack(ctx, r, out); err != nil {
-		return Status{}, fmt.Errorf("import %s: %w", from, err)
+		return Status{}, unpackError(ctx, from, err)
 	}
 	db, err := Open(out)
 	if err != nil {
@@ -118,6 +119,16 @@ func install(ctx context.Context, r io.Reader, from, to string, verify bool) (St
 		return Status{}, fmt.Errorf("import %s: %w", from, err)
 	}
 	return st, nil
+}
+
+// unpackError says what to do about a file that was damaged on its way; that the
+// compression notices first says nothing to whoever carried it.
+func unpackError(ctx context.Context, from string, err error) error {
+	var disk *fs.PathError
+	if ctx.Err() != nil || errors.As(err, &disk) {
+		return fmt.Errorf("import %s: %w", from, err)
+	}
+	return fmt.Errorf("import %s: it cannot be unpacked (%w); nothing was replaced, transfer it again", from, err)
 }
 
 // importError names the file the user gave, not the temporary one.
