@@ -1,6 +1,8 @@
 package sbom
 
 import (
+	"slices"
+
 	"github.com/bollwerk/bollwerk"
 )
 
@@ -75,7 +77,8 @@ func link(pkgs []found) {
 			// The package meant is not listed (an optional one that was not
 			// installed): the edge would lead nowhere.
 		}
-		p.DependsOn = union(out, nil)
+		slices.Sort(out)
+		p.DependsOn = slices.Compact(out) // needed and offered to its peers: one edge
 		if len(p.DependsOn) == 0 {
 			p.DependsOn = nil
 		}
