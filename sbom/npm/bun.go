@@ -111,6 +111,10 @@ func (Bun) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Inventory, err
 			}
 		}
 		if p.Name == "" || p.Version == "" {
+			var raw string
+			if len(e) > 0 && json.Unmarshal(e[0], &raw) == nil && strings.Contains(raw, "#") {
+				in.Problem("%s: comes from a repository, its version is not in the lock file", raw)
+			}
 			roots = append(roots, needs[key]...) // a folder or a repository: its needs count as ours
 			continue
 		}
