@@ -94,7 +94,7 @@ func (s *state) secrets(ctx context.Context) []bollwerk.Secret {
 	if c := s.result.Target.Config; c != nil {
 		out = append(out, s.configured(ctx, c)...)
 	}
-	s.cover(bollwerk.Coverage{Area: "secrets", Verdict: bollwerk.Pass, Checked: len(out)})
+	s.cover(bollwerk.Coverage{Area: "secrets", Verdict: bollwerk.Pass})
 	return out
 }
 

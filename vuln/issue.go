@@ -13,7 +13,8 @@ import (
 //     record is an erratum and stands for each of them.
 //   - `related` is a neighbour, not a name. Only distributions' errata used it for
 //     the list of CVEs they fix before `upstream` existed, and AlmaLinux still does;
-//     there it is read as upstream.
+//     there it is read as upstream. Elsewhere a single related CVE of a record that
+//     has no CVE of its own is taken for its number.
 //
 // Distributions put several CVEs into `aliases` as well; for them a second CVE is a
 // second issue. In language ecosystems it is a second name of the same issue (a
@@ -29,6 +30,11 @@ func (a *Advisory) issueNames(distribution bool) [][]string {
 		up = a.Related
 	}
 	if len(up) == 0 && !distribution {
+		if cves := ofClass(a.Related, isCVE); len(cves) == 1 && !hasCVE(own) {
+			// One CVE beside a record that has none of its own is the issue's number,
+			// filed under the weaker word. Several are neighbours.
+			own = append(own, cves...)
+		}
 		return [][]string{uniqueSorted(own)}
 	}
 	all := append(append([]string{}, own...), up...)
