@@ -186,6 +186,9 @@ func (a *adapter) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Invento
 	if err != nil {
 		return inv, fmt.Errorf("%s: %w", a.name, err)
 	}
+	if n := missed(a.name, data, len(inv.Packages)); n > 0 {
+		in.Problem("%d entries were not understood", n)
+	}
 	if a.relate != nil && len(inv.Packages) > 0 {
 		r, err := a.relate(data)
 		if err != nil {
@@ -198,6 +201,34 @@ func (a *adapter) Extract(ctx context.Context, in *sbom.Input) (bollwerk.Invento
 		r.apply(inv.Packages, fold)
 	}
 	return inv, nil
+}
+
+// missed counts the entries of a lock file that its reader passed over in silence:
+// the readers of these formats skip what they cannot read. The marks stand once in
+// every entry of a package from the ecosystem's own index.
+func missed(name string, data []byte, found int) int {
+	mark := ""
+	switch name {
+	case "haskell/cabal-freeze":
+		mark = "=="
+	case "haskell/stack-lock":
+		mark = "hackage:"
+	case "r/renv-lock":
+		mark = `"Version"`
+	default:
+		return 0
+	}
+	entries := bytes.Count(data, []byte(mark))
+	if name == "haskell/stack-lock" {
+		entries /= 2 // each stands under "completed" and under "original"
+	}
+	if name == "r/renv-lock" {
+		entries-- // the version of R itself
+	}
+	if entries <= 0 && found == 0 && len(bytes.TrimSpace(data)) > 0 && name != "r/renv-lock" {
+		entries = 1
+	}
+	return max(entries-found, 0)
 }
 
 func (a *adapter) convert(in *sbom.Input, p *extractor.Package) (bollwerk.Package, bool) {
