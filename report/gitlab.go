@@ -137,8 +137,8 @@ func GitLab(w io.Writer, r *bollwerk.Result, _ Options) error {
 	for _, c := range v.gaps {
 		message("warn", fmt.Sprintf(noteGap, strings.ToLower(verdictWord(c.Verdict)), c.Area, cmp.Or(c.Cause, noteNoCause)))
 	}
-	if n := len(v.unjudged); n > 0 {
-		message("warn", fmt.Sprintf(noteUnjudged, findings(n)))
+	for _, n := range v.unjudgedNotes() {
+		message("warn", n)
 	}
 	if other > 0 {
 		message("warn", fmt.Sprintf(noteOther, findings(other)))

@@ -177,8 +177,10 @@ func SARIF(w io.Writer, r *bollwerk.Result, o Options) error {
 	for _, c := range v.gaps {
 		inv.note("warning", fmt.Sprintf(noteGap, strings.ToLower(verdictWord(c.Verdict)), c.Area, cmp.Or(c.Cause, noteNoCause)))
 	}
-	if n := len(v.unjudged); n > 0 && !o.All {
-		inv.note("warning", fmt.Sprintf(noteUnjudged, findings(n)))
+	if !o.All {
+		for _, n := range v.unjudgedNotes() {
+			inv.note("warning", n)
+		}
 	}
 	if left > 0 {
 		inv.note("error", fmt.Sprintf(noteLeftOut, count(left), count(sarifMaxResults)))

@@ -42,6 +42,26 @@ type view struct {
 	gaps                       []bollwerk.Coverage
 }
 
+// unjudgedShown is how many findings that were not evaluated a format for programs
+// names one by one, when it has no place for them but notes.
+const unjudgedShown = 20
+
+// unjudgedNotes say what was not evaluated, and why.
+func (v *view) unjudgedNotes() []string {
+	var out []string
+	for _, f := range v.unjudged[:min(len(v.unjudged), unjudgedShown)] {
+		place := f.Path
+		if f.Package != nil {
+			place = f.Package.Name + " " + f.Package.Version
+		}
+		out = append(out, fmt.Sprintf(noteUnjudgedOne, f.ID, cmp.Or(place, "the target"), cmp.Or(f.Reason, noteNoCause)))
+	}
+	if n := len(v.unjudged) - unjudgedShown; n > 0 {
+		out = append(out, fmt.Sprintf(noteUnjudgedMore, findings(n)))
+	}
+	return out
+}
+
 func newView(r *bollwerk.Result) view {
 	var v view
 	for i := range r.Findings {

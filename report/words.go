@@ -200,12 +200,13 @@ type gateView struct {
 
 // Words of the formats for programs.
 const (
-	noteGap      = "%s: %s: %s"
-	noteNoCause  = "no cause given"
-	noteUnjudged = "left out: %s that could not be judged either way"
-	noteLeftOut  = "%s findings of the lowest rank are left out: the format holds %s"
-	noteExpired  = "exception %s expired on %s and hides nothing any more"
-	noteOther    = "%s of kinds this report format has no place for (credentials, policies) are left out; see the JSON result"
+	noteGap          = "%s: %s: %s"
+	noteNoCause      = "no cause given"
+	noteUnjudgedOne  = "not evaluated: %s in %s: %s"
+	noteUnjudgedMore = "not evaluated either: %s; the JSON result lists them"
+	noteLeftOut      = "%s findings of the lowest rank are left out: the format holds %s"
+	noteExpired      = "exception %s expired on %s and hides nothing any more"
+	noteOther        = "%s of kinds this report format has no place for (credentials, policies) are left out; see the JSON result"
 
 	sentenceVulnerable = "%s %s is affected by %s"
 	sentenceMalware    = "%s %s is known to be malicious (%s)"
