@@ -61,6 +61,7 @@ func (s *state) configured(ctx context.Context, c *bollwerk.ImageConfig) []bollw
 			out = append(out, sec)
 		}
 	}
+	out = append(out, s.acrossVariables(ctx, c.Env, out)...)
 	layer := -1
 	for _, h := range c.History {
 		if !h.EmptyLayer {
@@ -95,6 +96,29 @@ func (s *state) configured(ctx context.Context, c *bollwerk.ImageConfig) []bollw
 			}
 		}
 		out = append(out, found...)
+	}
+	return out
+}
+
+// acrossVariables finds credentials that stand in two variables, as the two halves
+// of an AWS key do: neither is a credential for itself.
+func (s *state) acrossVariables(ctx context.Context, env []string, known []bollwerk.Secret) []bollwerk.Secret {
+	if len(env) < 2 {
+		return nil
+	}
+	seen := map[string]bool{}
+	for i := range known {
+		seen[known[i].Detector+known[i].Hash] = true
+	}
+	var out []bollwerk.Secret
+	for _, sec := range s.options.Secrets(ctx, "image environment", []byte(strings.Join(env, "\n"))) {
+		if seen[sec.Detector+sec.Hash] || sec.Line < 1 || sec.Line > len(env) {
+			continue
+		}
+		name, value, _ := strings.Cut(env[sec.Line-1], "=")
+		sec.Path, sec.Env, sec.Line = "", name, 0
+		s.exposed.value(value)
+		out = append(out, sec)
 	}
 	return out
 }
