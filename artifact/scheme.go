@@ -102,7 +102,7 @@ func Detect(target string) (Scheme, string, error) {
 	case err == nil:
 		return "", "", targetErrorf("target %q: neither a file nor a directory", target)
 	case looksLikePath(target):
-		return "", "", err
+		return "", "", pathError(target, err)
 	case !errors.Is(err, fs.ErrNotExist) && !strings.Contains(target, ":"):
 		return "", "", err
 	case LooksLikeReference(target):
@@ -120,6 +120,15 @@ func prefixList() string {
 		b.WriteString(string(s) + ":")
 	}
 	return b.String()
+}
+
+// pathError names the target in place of the system call that failed.
+func pathError(target string, err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return fmt.Errorf("target %s: %w", target, err)
 }
 
 func looksLikePath(s string) bool {

@@ -318,7 +318,9 @@ func (e *explainer) do(f *bollwerk.Finding) {
 				continue
 			}
 			if len(a.Removes) == 1 {
-				e.text(2, explainActionOne, a.Title)
+				if a.Title != f.Fix { // else it was said in the line before
+					e.text(2, explainActionOne, a.Title)
+				}
 			} else {
 				e.text(2, explainAction, a.Title, len(a.Removes))
 			}
