@@ -52,7 +52,7 @@ func openContainerd(ctx context.Context, image string, o Options) (*Image, error
 	for _, socket := range o.containerdSockets() {
 		c := &containerdClient{grpc: newGRPCClient(socket), socket: socket}
 		if err := c.probe(ctx); err != nil {
-			c.grpc.http.CloseIdleConnections()
+			c.grpc.close()
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
@@ -68,7 +68,7 @@ func openContainerd(ctx context.Context, image string, o Options) (*Image, error
 	var target descriptor
 	closer := func() error { return nil }
 	if live != nil {
-		closer = func() error { live.grpc.http.CloseIdleConnections(); return nil }
+		closer = func() error { live.grpc.close(); return nil }
 		if target, err = live.find(ctx, names, o.Getenv("CONTAINERD_NAMESPACE")); err != nil {
 			closer()
 			return nil, err

@@ -251,7 +251,7 @@ func TestContainerd(t *testing.T) {
 	t.Run("running, content through the daemon", func(t *testing.T) {
 		noLeak(t)
 		c := &containerdClient{grpc: newGRPCClient(socket), socket: socket}
-		defer c.grpc.http.CloseIdleConnections()
+		defer c.grpc.close()
 		if err := c.probe(context.Background()); err != nil {
 			t.Fatal(err)
 		}

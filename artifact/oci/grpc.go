@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -21,18 +22,41 @@ import (
 // usual library and containerd's client would bring 200 packages for the same.
 type grpcClient struct {
 	http *http.Client
+
+	mu    sync.Mutex
+	conns []net.Conn
 }
 
 func newGRPCClient(socket string) *grpcClient {
+	c := &grpcClient{}
 	t := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
-			return d.DialContext(ctx, "unix", socket)
+			conn, err := d.DialContext(ctx, "unix", socket)
+			if err == nil {
+				c.mu.Lock()
+				c.conns = append(c.conns, conn)
+				c.mu.Unlock()
+			}
+			return conn, err
 		},
 		Protocols: new(http.Protocols),
 	}
 	t.Protocols.SetUnencryptedHTTP2(true)
-	return &grpcClient{http: &http.Client{Transport: t}}
+	c.http = &http.Client{Transport: t}
+	return c
+}
+
+// close ends the connections. A stream that was just closed still counts as busy for
+// a moment, and its connection would not be idle: it is closed all the same.
+func (c *grpcClient) close() {
+	c.http.CloseIdleConnections()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.conns {
+		conn.Close()
+	}
+	c.conns = nil
 }
 
 // grpcError is a call that the server refused.
