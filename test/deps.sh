@@ -3,7 +3,7 @@
 # for that; without it, says what to install and leaves the decision to the tests.
 set -euo pipefail
 # program:package
-wanted="debootstrap:debootstrap skopeo:skopeo rpm:rpm xmllint:libxml2-utils containerd:containerd podman:podman git:git gcc:gcc dpkg-query:dpkg"
+wanted="debootstrap:debootstrap skopeo:skopeo rpm:rpm xmllint:libxml2-utils containerd:containerd podman:podman dockerd:docker.io git:git gcc:gcc dpkg-query:dpkg"
 missing=()
 for w in $wanted; do
   command -v "${w%%:*}" >/dev/null 2>&1 || missing+=("${w##*:}")

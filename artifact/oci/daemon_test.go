@@ -150,6 +150,54 @@ func TestPodman(t *testing.T) {
 	}
 }
 
+// The real Docker engine, with its storage and its sockets in a folder of the test
+// and without touching the network of the machine.
+func TestDocker(t *testing.T) {
+	dockerd := program(t, "dockerd", "docker.io")
+	// The path of a Unix socket has 108 bytes at most, and the engine makes some of its own.
+	dir, err := os.MkdirTemp("", "bw-docker-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "d.sock")
+	begin(t, reachable(socket), nil, dockerd, "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
+		"--pidfile", filepath.Join(dir, "pid"), "--host", "unix://"+socket,
+		"--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs")
+
+	img := twoLayers(t, "amd64")
+	archive := tarFiles(t, map[string][]byte{"c.json": img.config, "a/layer.tar": img.plain[0], "b/layer.tar": img.plain[1],
+		"manifest.json": mustJSON(t, []map[string]any{{"Config": "c.json", "RepoTags": []string{"bollwerk-test:1"}, "Layers": []string{"a/layer.tar", "b/layer.tar"}}})})
+	engine := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}}}
+	resp, err := engine.Post("http://docker/images/load?quiet=1", "application/x-tar", bytes.NewReader(archive))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil || resp.StatusCode != http.StatusOK || bytes.Contains(answer, []byte("error")) {
+		t.Fatalf("docker load: %d, %v: %s", resp.StatusCode, err, answer)
+	}
+
+	t.Run("image", func(t *testing.T) {
+		noLeak(t)
+		o := Options{Getenv: environment(map[string]string{"DOCKER_HOST": "unix://" + socket})}
+		src, err := Open(context.Background(), artifact.SchemeDocker, "bollwerk-test:1", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := src.Artifact(); a.ConfigDigest == "" || a.Ref != "docker:bollwerk-test:1" {
+			t.Errorf("artifact %+v", a)
+		}
+		checkImage(t, src, "amd64")
+		_, err = Open(context.Background(), artifact.SchemeDocker, "none:1", o)
+		wantError(t, err, "docker:none:1", "has no such image", "registry:")
+	})
+}
+
 // A daemon that speaks the API by heart: what the real one does when things go wrong.
 func TestEngineErrors(t *testing.T) {
 	img := twoLayers(t, "amd64")
