@@ -19,7 +19,7 @@ type Graph map[string][]string
 // concepts are the packages of level 2. They import the words, internal and policy.
 var concepts = []string{
 	"artifact", "sbom", "vuln", "signature", "cluster", "cloud", "identity", "flow",
-	"sensor", "detect", "profile", "finding", "incident", "response", "evidence", "wire",
+	"sensor", "workload", "detect", "profile", "recorder", "finding", "incident", "response", "evidence", "wire",
 }
 
 // joins are the packages of level 3: they may know several concepts.
@@ -47,8 +47,10 @@ var homes = []home{
 	{"github.com/spdx/tools-golang", []string{"sbom/spdx"}, "the document formats"},
 	{"modernc.org/sqlite", []string{"sbom/rpm", "store/sqlite"}, "a database engine is not a convenience"},
 	{"go.etcd.io/bbolt", []string{"artifact/oci"}, "read only, for containerd's own metadata"},
-	{"github.com/spf13/cobra", []string{"cmd/bollwerk"}, "flags are read in one place"},
-	{"golang.org/x/term", []string{"cmd/bollwerk"}, "only the command line knows whether somebody looks"},
+	{"github.com/cilium/ebpf", []string{"sensor", "sensor/bpf", "sensor/process", "sensor/network", "sensor/lsm", "sensor/tracing"}, "one concept speaks to the kernel"},
+	{"github.com/VictoriaMetrics/metrics", []string{"agent"}, "metrics are served by roles"},
+	{"github.com/spf13/cobra", []string{"cmd/bollwerk", "cmd/bollwerk-agent"}, "flags are read in one place"},
+	{"golang.org/x/term", []string{"cmd/bollwerk", "cmd/bollwerk-agent"}, "only the command line knows whether somebody looks"},
 }
 
 // ban is an import that must not happen even if the levels allow it.
@@ -61,6 +63,7 @@ var never = []ban{
 	{"scan", "response", "a scanner reads hostile input; it must not be able to act"},
 	{"guard/admission", "response", "a webhook that can act on workloads is a weapon"},
 	{"cmd/bollwerk-agent", "hub", "memory on every node matters"},
+	{"agent", "scan", "memory on every node matters; a scanner reads hostile input, the agent has every right"},
 	{"sbom", "artifact", "an extractor must not know where its bytes came from, or it behaves differently by source"},
 }
 
