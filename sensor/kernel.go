@@ -1,0 +1,271 @@
+package sensor
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/sensor/bpf"
+)
+
+// Header is the beginning of every record from the kernel (struct bw_header).
+type Header = bpf.SharedBwHeader
+
+// Flags of a record (bpf/event.h).
+const (
+	FlagContained = 1 << iota
+	FlagTruncated
+	FlagNoProcess
+)
+
+// Decoder makes an event of one record. raw is the whole record with its header and is
+// only valid during the call. Time, Outcome, Result, Rule and, unless the decoder set it
+// or the record says that it has none, Process are filled in afterwards. Nil swallows it.
+type Decoder func(h *Header, raw []byte) *bollwerk.Event
+
+// Hierarchy says which cgroup tree tells containers apart on this host.
+type Hierarchy uint32
+
+const (
+	CgroupV2 Hierarchy = iota
+	CgroupMemory
+	CgroupPIDs
+	CgroupCPU
+)
+
+// Kernel is what all sources share: the maps, the ring, the table of processes and the
+// way events go out.
+type Kernel struct {
+	Log       *slog.Logger
+	Processes *Processes
+	// Hierarchy, CgroupRoot: the tree in use and where it is mounted. Unified is the
+	// mount point of the version 2 tree for network hooks, "" when there is none.
+	Hierarchy  Hierarchy
+	CgroupRoot string
+	Unified    string
+	// Boot is the wall-clock time of boot: record times count from there.
+	boot atomic.Int64
+	host Namespaces
+
+	noBPF    error // why BPF is not used, nil when it is
+	maps     map[string]*ebpf.Map
+	types    *btf.Cache // of the running kernel; only while loading
+	ring     *ringbuf.Reader
+	ringSize int
+	decoders [64]Decoder
+	links    []link.Link
+	closers  []func() error
+
+	emitMu sync.Mutex
+	handle func(*bollwerk.Event)
+	early  []*bollwerk.Event // before Run
+}
+
+// Namespaces are inode numbers of namespaces.
+type Namespaces struct{ Mount, PID, Net, User, Cgroup uint32 }
+
+// HostNamespaces are those of the host (of PID 1).
+func (k *Kernel) HostNamespaces() Namespaces { return k.host }
+
+// BPF reports whether BPF programs may be loaded; the error says why not.
+func (k *Kernel) BPF() error { return k.noBPF }
+
+// Map returns a shared map by its name in C, nil without BPF.
+func (k *Kernel) Map(name string) *ebpf.Map { return k.maps[name] }
+
+func openKernel(o *Options) (*Kernel, error) {
+	k := &Kernel{Log: o.Log, ringSize: o.Ring, maps: map[string]*ebpf.Map{}, types: btf.NewCache()}
+	k.updateBoot()
+	k.Hierarchy, k.CgroupRoot, k.Unified = findCgroups("/proc/self/mountinfo")
+	k.Processes = newProcesses(k, o.Processes)
+	// PID 1 may be closed to us; the kernel's threads live in the host's namespaces too.
+	for _, dir := range []string{"/proc/1/ns", "/proc/2/ns", "/proc/self/ns"} {
+		if k.host = namespacesOf(dir); k.host.Mount != 0 {
+			break
+		}
+	}
+	if o.NoBPF {
+		k.noBPF = errors.New("switched off by configuration")
+		return k, nil
+	}
+	if err := k.openMaps(); err != nil {
+		k.noBPF = err
+		k.Log.Warn("bpf is not available; falling back to /proc, fanotify and sock_diag", "cause", err)
+	}
+	return k, nil
+}
+
+func (k *Kernel) openMaps() error {
+	// Before 5.11 maps count against RLIMIT_MEMLOCK; newer kernels need nothing.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		k.Log.Debug("memlock limit", "error", err)
+	}
+	spec, err := bpf.LoadShared()
+	if err != nil {
+		return err
+	}
+	spec.Maps["events"].MaxEntries = uint32(k.ringSize)
+	for name, m := range spec.Maps {
+		if strings.HasPrefix(name, ".") {
+			delete(spec.Maps, name)
+			continue
+		}
+		made, err := ebpf.NewMap(m)
+		if err != nil {
+			return fmt.Errorf("map %s: %w", name, explain(err))
+		}
+		k.maps[name] = made
+		k.closers = append(k.closers, made.Close)
+	}
+	k.ring, err = ringbuf.NewReader(k.maps["events"])
+	return err
+}
+
+// Refusal is a program that this kernel did not take.
+type Refusal struct {
+	Program string
+	Type    ebpf.ProgramType
+	Err     error
+}
+
+// Loaded are the programs and maps of one object.
+type Loaded struct {
+	Programs map[string]*ebpf.Program
+	Maps     map[string]*ebpf.Map
+	Refused  []Refusal
+}
+
+// Refusal of one program, nil when it is loaded.
+func (l *Loaded) Refusal(program string) error {
+	for _, r := range l.Refused {
+		if r.Program == program {
+			return r.Err
+		}
+	}
+	return nil
+}
+
+// Load puts the shared maps and the configuration into an object and loads its
+// programs one by one, so that one refused program takes no other with it. options
+// is the object's own bit set (bw_config.options). Programs named in skip are not tried.
+func (k *Kernel) Load(spec *ebpf.CollectionSpec, options uint64, skip ...string) (*Loaded, error) {
+	if k.noBPF != nil {
+		return nil, k.noBPF
+	}
+	if v := spec.Variables["config"]; v != nil {
+		if err := v.Set(bpf.SharedBwConfig{
+			HostMntNs: k.host.Mount, HostPidNs: k.host.PID, HostNetNs: k.host.Net, HostUserNs: k.host.User, HostCgroupNs: k.host.Cgroup,
+			AgentPid: uint32(os.Getpid()), Hierarchy: uint32(k.Hierarchy), WakeupBytes: 64 << 10, Options: options,
+		}); err != nil {
+			return nil, fmt.Errorf("configuration of the object: %w", err)
+		}
+	}
+	for _, p := range skip {
+		delete(spec.Programs, p)
+	}
+	programs := spec.Programs
+	l := &Loaded{Programs: map[string]*ebpf.Program{}, Maps: map[string]*ebpf.Map{}}
+	shared := map[string]*ebpf.Map{}
+	for name, m := range k.maps {
+		if s := spec.Maps[name]; s != nil {
+			s.MaxEntries = m.MaxEntries()
+			shared[name] = m
+		}
+	}
+	only := spec.Copy()
+	only.Programs = map[string]*ebpf.ProgramSpec{}
+	maps, err := ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{MapReplacements: shared, Cache: k.types})
+	if err != nil {
+		return nil, fmt.Errorf("maps: %w", explain(err))
+	}
+	for name, m := range maps.Maps {
+		if shared[name] == nil {
+			k.closers = append(k.closers, m.Close)
+		}
+		l.Maps[name] = m
+	}
+	for name, p := range programs {
+		one := spec.Copy()
+		one.Programs = map[string]*ebpf.ProgramSpec{name: p.Copy()}
+		replaced := map[string]*ebpf.Map{}
+		for n := range one.Maps {
+			replaced[n] = l.Maps[n]
+		}
+		coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: replaced, Cache: k.types})
+		if err != nil {
+			l.Refused = append(l.Refused, Refusal{Program: name, Type: p.Type, Err: explain(err)})
+			k.Log.Debug("program refused", "program", name, "type", p.Type, "error", fmt.Sprintf("%+v", err))
+			continue
+		}
+		prog := coll.DetachProgram(name)
+		l.Programs[name] = prog
+		k.closers = append(k.closers, prog.Close)
+		for n := range coll.Maps {
+			coll.Maps[n] = nil // ours, not the collection's
+		}
+	}
+	return l, nil
+}
+
+// explain makes one sentence of what the kernel said.
+func explain(err error) error {
+	var ve *ebpf.VerifierError
+	switch {
+	case errors.Is(err, syscall.EPERM):
+		return errors.New("refused by this kernel (EPERM)")
+	case errors.As(err, &ve):
+		return fmt.Errorf("%w", ve)
+	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ENOENT):
+		return fmt.Errorf("not supported by this kernel (%w)", err)
+	}
+	return err
+}
+
+// Keep takes a link (or the error of making one) into the kernel's care.
+func (k *Kernel) Keep(l link.Link, err error) error {
+	if err != nil {
+		return explain(err)
+	}
+	k.links = append(k.links, l)
+	return nil
+}
+
+// Decode registers the decoder of a record kind. One per kind; the last one holds.
+func (k *Kernel) Decode(kind bollwerk.EventKind, d Decoder) { k.decoders[kind] = d }
+
+// Time of a record: wall clock from nanoseconds since boot.
+func (k *Kernel) Time(sinceBoot uint64) time.Time {
+	return time.Unix(0, k.boot.Load()+int64(sinceBoot))
+}
+
+// updateBoot follows the wall clock: it may be set while the agent runs.
+func (k *Kernel) updateBoot() {
+	k.boot.Store(time.Now().UnixNano() - int64(sinceBoot()))
+}
+
+// Emit hands out an event that did not come through the ring. Safe for concurrent use;
+// events of one caller keep their order.
+func (k *Kernel) Emit(e *bollwerk.Event) {
+	k.emitMu.Lock()
+	defer k.emitMu.Unlock()
+	if k.handle == nil {
+		if len(k.early) < 65536 {
+			k.early = append(k.early, e)
+		}
+		return
+	}
+	k.handle(e)
+}

@@ -1,0 +1,81 @@
+package sensor
+
+import (
+	"context"
+	"time"
+
+	"github.com/bollwerk/bollwerk"
+)
+
+// lossReader turns the kernel's counters of lost records into events: one per workload
+// and kind for every window in which something was lost.
+type lossReader struct {
+	seen  map[lossKey]uint64
+	total map[uint32]uint64
+	last  time.Time
+}
+
+type lossKey struct {
+	Cgroup uint64
+	Kind   uint32
+	Pad    uint32
+}
+
+func (s *Sensor) watchLosses(ctx context.Context) error {
+	if s.k.ring == nil {
+		<-ctx.Done()
+		return nil
+	}
+	s.loss.seen, s.loss.total, s.loss.last = map[lossKey]uint64{}, map[uint32]uint64{}, time.Now()
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.readLosses(time.Now())
+			return nil
+		case now := <-t.C:
+			s.readLosses(now)
+		}
+	}
+}
+
+// readLosses emits what was lost since the last call. Losses that no longer fitted
+// into the table by workload are emitted without one, so that the sum is exact.
+func (s *Sensor) readLosses(now time.Time) {
+	named := map[uint32]uint64{}
+	var key lossKey
+	var per []uint64
+	emit := func(cgroup uint64, kind uint32, n uint64) {
+		s.k.Emit(&bollwerk.Event{Time: now, Kind: bollwerk.EventLoss, Outcome: bollwerk.Seen, Source: "ring", Loss: &bollwerk.Loss{
+			From: s.loss.last, To: now, Count: n, Area: "ring", Kind: bollwerk.EventKind(kind), Cgroup: cgroup,
+		}})
+	}
+	it := s.k.maps["losses"].Iterate()
+	for it.Next(&key, &per) {
+		n := sum(per)
+		named[key.Kind] += n
+		if d := n - s.loss.seen[key]; d > 0 {
+			s.loss.seen[key] = n
+			emit(key.Cgroup, key.Kind, d)
+		}
+	}
+	for kind := uint32(0); kind < 64; kind++ {
+		if s.k.maps["losses_total"].Lookup(kind, &per) != nil {
+			continue
+		}
+		rest := int64(sum(per)) - int64(named[kind]) - int64(s.loss.total[kind])
+		if rest > 0 {
+			s.loss.total[kind] += uint64(rest)
+			emit(0, kind, uint64(rest))
+		}
+	}
+	s.loss.last = now
+}
+
+func sum(per []uint64) (n uint64) {
+	for _, v := range per {
+		n += v
+	}
+	return n
+}

@@ -1,0 +1,264 @@
+package sensor
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/bollwerk/bollwerk"
+)
+
+// Options of a sensor; the zero value is usable.
+type Options struct {
+	Log *slog.Logger
+	// Ring is the size of the kernel's ring in bytes, a power of two; 0: 4 MiB.
+	Ring int
+	// Processes is the most processes remembered, dead ones included; 0: 32,768.
+	Processes int
+	// NoBPF works as if BPF were not there.
+	NoBPF bool
+}
+
+// Sensor is a running set of sources.
+type Sensor struct {
+	k       *Kernel
+	sources []Source
+	rows    []Capability
+	loss    lossReader
+}
+
+// Open loads all sources. What already runs is read after everything is attached, so
+// that nothing falls between.
+func Open(ctx context.Context, o Options, sources ...Source) (*Sensor, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Ring == 0 {
+		o.Ring = 4 << 20
+	}
+	if o.Processes == 0 {
+		o.Processes = 32768
+	}
+	k, err := openKernel(&o)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sensor{k: k}
+	for _, src := range sources {
+		rows, err := src.Open(ctx, k)
+		s.rows = append(s.rows, rows...)
+		s.sources = append(s.sources, src)
+		if err != nil {
+			s.Close()
+			return nil, fmt.Errorf("%s: %w", src.Name(), err)
+		}
+	}
+	// The type information of the kernel is large and not needed after loading.
+	k.types = nil
+	if err := k.Processes.readExisting(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	debug.FreeOSMemory()
+	return s, nil
+}
+
+// Capabilities is what this kernel allows, in the order of the sources.
+func (s *Sensor) Capabilities() []Capability { return s.rows }
+
+// Kernel gives access to what the sources share.
+func (s *Sensor) Kernel() *Kernel { return s.k }
+
+// Run hands events to handle, one at a time, until the context ends or a source
+// fails. handle must not keep the sensor waiting: what it delays is lost in the ring.
+func (s *Sensor) Run(ctx context.Context, handle func(*bollwerk.Event)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.k.emitMu.Lock()
+	s.k.handle = handle
+	for _, e := range s.k.early {
+		handle(e)
+	}
+	s.k.early = nil
+	s.k.emitMu.Unlock()
+
+	var wg sync.WaitGroup
+	errs := make(chan error, len(s.sources)+1)
+	start := func(name string, f func(context.Context) error) {
+		wg.Go(func() {
+			if err := f(ctx); err != nil && ctx.Err() == nil {
+				errs <- fmt.Errorf("%s: %w", name, err)
+				cancel()
+			}
+		})
+	}
+	for _, src := range s.sources {
+		start(src.Name(), src.Run)
+	}
+	if s.k.ring != nil {
+		start("ring", s.k.read)
+	}
+	start("losses", s.watchLosses)
+	<-ctx.Done()
+	if s.k.ring != nil {
+		s.k.ring.Close()
+	}
+	wg.Wait()
+	select {
+	case err := <-errs:
+		return err
+	default:
+		return nil
+	}
+}
+
+// Close detaches everything that is not pinned.
+func (s *Sensor) Close() error {
+	var errs []error
+	for _, src := range s.sources {
+		errs = append(errs, src.Close())
+	}
+	for _, l := range s.k.links {
+		errs = append(errs, l.Close())
+	}
+	for i := len(s.k.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.k.closers[i]())
+	}
+	if s.k.ring != nil {
+		s.k.ring.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// read empties the ring. Programs wake it only for urgent records; otherwise it looks
+// every 20 ms, which is the greatest delay of an event.
+func (k *Kernel) read(ctx context.Context) error {
+	var rec ringbuf.Record
+	for {
+		k.ring.SetDeadline(time.Now().Add(20 * time.Millisecond))
+		err := k.ring.ReadInto(&rec)
+		switch {
+		case err == nil:
+			k.record(rec.RawSample)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if ctx.Err() != nil {
+				return nil
+			}
+			k.updateBoot()
+		case errors.Is(err, ringbuf.ErrClosed):
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+func (k *Kernel) record(raw []byte) {
+	const size = int(unsafe.Sizeof(Header{}))
+	var h Header
+	if len(raw) < size {
+		return
+	}
+	if _, err := binary.Decode(raw, binary.NativeEndian, &h); err != nil || int(h.Kind) >= len(k.decoders) {
+		return
+	}
+	d := k.decoders[h.Kind]
+	if d == nil {
+		return
+	}
+	e := d(&h, raw)
+	if e == nil {
+		return
+	}
+	e.Time = k.Time(h.Time)
+	e.Kind = bollwerk.EventKind(h.Kind)
+	e.Result = max(e.Result, -h.Result, h.Result)
+	switch h.Outcome {
+	case 1:
+		e.Outcome = bollwerk.Denied
+	case 2:
+		e.Outcome = bollwerk.Killed
+	default:
+		e.Outcome = bollwerk.Seen
+	}
+	e.Rule = guardByNumber(h.Guard)
+	if e.Process == nil && h.Flags&FlagNoProcess == 0 {
+		e.Process = k.Processes.Get(h.Pid, h.Start)
+	}
+	k.Emit(e)
+}
+
+func sinceBoot() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+func namespacesOf(dir string) Namespaces {
+	inode := func(name string) uint32 {
+		var st syscall.Stat_t
+		if syscall.Stat(filepath.Join(dir, name), &st) != nil {
+			return 0
+		}
+		return uint32(st.Ino)
+	}
+	return Namespaces{Mount: inode("mnt"), PID: inode("pid"), Net: inode("net"), User: inode("user"), Cgroup: inode("cgroup")}
+}
+
+// findCgroups decides which tree tells containers apart: version 2 when it is the only
+// one or holds controllers; on hybrid and version 1 hosts the memory, pids or cpu tree.
+func findCgroups(mountinfo string) (h Hierarchy, root, unified string) {
+	b, err := os.ReadFile(mountinfo)
+	if err != nil {
+		return CgroupV2, "", ""
+	}
+	v1 := map[string]string{}
+	sc := bufio.NewScanner(io.LimitReader(bytes.NewReader(b), 4<<20))
+	sc.Buffer(make([]byte, 64<<10), 1<<20)
+	for sc.Scan() {
+		left, right, ok := strings.Cut(sc.Text(), " - ")
+		l, r := strings.Fields(left), strings.Fields(right)
+		if !ok || len(l) < 5 || len(r) < 3 {
+			continue
+		}
+		switch r[0] {
+		case "cgroup2":
+			if unified == "" {
+				unified = l[4]
+			}
+		case "cgroup":
+			for _, o := range strings.Split(r[2], ",") {
+				if v1[o] == "" {
+					v1[o] = l[4]
+				}
+			}
+		}
+	}
+	for _, c := range []struct {
+		name string
+		h    Hierarchy
+	}{{"memory", CgroupMemory}, {"pids", CgroupPIDs}, {"cpu", CgroupCPU}} {
+		if v1[c.name] != "" {
+			return c.h, v1[c.name], unified
+		}
+	}
+	return CgroupV2, unified, unified
+}
