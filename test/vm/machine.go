@@ -1,0 +1,271 @@
+package vm
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Command is run inside, as root, one after the other.
+type Command struct {
+	Name    string // one word, unique
+	Dir     string // "" is /
+	Args    []string
+	Env     []string
+	Timeout time.Duration // inside; 0: one minute
+}
+
+// Result of a command. Code is -1 when it did not end: the machine stopped first.
+type Result struct {
+	Name   string
+	Output string
+	Code   int
+	Took   time.Duration // as seen from outside
+}
+
+// Machine is what to boot and what to do in it.
+type Machine struct {
+	Kernel   Kernel
+	Files    []File
+	Modules  []string // inserted before the commands
+	Commands []Command
+	// Memory in MiB; 0: 1536.
+	Memory int
+	// Instructions makes the clock of the machine count instructions: one nanosecond
+	// each. What a program measures inside as time is then repeatable to about 1 %.
+	Instructions bool
+	// Security is the kernel's list of security modules; "": lockdown, capability,
+	// landlock and bpf.
+	Security string
+	// Arguments are added to the kernel's command line.
+	Arguments string
+}
+
+// maxOutput bounds what one machine may say.
+const maxOutput = 64 << 20
+
+// Run boots, runs the commands and powers off. The error speaks of the machine, never of a command.
+func (m *Machine) Run(ctx context.Context) ([]Result, error) {
+	dir, err := os.MkdirTemp("", "bollwerk-vm-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	mark := make([]byte, 8)
+	rand.Read(mark)
+	nonce := "@@" + hex.EncodeToString(mark)
+	initrd := filepath.Join(dir, "initrd")
+	if err := m.writeInitrd(ctx, initrd, nonce); err != nil {
+		return nil, err
+	}
+	limit := time.Minute
+	for _, c := range m.Commands {
+		limit += c.timeout()
+	}
+	if m.Instructions {
+		limit *= 3 // its clock runs slower than ours
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	console := filepath.Join(dir, "console")
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", m.arguments(initrd, console)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	results, done := parse(io.LimitReader(out, maxOutput), nonce)
+	if !done {
+		cmd.Process.Kill() // more output than allowed, or a hang that the context ended
+	}
+	err = cmd.Wait()
+	if done && len(results) == len(m.Commands) {
+		return results, nil
+	}
+	if ctx.Err() != nil {
+		err = fmt.Errorf("not finished after %s", limit)
+	}
+	if err == nil {
+		err = errors.New("it stopped before all commands had run")
+	}
+	return results, fmt.Errorf("machine %s: %w\n%s%s", m.Kernel.Release, err, stderr.Bytes(), tail(console, 40))
+}
+
+func (c Command) timeout() time.Duration {
+	if c.Timeout == 0 {
+		return time.Minute
+	}
+	return c.Timeout
+}
+
+func (m *Machine) arguments(initrd, console string) []string {
+	memory := m.Memory
+	if memory == 0 {
+		memory = 1536
+	}
+	security := m.Security
+	if security == "" {
+		security = "lockdown,capability,landlock,bpf"
+	}
+	args := []string{
+		"-accel", "tcg", "-cpu", "max,-cx16", "-smp", "1", "-m", strconv.Itoa(memory),
+		"-display", "none", "-monitor", "none", "-no-reboot", "-nodefaults", "-nic", "none",
+		"-serial", "file:" + console, "-serial", "stdio",
+		"-kernel", m.Kernel.Image, "-initrd", initrd,
+		"-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on lsm=" + security + " " + m.Arguments,
+	}
+	if m.Instructions {
+		args = append(args, "-icount", "shift=0")
+	}
+	return args
+}
+
+// writeInitrd packs the root: busybox, the modules, the files, and a script that runs
+// the commands. The first script moves everything to a file system that containers may
+// leave (pivot_root refuses the initramfs itself).
+func (m *Machine) writeInitrd(ctx context.Context, to, nonce string) error {
+	box, err := staticBusybox()
+	if err != nil {
+		return err
+	}
+	mods, err := m.Kernel.modules(ctx, m.Modules...)
+	if err != nil {
+		return err
+	}
+	files := append([]File{
+		{Path: "/bin/busybox", From: box},
+		{Path: "/init", Data: []byte(bootScript)},
+	}, m.Files...)
+	var run strings.Builder
+	run.WriteString(setupScript)
+	for _, mod := range mods {
+		p := "/modules/" + mod.name + ".ko"
+		files = append(files, File{Path: p, Data: mod.data, Mode: 0o644})
+		fmt.Fprintf(&run, "insmod %s || echo 'module %s: not inserted' >/dev/console\n", p, mod.name)
+	}
+	for _, c := range m.Commands {
+		dir := c.Dir
+		if dir == "" {
+			dir = "/"
+		}
+		fmt.Fprintf(&run, "printf '%%s\\n' '%s begin %s' >&3\n", nonce, c.Name)
+		fmt.Fprintf(&run, "(cd %s && exec timeout -s KILL %d env", quote(dir), int(c.timeout().Seconds()))
+		for _, e := range c.Env {
+			run.WriteString(" " + quote(e))
+		}
+		for _, a := range c.Args {
+			run.WriteString(" " + quote(a))
+		}
+		fmt.Fprintf(&run, ") </dev/null >&3 2>&3\nprintf '\\n%%s %%s\\n' '%s end %s' $? >&3\n", nonce, c.Name)
+	}
+	fmt.Fprintf(&run, "printf '%%s\\n' '%s done' >&3\npoweroff -f\n", nonce)
+	files = append(files, File{Path: "/run-commands", Data: []byte(run.String())})
+	f, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	if err := archive(f, files); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+const bootScript = `#!/bin/busybox sh
+/bin/busybox mkdir -p /newroot /bin /sbin /usr/bin /usr/sbin
+/bin/busybox --install -s
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin
+mount -t tmpfs -o size=90%,mode=755 root /newroot
+for f in /*; do
+  case $f in /newroot|/dev|/init) ;; *) cp -a "$f" /newroot/ ;; esac
+done
+exec switch_root /newroot /run-commands
+`
+
+const setupScript = `#!/bin/busybox sh
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TERM=dumb
+mkdir -p /proc /sys /dev /tmp /run /var/tmp /root /etc
+mount -t devtmpfs dev /dev
+exec </dev/null >/dev/console 2>&1 3>/dev/ttyS1
+stty -F /dev/ttyS1 raw
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mkdir -p /dev/shm /dev/pts
+mount -t tmpfs tmp /tmp
+mount -t tmpfs run /run
+mount -t tmpfs shm /dev/shm
+mount -t devpts -o ptmxmode=666 pts /dev/pts
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t bpf bpf /sys/fs/bpf
+mount -t securityfs security /sys/kernel/security
+mount -t tracefs trace /sys/kernel/tracing
+for c in $(cat /sys/fs/cgroup/cgroup.controllers); do echo +$c >/sys/fs/cgroup/cgroup.subtree_control; done
+ip link set lo up
+chmod 1777 /tmp /var/tmp /dev/shm
+`
+
+// parse reads commands' output between the markers. done: the last marker came.
+func parse(in io.Reader, nonce string) (results []Result, done bool) {
+	r := bufio.NewReader(in)
+	var open *Result
+	var began time.Time
+	var text strings.Builder
+	flush := func(code int) {
+		if open == nil {
+			return
+		}
+		open.Output, open.Code, open.Took = strings.TrimSuffix(text.String(), "\n"), code, time.Since(began)
+		results = append(results, *open)
+		open = nil
+		text.Reset()
+	}
+	for {
+		line, err := r.ReadString('\n')
+		if mark, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), nonce+" "); ok {
+			f := strings.Fields(mark)
+			switch {
+			case len(f) == 2 && f[0] == "begin":
+				flush(-1)
+				open, began = &Result{Name: f[1]}, time.Now()
+			case len(f) == 3 && f[0] == "end":
+				code, _ := strconv.Atoi(f[2])
+				flush(code)
+			case len(f) == 1 && f[0] == "done":
+				flush(-1)
+				return results, true
+			}
+		} else {
+			text.WriteString(line)
+		}
+		if err != nil {
+			flush(-1)
+			return results, false
+		}
+	}
+}
+
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+func tail(path string, lines int) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	all := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
