@@ -60,9 +60,9 @@ func baseEnv() (*cel.Env, error) {
 		cel.EnableMacroCallTracking(),
 		cel.DefaultUTCTimeZone(true),
 		cel.CrossTypeNumericComparisons(true),
-		cel.ParserExpressionSizeLimit(maxExpressionBytes),
-		cel.ParserRecursionLimit(64),
-		cel.ExpressionNodeLimit(5000),
+		cel.ParserExpressionSizeLimit(maxSourceBytes),
+		cel.ParserRecursionLimit(maxSourceDepth),
+		cel.ExpressionNodeLimit(maxSourceNodes),
 	}
 	return cel.NewEnv(append(opts, functions()...)...)
 }
@@ -116,9 +116,12 @@ func (e *Engine) compile(p *Policy) (*compiled, error) {
 			return nil, err
 		}
 	}
-	if p.Pass.Text != "" {
+	switch {
+	case p.Pass.Text != "":
 		c.rule, err = c.program("pass", p.Pass, cel.BoolType)
-	} else {
+	case p.Match.Text != "":
+		c.rule, err = c.program("match", p.Match, cel.BoolType)
+	default:
 		c.rule, err = c.program("violations", p.Violations, cel.ListType(cel.DynType))
 	}
 	if err != nil {

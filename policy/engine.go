@@ -246,6 +246,14 @@ func (s *Subject) input(v any) (Input, error) {
 	if in.Value == nil || in.conformed {
 		return in, nil
 	}
+	if s.convert != nil {
+		converted, err := s.convert(in.Value)
+		if err != nil {
+			return in, err
+		}
+		in.Value, in.conformed = converted, true
+		return in, nil
+	}
 	m, isMap := stringMap(in.Value)
 	if !isMap {
 		decoded, err := decodeJSON(in.Value)
@@ -322,7 +330,7 @@ func (e *Engine) judgeTraced(ctx context.Context, c *compiled, in Input, t *trac
 		if !ok {
 			return []Decision{undecided(p, in, "the rule gave "+v.Type().TypeName()+", not true or false")}, nil
 		}
-		failed = !bool(b)
+		failed = bool(b) == (p.Match.Text != "")
 	}
 	if !failed {
 		d.Verdict, d.Cause = c.reach(in.Coverage)

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -27,6 +28,12 @@ func Functions() []Function {
 	return []Function{
 		{"glob", "string.glob(pattern string) bool", "the whole text matches; * is any run of characters, ? is one"},
 		{"globAny", "string.globAny(patterns list(string)) bool", "one of the patterns matches"},
+		{"containsAny", "string.containsAny(parts list(string)) bool", "one of the parts is in the text"},
+		{"startsWithAny", "string.startsWithAny(parts list(string)) bool", "the text begins with one of the parts"},
+		{"endsWithAny", "string.endsWithAny(parts list(string)) bool", "the text ends with one of the parts"},
+		{"icontains", "string.icontains(part string) bool", "contains, capital and small ASCII letters being the same"},
+		{"under", "string.under(folders list(string)) bool", "the path is one of the folders, or lies below one; whole names are compared, so that /etcetera is not under /etc"},
+		{"inNetwork", "string.inNetwork(networks list(string)) bool", "the text is an IP address in one of the networks, written 10.0.0.0/8 or as one address; \"\" is in none"},
 		{"days", "days(int) duration", "so many times 24 hours"},
 		{"date", "date(string) timestamp", "2026-01-31 as midnight UTC, or RFC 3339; anything else is an error"},
 		{"semver", "semver(a string, b string) int", "-1, 0 or 1: a is older than, equal to, newer than b (semver.org 2.0.0; a leading v and missing minor or patch are allowed); anything else is an error"},
@@ -65,6 +72,25 @@ func functions() []cel.EnvOption {
 					return types.WrapErr(err)
 				}
 				return types.Bool(glob.MatchAny(ps, string(s.(types.String))))
+			}))),
+		textAndTexts("containsAny", "string_contains_any", func(s string, parts []string) (bool, error) { return containsAny(s, parts), nil }),
+		textAndTexts("startsWithAny", "string_starts_with_any", func(s string, parts []string) (bool, error) { return startsWithAny(s, parts), nil }),
+		textAndTexts("endsWithAny", "string_ends_with_any", func(s string, parts []string) (bool, error) { return endsWithAny(s, parts), nil }),
+		textAndTexts("under", "string_under", func(s string, folders []string) (bool, error) { return under(s, folders), nil }),
+		textAndTexts("inNetwork", "string_in_network", func(s string, networks []string) (bool, error) {
+			ps, err := parseNetworks(networks)
+			if err != nil || s == "" {
+				return false, err
+			}
+			a, err := netip.ParseAddr(s)
+			if err != nil {
+				return false, fmt.Errorf("%s is no IP address", describeValue(s))
+			}
+			return inNetworks(a.Unmap(), ps), nil
+		}),
+		cel.Function("icontains", cel.MemberOverload("string_icontains", []*cel.Type{text, text}, cel.BoolType,
+			cel.BinaryBinding(func(s, part ref.Val) ref.Val {
+				return types.Bool(containsFold(string(s.(types.String)), string(part.(types.String))))
 			}))),
 		cel.Function("days", cel.Overload("days_int", []*cel.Type{cel.IntType}, cel.DurationType,
 			cel.UnaryBinding(func(n ref.Val) ref.Val {
@@ -118,6 +144,113 @@ func functions() []cel.EnvOption {
 	}
 }
 
+// textAndTexts declares a question about a text and a list of texts.
+func textAndTexts(name, overload string, ask func(s string, list []string) (bool, error)) cel.EnvOption {
+	return cel.Function(name, cel.MemberOverload(overload, []*cel.Type{cel.StringType, cel.ListType(cel.StringType)}, cel.BoolType,
+		cel.BinaryBinding(func(s, list ref.Val) ref.Val {
+			texts, err := textList(list)
+			if err != nil {
+				return types.WrapErr(err)
+			}
+			ok, err := ask(string(s.(types.String)), texts)
+			if err != nil {
+				return types.WrapErr(err)
+			}
+			return types.Bool(ok)
+		})))
+}
+
+func containsAny(s string, parts []string) bool {
+	for _, p := range parts {
+		if strings.Contains(s, p) {
+			return true
+		}
+	}
+	return false
+}
+
+func startsWithAny(s string, parts []string) bool {
+	for _, p := range parts {
+		if strings.HasPrefix(s, p) {
+			return true
+		}
+	}
+	return false
+}
+
+func endsWithAny(s string, parts []string) bool {
+	for _, p := range parts {
+		if strings.HasSuffix(s, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// containsFold compares ASCII letters without regard to case.
+func containsFold(s, part string) bool {
+	if part == "" {
+		return true
+	}
+	small, capital := asciiLower(part[0]), asciiUpper(part[0])
+	for i := 0; i+len(part) <= len(s); i++ {
+		if s[i] != small && s[i] != capital {
+			continue
+		}
+		j := 1
+		for j < len(part) && asciiLower(s[i+j]) == asciiLower(part[j]) {
+			j++
+		}
+		if j == len(part) {
+			return true
+		}
+	}
+	return false
+}
+
+func asciiLower(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
+
+func asciiUpper(c byte) byte {
+	if c >= 'a' && c <= 'z' {
+		return c - ('a' - 'A')
+	}
+	return c
+}
+
+func parseNetworks(networks []string) ([]netip.Prefix, error) {
+	out := make([]netip.Prefix, 0, len(networks))
+	for _, n := range networks {
+		p, err := netip.ParsePrefix(n)
+		if err != nil {
+			a, aerr := netip.ParseAddr(n)
+			if aerr != nil {
+				return nil, fmt.Errorf("network %q: want 10.0.0.0/8, fd00::/8 or one address", clip(n, 64))
+			}
+			a = a.Unmap()
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}
+
+func inNetworks(a netip.Addr, networks []netip.Prefix) bool {
+	if !a.IsValid() {
+		return false
+	}
+	for _, n := range networks {
+		if n.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
 // functionCosts charges our functions by the size of what they read, so that the
 // cost limit bounds time and not only the number of calls. Units are CEL's: a
 // string costs a tenth of its bytes to pass over.
@@ -149,10 +282,12 @@ func (functionCosts) CallCost(_, overload string, args []ref.Val, _ ref.Val) *ui
 	case "string_glob":
 		// A pattern with ? may be tried at every place of the text.
 		n = 1 + size(args[0])*(1+size(args[1])/64)/10
-	case "string_glob_any":
+	case "string_glob_any", "string_contains_any", "string_starts_with_any", "string_ends_with_any", "string_under", "string_in_network":
 		n = 1 + size(args[1])/10 + size(args[0])/10
 	case "list_enumerate":
 		n = 1 + size(args[0])/10
+	case "string_icontains":
+		n = 1 + size(args[0])*(1+size(args[1])/16)/10
 	case "semver_string_string", "date_string", "unknown_string":
 		n = 1 + size(args[0])/10
 	default:

@@ -7,7 +7,7 @@ import (
 )
 
 // Subjects returns the kinds this package declares: image, distribution, package,
-// file, secret, finding, provenance. A caller adds its own to the list.
+// file, secret, finding, provenance, event. A caller adds its own to the list.
 func Subjects() []*Subject {
 	layer := &Object{Name: "Layer", Doc: "the layer something came with", Fields: []Field{
 		{Name: "index", Type: Int(), Doc: "0 is the bottom"},
@@ -61,6 +61,7 @@ func Subjects() []*Subject {
 		{Kind: "secret", Doc: "one credential that was found", Type: secret},
 		findingSubject(),
 		provenanceSubject(),
+		eventSubject(),
 	}
 }
 

@@ -21,6 +21,12 @@ const (
 	maxExpressionBytes = 16 << 10
 	maxVariables       = 32
 	maxParameters      = 32
+
+	// Of expressions that did not come out of a file of ours: a translated rule has
+	// its lists written into it.
+	maxSourceBytes = 256 << 10
+	maxSourceNodes = 50_000
+	maxSourceDepth = 128
 )
 
 // Parse reads a policy. It is strict: an unknown or repeated key, a missing or
@@ -34,8 +40,8 @@ func Parse(name string, b []byte) (*Policy, error) {
 		return nil, err
 	}
 	p := &Policy{File: name, Mode: Warn, Report: Once}
-	var severity, mode, report string
-	severityLine, modeLine, reportLine := root.Line, root.Line, root.Line
+	var severity, mode, report, response string
+	severityLine, modeLine, reportLine, responseLine := root.Line, root.Line, root.Line, root.Line
 	d.fields(root, "policy", map[string]func(*yaml.Node){
 		"id":          d.text("id", &p.ID),
 		"title":       d.text("title", &p.Title),
@@ -46,6 +52,8 @@ func Parse(name string, b []byte) (*Policy, error) {
 		"why":         d.text("why", &p.Why),
 		"when":        d.expression("when", &p.When),
 		"pass":        d.expression("pass", &p.Pass),
+		"match":       d.expression("match", &p.Match),
+		"response":    func(n *yaml.Node) { responseLine = n.Line; d.text("response", &response)(n) },
 		"violations":  d.expression("violations", &p.Violations),
 		"report":      func(n *yaml.Node) { reportLine = n.Line; d.text("report", &report)(n) },
 		"variables":   func(n *yaml.Node) { d.variables(n, p) },
@@ -87,10 +95,23 @@ func Parse(name string, b []byte) (*Policy, error) {
 	default:
 		d.failf(reportLine, "report %q: want once or each", report)
 	}
-	if (p.Pass.Text == "") == (p.Violations.Text == "") {
-		d.failf(root.Line, "want exactly one of pass (a condition that must hold) and violations (a list that must be empty)")
+	switch p.Response = Response(response); {
+	case response == "":
+	case p.Response != Kill:
+		d.failf(responseLine, "response %q: want kill", response)
+	case p.Subject != EventKind:
+		d.failf(responseLine, "response is for policies about events; what others do follows from their mode")
 	}
-	for _, e := range []Expression{p.When, p.Pass, p.Violations, p.Message, p.Fix} {
+	rules := 0
+	for _, e := range []Expression{p.Pass, p.Match, p.Violations} {
+		if e.Text != "" {
+			rules++
+		}
+	}
+	if rules != 1 {
+		d.failf(root.Line, "want exactly one of pass (a condition that must hold), match (a condition that must not hold) and violations (a list that must be empty)")
+	}
+	for _, e := range []Expression{p.When, p.Pass, p.Match, p.Violations, p.Message, p.Fix} {
 		d.boundExpression(e)
 	}
 	return p, d.err()

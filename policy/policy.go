@@ -37,6 +37,17 @@ const (
 	Each Report = "each"
 )
 
+// Response is what a policy about events wishes to be done in mode enforce. What
+// was done in the end is the outcome of the detection.
+type Response string
+
+// Kill ends the process that did it.
+const Kill Response = "kill"
+
+// AttackStandard is the name under which a policy's mappings list technique ids of
+// MITRE ATT&CK.
+const AttackStandard = "MITRE ATT&CK"
+
 // Policy is one rule about one kind of subject, as written in its file.
 type Policy struct {
 	ID          string
@@ -49,11 +60,16 @@ type Policy struct {
 
 	// When is a CEL condition; where it is false the policy does not apply.
 	When Expression
-	// Exactly one of Pass (a condition that must hold) and Violations (a list that
+	// Exactly one of Pass (a condition that must hold), Match (a condition that must
+	// not hold: where it does, the policy fails or detects) and Violations (a list that
 	// must be empty) is set.
 	Pass       Expression
+	Match      Expression
 	Violations Expression
 	Report     Report
+	// Response is what the policy wishes to happen where its mode is enforce; "" for
+	// policies whose mode says it all.
+	Response Response
 
 	Variables  []Variable
 	Parameters []Parameter
@@ -103,4 +119,15 @@ func (p *Policy) parameter(name string) (Parameter, bool) {
 		}
 	}
 	return Parameter{}, false
+}
+
+// Attack lists the ATT&CK techniques the policy is mapped to: "T1059.004".
+func (p *Policy) Attack() []string {
+	out := []string{}
+	for _, m := range p.Mappings {
+		if m.Standard == AttackStandard {
+			out = append(out, m.Requirement)
+		}
+	}
+	return out
 }

@@ -168,6 +168,10 @@ type Subject struct {
 	// Absent says why there may be no such subject at all, and what to do. Policies
 	// over a missing subject are not evaluated, with this as the cause.
 	Absent string
+
+	// convert makes the value that CEL's evaluator sees, where that is not the map
+	// that a conformer makes.
+	convert func(v any) (any, error)
 }
 
 var identifier = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
@@ -235,11 +239,14 @@ func (s *Subject) objects() (map[string]*Object, error) {
 // describe lists the fields of the subject in the order of their declaration.
 func (s *Subject) describe() []KindField {
 	var fields []KindField
-	var walk func(prefix string, o *Object, depth int)
-	walk = func(prefix string, o *Object, depth int) {
-		if depth > 6 {
-			return
+	open := map[*Object]bool{}
+	var walk func(prefix string, o *Object)
+	walk = func(prefix string, o *Object) {
+		if open[o] {
+			return // a process has a parent, which is a process
 		}
+		open[o] = true
+		defer delete(open, o)
 		for _, f := range o.Fields {
 			fields = append(fields, KindField{Path: prefix + "." + f.Name, Type: f.Type.String(), Doc: f.Doc})
 			t, p := f.Type, prefix+"."+f.Name
@@ -247,10 +254,10 @@ func (s *Subject) describe() []KindField {
 				t, p = *t.elem, p+"[]"
 			}
 			if t.object != nil {
-				walk(p, t.object, depth+1)
+				walk(p, t.object)
 			}
 		}
 	}
-	walk(s.Kind, s.Type, 0)
+	walk(s.Kind, s.Type)
 	return fields
 }

@@ -1,0 +1,72 @@
+package policy_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/policy"
+)
+
+// judgeEvent says whether CEL's evaluator finds that the condition holds.
+func judgeEvent(t testing.TB, condition string, subject any) policy.Decision {
+	t.Helper()
+	p := eventPolicy("t", condition)
+	ds, err := engine(t, policy.Options{}).Evaluate(context.Background(), policy.EventKind, subject, []*policy.Policy{p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ds[0]
+}
+
+func eventPolicy(id, condition string) *policy.Policy {
+	return &policy.Policy{ID: id, Title: "T", Severity: bollwerk.SeverityHigh, Mode: policy.Warn, Subject: policy.EventKind, File: id,
+		Match: policy.Expression{Text: condition, Line: 1}, Message: policy.Expression{Text: "M", Line: 1}, Report: policy.Once}
+}
+
+func TestEventFields(t *testing.T) {
+	shell := m{"kind": "exec", "process": m{"pid": 7, "name": "sh", "path": "/bin/sh", "args": []any{"sh", "-c", "id; x"}, "uid": 33, "capabilities": []any{"CAP_SYS_ADMIN"},
+		"stdio":  []any{m{"fd": 0, "kind": "socket", "protocol": "tcp", "remote": "[::ffff:203.0.113.9]:4444"}},
+		"parent": m{"pid": 6, "name": "nginx", "path": "/usr/sbin/nginx", "start": 5, "parent": m{"pid": 1, "name": "init"}}},
+		"workload": m{"kind": "container", "container": m{"id": "0123456789abcdef", "image": "docker.io/library/nginx:1.27", "labels": m{"app": "web"}}}}
+	file := m{"kind": "rename", "file": m{"path": "/tmp/x", "target": "/etc/ld.so.preload", "mode": "104755"}}
+	for condition, subject := range map[string]m{
+		`event.kind == "exec" && event.process.name == "sh" && event.process.exe_dir == "/bin"`:                                shell,
+		`event.process.command == "sh -c id; x" && event.process.arguments == "-c id; x" && "-c" in event.process.args`:        shell,
+		`event.process.parent.name == "nginx" && event.process.parent.parent.name == "init"`:                                   shell,
+		`event.process.parent.parent.parent.name == "" && event.process.parent.parent.parent.uid == -1`:                        shell,
+		`event.process.ancestors.exists(a, a.name == "init") && size(event.process.ancestors) == 2`:                            shell,
+		`event.process.uid == 33 && event.process.stdio_socket && event.process.stdio_remote == "203.0.113.9"`:                 shell,
+		`event.process.stdio_remote.inNetwork(["203.0.113.0/24"]) && !event.process.stdio_remote.inNetwork(["10.0.0.0/8"])`:    shell,
+		`"CAP_SYS_ADMIN" in event.process.capabilities && !("CAP_BPF" in event.process.capabilities)`:                          shell,
+		`event.in_container && event.container.repository == "docker.io/library/nginx" && event.container.tag == "1.27"`:       shell,
+		`event.container.labels.app == "web" && event.container.labels["none"] == "" && !("none" in event.container.labels)`:   shell,
+		`event.workload == "0123456789ab (docker.io/library/nginx:1.27)"`:                                                      shell,
+		`has(event.process) && !has(event.file) && !has(event.file.path) && has(event.container.labels.app)`:                   shell,
+		`event.file.path == "" && !event.file.write && event.dns.ttl == 0 && size(event.dns.addresses) == 0`:                   shell,
+		`event.file.written == "/etc/ld.so.preload" && event.file.name == "x" && event.file.setuid && event.file.executable`:   file,
+		`event.file.target.under(["/etc"]) && !event.file.target.under(["/et", "/etc/ld"])`:                                    file,
+		`event.process.name == "" && event.process.uid == -1 && !event.in_container && event.workload == "host"`:               file,
+		`event.kind.icontains("NAM") && event.file.path.startsWithAny(["/x", "/tmp/"]) && event.file.path.containsAny(["mp"])`: file,
+		`event.time.getFullYear() == 1`: {"kind": "exit"},
+	} {
+		if d := judgeEvent(t, condition, subject); d.Verdict != bollwerk.Fail {
+			t.Errorf("%s: %s %s", condition, d.Verdict, d.Cause)
+		}
+	}
+	for want, subject := range map[string]m{
+		`event: there is no key "proces"; did you mean "process"?`:          {"proces": m{}},
+		`event: access: the text "raed" is not known; did you mean "read"?`: {"file": m{"access": []any{"raed"}}},
+		`event: event kind "exe": not one of exec, open, connect, dns, …`:   {"kind": "exe"},
+	} {
+		if d := judgeEvent(t, `event.kind == "x"`, subject); d.Verdict != bollwerk.NotEvaluated || d.Cause != want {
+			t.Errorf("%s %q, want %q", d.Verdict, d.Cause, want)
+		}
+	}
+	if d := judgeEvent(t, `event.proces.name == "x"`, file); d.Cause != `t:1: match: column 6: Event has no field "proces"; did you mean "process"?` {
+		t.Error(d.Cause)
+	}
+	if d := judgeEvent(t, `event.kind == "exec"`, &bollwerk.Event{Kind: bollwerk.EventExec}); d.Verdict != bollwerk.Fail {
+		t.Error(d)
+	}
+}
