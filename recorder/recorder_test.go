@@ -1,0 +1,431 @@
+package recorder
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/bollwerk/bollwerk"
+)
+
+var t0 = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+var web = &bollwerk.Workload{Kind: bollwerk.WorkloadContainer, Container: &bollwerk.Container{ID: "ab12", Name: "web", Runtime: "docker", Image: "nginx:1.27"}}
+
+func event(i int) *bollwerk.Event {
+	parent := &bollwerk.Process{PID: 1, Start: 7, Name: "nginx", Path: "/usr/sbin/nginx"}
+	p := &bollwerk.Process{PID: uint32(100 + i), Start: uint64(i), Name: "sh", Path: "/bin/sh", Args: []string{"sh", "-c", fmt.Sprint("echo ", i)}, Parent: parent}
+	e := &bollwerk.Event{Time: t0.Add(time.Duration(i) * time.Second), Kind: bollwerk.EventExec, Outcome: bollwerk.Seen, Process: p}
+	if i%2 == 0 {
+		e.Workload = web
+	}
+	return e
+}
+
+func open(t testing.TB, c Config) *Recorder {
+	t.Helper()
+	if c.Dir == "" {
+		c.Dir = t.TempDir()
+	}
+	r, err := Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	return r
+}
+
+func read(t testing.TB, dir string, q Query) ([]Record, *Summary) {
+	t.Helper()
+	var out []Record
+	s, err := Read(context.Background(), dir, q, func(r Record) error { out = append(out, r); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out, s
+}
+
+func TestRoundTrip(t *testing.T) {
+	r := open(t, Config{})
+	var want []*bollwerk.Event
+	for i := range 100 {
+		e := event(i)
+		want = append(want, e)
+		r.Event(e)
+	}
+	d := &bollwerk.Detection{Schema: bollwerk.DetectionSchema, ID: "x", Rule: "shell", Severity: bollwerk.SeverityHigh, Attack: []string{"T1059"}, Time: t0, Last: t0.Add(time.Hour),
+		Process: want[4].Process, Workload: web, Events: want[3:5], Outcome: bollwerk.Killed, Verdict: bollwerk.Fail}
+	r.Detection(d)
+	if err := r.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, s := read(t, r.c.Dir, Query{})
+	if len(s.Damage) != 0 || s.Verdict() != bollwerk.Pass || len(got) != 101 {
+		t.Fatalf("%d records, %+v", len(got), s)
+	}
+	for i, e := range want {
+		if diff := cmp.Diff(e, got[i].Event, cmpopts.EquateEmpty()); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+	if diff := cmp.Diff(d, got[100].Detection, cmpopts.EquateEmpty()); diff != "" {
+		t.Error(diff)
+	}
+	if !s.Oldest.Equal(t0) || !s.Newest.Equal(t0.Add(time.Hour)) {
+		t.Errorf("reaches from %v to %v", s.Oldest, s.Newest)
+	}
+}
+
+func TestQuery(t *testing.T) {
+	r := open(t, Config{})
+	for i := range 100 {
+		r.Event(event(i))
+		if i%10 == 9 {
+			if err := r.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, tt := range []struct {
+		q             Query
+		want, skipped int
+	}{
+		{Query{}, 100, 0},
+		{Query{Workloads: []string{web.Key()}}, 50, 0},
+		{Query{Workloads: []string{"pod nobody"}}, 0, 10},
+		{Query{Since: t0.Add(95 * time.Second)}, 5, 9},
+		{Query{Until: t0.Add(4 * time.Second)}, 5, 9},
+		{Query{Since: t0.Add(20 * time.Second), Until: t0.Add(29 * time.Second), Workloads: []string{"host"}}, 5, 9},
+		{Query{Kinds: []bollwerk.EventKind{bollwerk.EventConnect}}, 0, 0},
+		{Query{OnlyDetections: true}, 0, 0},
+	} {
+		got, s := read(t, r.c.Dir, tt.q)
+		if len(got) != tt.want || s.Skipped != tt.skipped || s.Records != tt.want {
+			t.Errorf("%+v: %d records and %d blocks skipped, want %d and %d", tt.q, len(got), s.Skipped, tt.want, tt.skipped)
+		}
+	}
+}
+
+// TestDamage flips and cuts bytes at every place of a small log: whatever can be read is
+// handed out unharmed, and every loss is said.
+func TestDamage(t *testing.T) {
+	r := open(t, Config{})
+	for i := range 3 {
+		r.Event(event(i))
+		if err := r.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	segs, err := listSegments(r.c.Dir)
+	if err != nil || len(segs) != 1 {
+		t.Fatal(segs, err)
+	}
+	good, err := os.ReadFile(segs[0].name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	// An older segment, so that no patience is spent on a writer that does not exist.
+	name := filepath.Join(dir, "0000000000000000.bwr")
+	if err := os.WriteFile(filepath.Join(dir, "0000000000000001.bwr"), []byte(segmentMagic), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check := func(what string, b []byte) {
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, s := read(t, dir, Query{})
+		for _, g := range got {
+			i := int(g.Event.Process.Start)
+			if diff := cmp.Diff(event(i), g.Event, cmpopts.EquateEmpty()); diff != "" {
+				t.Fatalf("%s: an event was changed: %s", what, diff)
+			}
+		}
+		if len(got) < 3 && s.Verdict() != bollwerk.Degraded {
+			t.Fatalf("%s: %d of 3 events and nothing said", what, len(got))
+		}
+	}
+	for i := range good {
+		b := append([]byte(nil), good...)
+		b[i] ^= 0x5a
+		check(fmt.Sprintf("byte %d changed", i), b)
+	}
+	ends := map[int]bool{len(segmentMagic): true}
+	at := len(segmentMagic)
+	for at < len(good) {
+		h, err := parseHeader(good[at:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		at += headerBytes + int(h.length)
+		ends[at] = true
+	}
+	for i := range good {
+		if !ends[i] { // a cut between two blocks cannot be told from a shorter log
+			check(fmt.Sprintf("cut at %d", i), good[:i])
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, Config{Dir: dir, Size: 1 << 20})
+	for i := range 40000 {
+		e := event(i)
+		e.Process.Cwd = noise(i)
+		r.Event(e)
+		if i%1000 == 0 {
+			if err := r.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if n := folderSize(t, dir); n > 1<<20 {
+				t.Fatalf("%d bytes on disk", n)
+			}
+		}
+	}
+	if err := r.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	st := r.Status()
+	if st.Bytes > 1<<20 || st.Bytes != folderSize(t, dir) || st.Lost != 0 || st.Written != 40000 {
+		t.Errorf("%+v, on disk %d", st, folderSize(t, dir))
+	}
+	got, s := read(t, dir, Query{})
+	if len(s.Damage) != 0 || len(got) == 0 || len(got) == 40000 || got[len(got)-1].Event.Process.Start != 39999 {
+		t.Errorf("%d records, %+v", len(got), s)
+	}
+}
+
+// noise does not compress.
+func noise(i int) string {
+	h := sha256.Sum256([]byte(fmt.Sprint(i)))
+	return fmt.Sprintf("%x%x", h, sha256.Sum256(h[:]))
+}
+
+func folderSize(t testing.TB, dir string) (n int64) {
+	segs, err := listSegments(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range segs {
+		n += s.size
+	}
+	return n
+}
+
+// TestFullDisk fills a file system of 1 MiB for real.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip("cannot mount: ", err)
+	}
+	defer func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }()
+	other := filepath.Join(dir, "other")
+	if err := os.WriteFile(other, make([]byte, 800<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := filepath.Join(dir, "log")
+	r := open(t, Config{Dir: log, Size: 64 << 20})
+	fill := func(to int) {
+		for i := 0; i < to; i++ {
+			e := event(i)
+			e.Process.Cwd = noise(i)
+			r.Event(e)
+			if i%100 == 0 {
+				if err := r.Flush(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := r.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill(40000)
+	st := r.Status()
+	// The only segment is the one being written: what does not fit is lost, and said.
+	if st.Lost == 0 || st.Trouble == "" || !strings.Contains(st.Trouble, "no space left") {
+		t.Fatalf("%+v", st)
+	}
+	got, s := read(t, log, Query{})
+	if len(s.Damage) != 0 || uint64(len(got)) != st.Written {
+		t.Errorf("%d records read, %+v written; %+v", len(got), st, s)
+	}
+	// Room again: it goes on by itself, and gives its own oldest segments up for new ones.
+	if err := os.Remove(other); err != nil {
+		t.Fatal(err)
+	}
+	fill(40000)
+	if st := r.Status(); st.Trouble != "" {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestQueueFull(t *testing.T) {
+	r := open(t, Config{Queue: 1})
+	for i := range 5000 {
+		r.Event(event(i))
+	}
+	if err := r.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if st := r.Status(); st.Lost+st.Written != 5000 {
+		t.Errorf("%+v: want 5000 in all", st)
+	}
+}
+
+func TestClockJump(t *testing.T) {
+	now := t0
+	dir := t.TempDir()
+	c := Config{Dir: dir, Age: time.Hour, Flush: time.Hour, Now: func() time.Time { return now }}
+	for i := range 5 { // five segments
+		r := open(t, c)
+		r.Event(event(i))
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	segs, _ := listSegments(dir)
+	for _, s := range segs {
+		if err := os.Chtimes(s.name, t0, t0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	r := &Recorder{c: c, segments: segs}
+	for i := range segs {
+		r.segments[i].last = t0
+	}
+	now = t0.Add(365 * 24 * time.Hour)
+	for range 100 { // a hundred looks within the same minute
+		r.expire()
+	}
+	if segs, _ := listSegments(dir); len(segs) != 4 {
+		t.Errorf("%d segments left: a jump of the clock may take one a minute", len(segs))
+	}
+	now = t0
+	for range 100 {
+		r.expire()
+	}
+	if segs, _ := listSegments(dir); len(segs) != 4 {
+		t.Errorf("%d segments left after the clock was set back", len(segs))
+	}
+}
+
+// TestKilledWriter is a child that writes until it is killed; the log is read while it
+// lives and after.
+func TestKilledWriter(t *testing.T) {
+	if dir := os.Getenv("RECORDER_TEST_DIR"); dir != "" {
+		r, err := Open(Config{Dir: dir, Flush: 5 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; ; i++ {
+			r.Event(event(i))
+			if i%64 == 0 {
+				_ = r.Flush(context.Background())
+			}
+		}
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledWriter$")
+	cmd.Env = append(os.Environ(), "RECORDER_TEST_DIR="+dir)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	deadline := time.Now().Add(30 * time.Second)
+	reads, enough := 0, errors.New("enough")
+	for time.Now().Before(deadline) {
+		n := 0
+		s, err := Read(t.Context(), dir, Query{}, func(r Record) error {
+			if int(r.Event.Process.Start) != n {
+				return fmt.Errorf("event %d in the place of %d", r.Event.Process.Start, n)
+			}
+			if n++; n > 20000 {
+				return enough
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, enough) {
+			t.Fatal(err)
+		}
+		if len(s.Damage) > 0 {
+			t.Fatalf("while it is written: %v", s.Damage)
+		}
+		if reads++; n > 2000 && reads > 20 {
+			break
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	got, s := read(t, dir, Query{})
+	if len(got) < 2000 || len(s.Damage) > 1 {
+		t.Errorf("after the kill: %d records, %v", len(got), s.Damage)
+	}
+	for i, g := range got {
+		if int(g.Event.Process.Start) != i {
+			t.Fatalf("event %d in the place of %d", g.Event.Process.Start, i)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	var b blockWriter
+	b.reset()
+	for i := range 4 {
+		if err := b.add(Record{Event: event(i)}); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Add(b.raw)
+	f.Add([]byte("E\x02{}"))
+	f.Add([]byte("D\x0d{\"events\":[{}]"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		_ = decodeBlock(raw, func(r Record) error {
+			if (r.Event == nil) == (r.Detection == nil) {
+				t.Fatal("neither event nor detection")
+			}
+			return nil
+		})
+	})
+}
+
+func BenchmarkEvent(b *testing.B) {
+	r := open(b, Config{Dir: b.TempDir()})
+	es := make([]*bollwerk.Event, 1000)
+	for i := range es {
+		es[i] = event(i)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if err := r.block.add(Record{Event: es[i%1000]}); err != nil {
+			b.Fatal(err)
+		}
+		if len(r.block.raw) > blockBytes {
+			r.block.encode(r.enc)
+			r.block.reset()
+		}
+	}
+}
