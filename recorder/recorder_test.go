@@ -183,7 +183,7 @@ func TestDamage(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	dir := t.TempDir()
-	r := open(t, Config{Dir: dir, Size: 1 << 20})
+	r := open(t, Config{Dir: dir, Size: 1 << 20, Age: 50 * 365 * 24 * time.Hour})
 	for i := range 40000 {
 		e := event(i)
 		e.Process.Cwd = noise(i)
@@ -242,7 +242,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := filepath.Join(dir, "log")
-	r := open(t, Config{Dir: log, Size: 64 << 20})
+	r := open(t, Config{Dir: log, Size: 64 << 20, Age: 50 * 365 * 24 * time.Hour})
 	fill := func(to int) {
 		for i := 0; i < to; i++ {
 			e := event(i)
@@ -335,7 +335,7 @@ func TestClockJump(t *testing.T) {
 // lives and after.
 func TestKilledWriter(t *testing.T) {
 	if dir := os.Getenv("RECORDER_TEST_DIR"); dir != "" {
-		r, err := Open(Config{Dir: dir, Flush: 5 * time.Millisecond})
+		r, err := Open(Config{Dir: dir, Flush: 5 * time.Millisecond, Age: 50 * 365 * 24 * time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -367,7 +367,7 @@ func TestKilledWriter(t *testing.T) {
 			return nil
 		})
 		if err != nil && !errors.Is(err, enough) {
-			t.Fatal(err)
+			t.Fatal(err, s.Damage)
 		}
 		if len(s.Damage) > 0 {
 			t.Fatalf("while it is written: %v", s.Damage)
