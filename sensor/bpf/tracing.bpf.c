@@ -1,0 +1,491 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// What the kernel tells without LSM hooks: checks of capabilities (tp_btf/cap_capable,
+// since 6.13), which every mount, namespace change, module and BPF load passes, and the
+// program at cgroups that is asked before a sysctl is written.
+//
+// bpf2go-type: bw_capability bw_mount bw_setting bw_object bw_capability_key bw_mount_key bw_setting_key
+#include "bollwerk.h"
+#include "tracing.h"
+
+// So that the type information names the records.
+struct bw_capability *type_bw_capability __attribute__((unused));
+struct bw_mount *type_bw_mount __attribute__((unused));
+struct bw_setting *type_bw_setting __attribute__((unused));
+struct bw_object *type_bw_object __attribute__((unused));
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct qstr___t {
+	const unsigned char *name;
+};
+struct inode___t {
+	unsigned int i_nlink;
+};
+struct dentry___t {
+	struct qstr___t d_name;
+	struct dentry___t *d_parent;
+};
+struct vfsmount___t {
+	int mnt_flags;
+};
+struct mount___t {
+	struct vfsmount___t mnt;
+	struct mnt_namespace *mnt_ns;
+};
+struct path___t {
+	struct vfsmount___t *mnt;
+	struct dentry___t *dentry;
+};
+struct file___t {
+	struct path___t f_path;
+	struct inode___t *f_inode;
+};
+struct mm_struct___t {
+	struct file___t *exe_file;
+};
+struct fdtable___t {
+	unsigned int max_fds;
+	struct file___t **fd;
+};
+struct files_struct___t {
+	struct fdtable___t *fdt;
+};
+struct task_struct___t {
+	struct mm_struct___t *mm;
+	struct files_struct___t *files;
+};
+struct module___t {
+	char name[56];
+};
+#if defined(__TARGET_ARCH_x86)
+struct thread_info___t {
+	unsigned int status;
+};
+struct task_struct___ti {
+	struct thread_info___t thread_info;
+};
+struct pt_regs___t {
+	unsigned long di, si, dx, r10, r8, orig_ax;
+};
+#else
+struct pt_regs___t {
+	unsigned long long regs[31];
+};
+#endif
+#pragma clang attribute pop
+
+#if defined(__TARGET_ARCH_x86)
+enum {
+	NR_write = 1, NR_pwrite = 18, NR_writev = 20, NR_mmap = 9, NR_mprotect = 10, NR_brk = 12, NR_mremap = 25, NR_clone = 56, NR_fork = 57,
+	NR_vfork = 58, NR_execve = 59, NR_execveat = 322, NR_clone3 = 435, NR_mount = 165, NR_init_module = 175, NR_finit_module = 313,
+	NR_bpf = 321,
+};
+#else
+enum {
+	NR_write = 64, NR_pwrite = 68, NR_writev = 66, NR_mmap = 222, NR_mprotect = 226, NR_brk = 214, NR_mremap = 216, NR_clone = 220,
+	NR_fork = -1, NR_vfork = -2, NR_execve = 221, NR_execveat = 281, NR_clone3 = 435, NR_mount = 40, NR_init_module = 105,
+	NR_finit_module = 273, NR_bpf = 280,
+};
+#endif
+enum { NR_move_mount = 429, NR_fsopen = 430, NR_mount_setattr = 442 }; // the same everywhere
+#define NR_COMPAT 0xffff // a 32-bit call: its numbers and registers are others
+
+#define CAP_SYS_MODULE 16
+#define CAP_SYS_PTRACE 19
+#define CAP_SYS_ADMIN 21
+#define CAP_BPF 39
+// Failed checks of these are told too: nobody asks for them by accident.
+#define CAPS_TELLING ((1ULL << CAP_SYS_MODULE) | (1ULL << CAP_SYS_PTRACE) | (1ULL << 17) /* RAWIO */ | (1ULL << 27) /* MKNOD */ | \
+	(1ULL << 13) /* NET_RAW */ | (1ULL << 22) /* BOOT */ | (1ULL << 2) /* DAC_READ_SEARCH */ | (1ULL << CAP_BPF))
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct bw_capability_key);
+	__type(value, __u32);
+} capabilities SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct bw_mount_key);
+	__type(value, __u32);
+} mounts SEC(".maps");
+
+// Settings that a contained process has no business to write; filled by the agent.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, struct bw_setting_key);
+	__type(value, __u32);
+} settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bw_setting_key);
+} scratch SEC(".maps");
+
+BW_INLINE struct mnt_namespace *mount_ns_of(struct file___t *f)
+{
+	struct vfsmount___t *m = BPF_CORE_READ(f, f_path.mnt);
+	struct mount___t *real;
+
+	if (!m)
+		return 0;
+	real = (void *)m - bpf_core_field_offset(struct mount___t, mnt);
+	return BPF_CORE_READ(real, mnt_ns);
+}
+
+// The program that runs comes from the task's own mount namespace. It does not while a
+// container runtime still sets the container up (its own executable, or a sealed copy of
+// it in memory, lives outside): what it does there is neither told nor refused. A memfd
+// belongs to the namespace when the parent's program does: the runtime's parent is outside.
+BW_INLINE int own_program(struct task_struct *t)
+{
+	struct task_struct___t *x = (void *)t;
+	struct mnt_namespace *ns = BPF_CORE_READ(t, nsproxy, mnt_ns);
+	struct file___t *f = BPF_CORE_READ(x, mm, exe_file);
+
+	if (!f || !ns)
+		return 0;
+	if (mount_ns_of(f) == ns)
+		return 1;
+	if (BPF_CORE_READ(f, f_inode, i_nlink))
+		return 0;
+	x = (void *)BPF_CORE_READ(t, real_parent);
+	f = BPF_CORE_READ(x, mm, exe_file);
+	return f && mount_ns_of(f) == ns;
+}
+
+BW_INLINE __u64 hash(__u64 h, const char *s, int most)
+{
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < most && s[i]; i++)
+		h = (h ^ (unsigned char)s[i]) * 0x100000001b3ULL;
+	return h;
+}
+
+// Kills the caller when its workload's policy says so, and writes down the truth.
+static __noinline int guard(struct bw_header *h, __u64 bit, __u32 number)
+{
+	struct task_struct *t = bw_current();
+	struct bw_policy *p;
+
+	if (!h || !(h->flags & BW_F_CONTAINED) || h->pid == config.agent_pid || !own_program(t))
+		return 0;
+	p = bw_policy_of(t);
+	if (!p || !((p->enforce | p->report) & bit))
+		return 0;
+	h->guard = number;
+	if (p->enforce & bit && !bpf_send_signal(9))
+		h->outcome = BW_KILLED;
+	return 0;
+}
+
+struct call {
+	__u32 nr;
+	unsigned long a0, a1, a2, a3;
+};
+
+BW_INLINE void call_of(struct call *c)
+{
+	struct pt_regs___t *r = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+
+#if defined(__TARGET_ARCH_x86)
+	struct task_struct___ti *t = (void *)bpf_get_current_task();
+
+	c->nr = BPF_CORE_READ(r, orig_ax);
+	if (BPF_CORE_READ(t, thread_info.status) & 2)
+		c->nr = NR_COMPAT;
+	c->a0 = BPF_CORE_READ(r, di);
+	c->a1 = BPF_CORE_READ(r, si);
+	c->a2 = BPF_CORE_READ(r, dx);
+	c->a3 = BPF_CORE_READ(r, r10);
+#else
+	c->nr = BPF_CORE_READ(r, regs[8]);
+	c->a0 = BPF_CORE_READ(r, regs[0]);
+	c->a1 = BPF_CORE_READ(r, regs[1]);
+	c->a2 = BPF_CORE_READ(r, regs[2]);
+	c->a3 = BPF_CORE_READ(r, regs[3]);
+#endif
+}
+
+static __noinline int on_mount(struct call *c)
+{
+	struct task_struct *t = bw_current();
+	struct bw_mount_key key = {};
+	struct bw_mount *r;
+	__u32 one = 1;
+
+	if (!c)
+		return 0;
+	if (bw_contained(t) && !own_program(t))
+		return 0; // a runtime at work
+	r = bw_reserve(sizeof(*r));
+	if (!r) {
+		bw_lost(bw_cgroup(t), BW_MOUNT);
+		return 0;
+	}
+	bw_header_of(&r->h, t, BW_MOUNT, sizeof(*r));
+	r->flags = 0;
+	r->syscall = c->nr;
+	r->pad = 0;
+	r->source[0] = r->target[0] = r->type[0] = 0;
+	switch (c->nr) {
+	case NR_mount:
+		bpf_probe_read_user_str(r->source, sizeof(r->source), (void *)c->a0);
+		bpf_probe_read_user_str(r->target, sizeof(r->target), (void *)c->a1);
+		bpf_probe_read_user_str(r->type, sizeof(r->type), (void *)c->a2);
+		r->flags = c->a3;
+		break;
+	case NR_move_mount:
+		bpf_probe_read_user_str(r->source, sizeof(r->source), (void *)c->a1);
+		bpf_probe_read_user_str(r->target, sizeof(r->target), (void *)c->a3);
+		break;
+	case NR_fsopen:
+		bpf_probe_read_user_str(r->type, sizeof(r->type), (void *)c->a0);
+		break;
+	}
+	guard(&r->h, BW_GUARD_MOUNT, 15);
+	key.cgroup = r->h.cgroup;
+	key.hash = hash(hash(hash(c->nr ^ r->flags, r->target, 64), r->type, 16), r->source, 64);
+	if (!r->h.guard && bpf_map_lookup_elem(&mounts, &key)) {
+		bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);
+		return 0;
+	}
+	bpf_map_update_elem(&mounts, &key, &one, BPF_ANY);
+	bw_submit(r, r->h.guard != 0);
+	return 0;
+}
+
+// The file behind a descriptor of the current task.
+BW_INLINE struct file___t *file_of(unsigned long fd)
+{
+	struct task_struct___t *t = (void *)bpf_get_current_task();
+	struct fdtable___t *table = BPF_CORE_READ(t, files, fdt);
+	struct file___t **slots, *f = 0;
+
+	if (!table || fd >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	slots = BPF_CORE_READ(table, fd);
+	bpf_probe_read_kernel(&f, sizeof(f), slots + fd);
+	return f;
+}
+
+// A write that needs CAP_SYS_ADMIN: release_agent and its like. The capability is asked
+// for before the value is taken, so the value stands in the caller's memory.
+static __noinline int on_write(struct call *c)
+{
+	struct task_struct *t = bw_current();
+	struct file___t *f;
+	struct bw_setting *r;
+	const unsigned char *name;
+	__u32 n;
+
+	if (!c || !bw_contained(t) || !own_program(t))
+		return 0;
+	f = file_of(c->a0);
+	if (!f)
+		return 0;
+	r = bw_reserve(sizeof(*r));
+	if (!r) {
+		bw_lost(bw_cgroup(t), BW_SETTING);
+		return 0;
+	}
+	bw_header_of(&r->h, t, BW_SETTING, sizeof(*r));
+	r->means = BW_SETTING_FILE;
+	r->name[0] = r->value[0] = r->old[0] = 0;
+	r->length = c->a2;
+	name = BPF_CORE_READ(f, f_path.dentry, d_name.name);
+	bpf_probe_read_kernel_str(r->name, sizeof(r->name), name);
+	if (c->nr != NR_writev) {
+		n = c->a2;
+		if (n >= sizeof(r->value)) {
+			n = sizeof(r->value) - 1;
+			r->h.flags |= BW_F_TRUNCATED;
+		}
+		asm volatile("" : "+r"(n)); // the verifier forgets a bound that the compiler moves
+		n &= sizeof(r->value) - 1;
+		if (bpf_probe_read_user(r->value, n, (void *)c->a1))
+			n = 0;
+		asm volatile("" : "+r"(n));
+		n &= sizeof(r->value) - 1;
+		r->value[n] = 0;
+	}
+	guard(&r->h, BW_GUARD_SETTING, 5);
+	bw_submit(r, 1);
+	return 0;
+}
+
+static __noinline int on_object(struct call *c, __u32 kind)
+{
+	struct task_struct *t = bw_current();
+	struct bw_object *r;
+	struct file___t *f;
+
+	if (!c || BPF_CORE_READ(t, tgid) == config.agent_pid)
+		return 0;
+	r = bw_reserve(sizeof(*r));
+	if (!r) {
+		bw_lost(bw_cgroup(t), kind);
+		return 0;
+	}
+	bw_header_of(&r->h, t, kind, sizeof(*r));
+	r->syscall = c->nr;
+	r->type = 0;
+	r->name[0] = r->text[0] = 0;
+	if (kind == BW_MODULE) {
+		if (c->nr == NR_finit_module && (f = file_of(c->a0)))
+			bpf_probe_read_kernel_str(r->name, sizeof(r->name), BPF_CORE_READ(f, f_path.dentry, d_name.name));
+		guard(&r->h, BW_GUARD_MODULE, 6);
+	} else {
+		// union bpf_attr of BPF_PROG_LOAD: prog_type at 0, prog_name at 48.
+		bpf_probe_read_user(&r->type, 4, (void *)c->a1);
+		bpf_probe_read_user_str(r->name, 16, (void *)c->a1 + 48);
+		guard(&r->h, BW_GUARD_BPF, 13);
+	}
+	bw_submit(r, r->h.guard != 0);
+	return 0;
+}
+
+SEC("tp_btf/cap_capable")
+int BPF_PROG(bw_cap_capable, const struct cred *cred, struct user_namespace *target, const struct user_namespace *capable, int cap, int ret)
+{
+	struct bw_capability_key key = {};
+	struct bw_capability *r;
+	struct task_struct *t;
+	struct call c = {};
+	__u32 one = 1;
+
+	t = bw_current();
+	if (BPF_CORE_READ(t, flags) & BW_PF_KTHREAD)
+		return 0;
+	call_of(&c);
+	if (cap == CAP_SYS_ADMIN) {
+		switch (c.nr) {
+		case NR_mmap: case NR_mprotect: case NR_brk: case NR_mremap: case NR_execve: case NR_execveat:
+			return 0; // memory accounting asks for it, and does not mind the answer
+		case NR_clone: case NR_fork: case NR_vfork: case NR_clone3:
+			if (ret)
+				return 0;
+		}
+	}
+	if (ret == 0 && cap == CAP_SYS_ADMIN) {
+		switch (c.nr) {
+		case NR_mount: case NR_move_mount: case NR_fsopen: case NR_mount_setattr:
+			if (!(config.options & BW_TRACING_NO_MOUNT))
+				on_mount(&c);
+			break;
+		case NR_write: case NR_pwrite: case NR_writev:
+			if (!(config.options & BW_TRACING_NO_SETTING))
+				on_write(&c);
+			break;
+		}
+	}
+	if (!(config.options & BW_TRACING_NO_OBJECT)) {
+		if (cap == CAP_SYS_MODULE && (c.nr == NR_init_module || c.nr == NR_finit_module))
+			on_object(&c, BW_MODULE);
+		else if (cap == CAP_BPF && c.nr == NR_bpf && c.a0 == 5 /* BPF_PROG_LOAD */)
+			on_object(&c, BW_BPF);
+	}
+	if (config.options & BW_TRACING_NO_CAPABILITY || cap < 0 || cap > 63)
+		return 0;
+	if (ret && !(CAPS_TELLING & (1ULL << (cap & 63))))
+		return 0;
+	key.cgroup = bw_cgroup(t);
+	key.cap = cap;
+	key.ok = ret == 0;
+	if (bpf_map_lookup_elem(&capabilities, &key))
+		return 0;
+	bpf_map_update_elem(&capabilities, &key, &one, BPF_ANY);
+	r = bw_reserve(sizeof(*r));
+	if (!r) {
+		bw_lost(key.cgroup, BW_CAPABILITY);
+		return 0;
+	}
+	bw_header_of(&r->h, t, BW_CAPABILITY, sizeof(*r));
+	r->h.result = ret;
+	r->cap = cap;
+	r->syscall = c.nr;
+	r->user_ns = BPF_CORE_READ(target, ns.inum);
+	r->pad = 0;
+	bw_submit(r, 0);
+	return 0;
+}
+
+// Kernels with modules tell also of those that the kernel itself asks for.
+SEC("tp_btf/module_load")
+int BPF_PROG(bw_module_load, struct module___t *m)
+{
+	struct task_struct *t = bw_current();
+	struct bw_object *r = bw_reserve(sizeof(*r));
+
+	if (!r) {
+		bw_lost(bw_cgroup(t), BW_MODULE);
+		return 0;
+	}
+	bw_header_of(&r->h, t, BW_MODULE, sizeof(*r));
+	r->h.source = 1;
+	r->syscall = 0;
+	r->type = 0;
+	r->text[0] = 0;
+	bpf_probe_read_kernel_str(r->name, sizeof(r->name), m->name);
+	guard(&r->h, BW_GUARD_MODULE, 6);
+	bw_submit(r, 1);
+	return 0;
+}
+
+// Asked before a value under /proc/sys is read or written: 1 lets it pass, 0 is EPERM.
+SEC("cgroup/sysctl")
+int bw_sysctl(struct bpf_sysctl *ctx)
+{
+	struct task_struct *t;
+	struct bw_setting_key *key;
+	struct bw_setting *r;
+	struct bw_policy *p;
+	__u32 zero = 0;
+	int deny = 0, n;
+
+	if (!ctx->write || config.options & BW_TRACING_NO_SETTING)
+		return 1;
+	t = bw_current();
+	if (BPF_CORE_READ(t, tgid) == config.agent_pid)
+		return 1;
+	key = bpf_map_lookup_elem(&scratch, &zero);
+	if (!key)
+		return 1;
+	__builtin_memset(key, 0, sizeof(*key));
+	bpf_sysctl_get_name(ctx, key->name, sizeof(key->name), 0);
+	r = bw_reserve(sizeof(*r));
+	if (r) {
+		bw_header_of(&r->h, t, BW_SETTING, sizeof(*r));
+		r->means = BW_SETTING_SYSCTL;
+		__builtin_memcpy(r->name, key->name, sizeof(key->name));
+		r->name[sizeof(key->name)] = 0;
+		r->old[0] = r->value[0] = 0;
+		bpf_sysctl_get_current_value(ctx, r->old, sizeof(r->old));
+		n = bpf_sysctl_get_new_value(ctx, r->value, sizeof(r->value));
+		r->length = n < 0 ? 0 : n;
+		if (n == -7)
+			r->h.flags |= BW_F_TRUNCATED;
+	} else
+		bw_lost(bw_cgroup(t), BW_SETTING);
+	if (bw_contained(t) && own_program(t) && bpf_map_lookup_elem(&settings, key)) {
+		p = bw_policy_of(t);
+		if (p && p->enforce & BW_GUARD_SETTING)
+			deny = 1;
+		if (r && p && (p->enforce | p->report) & BW_GUARD_SETTING)
+			r->h.guard = 5;
+	}
+	if (r) {
+		if (deny) {
+			r->h.outcome = BW_DENIED;
+			r->h.result = -1;
+		}
+		bw_submit(r, deny);
+	}
+	return !deny;
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// Records of tracing.bpf.c.
+#ifndef BOLLWERK_TRACING_H
+#define BOLLWERK_TRACING_H
+#include "event.h"
+
+#define BW_SETTING_NAME 96
+#define BW_SETTING_VALUE 256
+
+// First use of a capability by a workload, or a check that failed.
+struct bw_capability {
+	struct bw_header h;
+	__u32 cap;
+	__u32 syscall;
+	__u32 user_ns; // in which it was asked for
+	__u32 pad;
+};
+
+// A mount that was asked for and allowed by capability; how the call ended is not known.
+struct bw_mount {
+	struct bw_header h;
+	__u64 flags;
+	__u32 syscall;
+	__u32 pad;
+	char source[256];
+	char target[256];
+	char type[32];
+};
+
+// A kernel setting that is written.
+struct bw_setting {
+	struct bw_header h;
+	__u32 means; // enum bw_setting_means
+	__u32 length; // of the whole new value
+	char name[BW_SETTING_NAME];
+	char value[BW_SETTING_VALUE];
+	char old[BW_SETTING_VALUE];
+};
+
+enum bw_setting_means { BW_SETTING_SYSCTL = 1, BW_SETTING_FILE = 2 };
+
+// A kernel module or BPF program that is about to be loaded.
+struct bw_object {
+	struct bw_header h;
+	__u32 syscall;
+	__u32 type;
+	char name[64];
+	char text[128];
+};
+
+struct bw_capability_key {
+	__u64 cgroup;
+	__u32 cap;
+	__u32 ok;
+};
+
+struct bw_mount_key {
+	__u64 cgroup;
+	__u64 hash;
+};
+
+struct bw_setting_key {
+	char name[64];
+};
+
+// bw_config.options of this object.
+#define BW_TRACING_NO_MOUNT (1ULL << 0)
+#define BW_TRACING_NO_CAPABILITY (1ULL << 1)
+#define BW_TRACING_NO_SETTING (1ULL << 2)
+#define BW_TRACING_NO_OBJECT (1ULL << 3)
+#endif

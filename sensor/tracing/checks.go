@@ -1,0 +1,288 @@
+// Package tracing owns what the sensor sees and refuses without LSM hooks: the kernel's
+// checks of capabilities, the program that is asked before a sysctl is written, the side
+// band of perf, and fanotify. Each means is a Source of its own, so that one that a
+// kernel refuses takes no other with it.
+//
+// It does not follow processes or the network; what netlink and /proc tell without any
+// right to load programs stands in sensor/procfs.
+package tracing
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/sensor"
+	"github.com/bollwerk/bollwerk/sensor/bpf"
+)
+
+// Areas of the doctor's table, shared by the sources here.
+const (
+	AreaCapability = "capability"
+	AreaMount      = "mount"
+	AreaSetting    = "setting"
+	AreaModule     = "module"
+	AreaBPF        = "bpf load"
+	AreaNamespace  = "namespace"
+	AreaFile       = "file"
+	AreaFileDeny   = "deny file"
+	AreaExecDeny   = "deny exec"
+	AreaMmap       = "executable mapping"
+	AreaMemfd      = "memfd"
+)
+
+// Checks sees mounts, settings, module and BPF loads and first uses of capabilities
+// through the checks that the kernel makes before it allows them.
+type Checks struct {
+	// Covered reports whether a better source already tells about an area; it may be nil.
+	Covered func(area string) bool
+	// Settings are the names below /proc/sys that a contained process may not write
+	// where GuardSetting is enforced; nil: GuardedSettings.
+	Settings []string
+
+	k *sensor.Kernel
+}
+
+// GuardedSettings are the ones with which a container reaches the host: programs that
+// the kernel starts outside of any container, and protections of the whole machine.
+func GuardedSettings() []string {
+	return []string{
+		"kernel/core_pattern", "kernel/core_pipe_limit", "kernel/modprobe", "kernel/hotplug", "kernel/poweroff_cmd",
+		"kernel/usermodehelper/bset", "kernel/usermodehelper/inheritable", "kernel/kexec_load_disabled",
+		"kernel/randomize_va_space", "kernel/kptr_restrict", "kernel/dmesg_restrict", "kernel/perf_event_paranoid",
+		"kernel/unprivileged_bpf_disabled", "kernel/yama/ptrace_scope", "kernel/modules_disabled", "kernel/sysrq",
+		"kernel/panic", "kernel/panic_on_oops", "vm/mmap_min_addr", "vm/panic_on_oom", "fs/suid_dumpable",
+		"fs/protected_hardlinks", "fs/protected_symlinks", "fs/protected_fifos", "fs/protected_regular", "fs/binfmt_misc/status",
+	}
+}
+
+// Name of the source.
+func (c *Checks) Name() string { return "tracing" }
+
+// Run has nothing to do: records come through the ring.
+func (c *Checks) Run(context.Context) error { return nil }
+
+// Close has nothing to do: links and programs are in the kernel's care.
+func (c *Checks) Close() error { return nil }
+
+func (c *Checks) covered(area string) bool { return c.Covered != nil && c.Covered(area) }
+
+// Options of the object, as in bpf/tracing.h.
+const (
+	noMount = 1 << iota
+	noCapability
+	noSetting
+	noObject
+)
+
+// Open loads the programs and attaches those that this kernel takes.
+func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, error) {
+	c.k = k
+	var options uint64
+	for _, o := range []struct {
+		area string
+		bit  uint64
+	}{{AreaMount, noMount}, {AreaCapability, noCapability}, {AreaSetting, noSetting}, {AreaModule, noObject}} {
+		if c.covered(o.area) {
+			options |= o.bit
+		}
+	}
+	if options == noMount|noCapability|noSetting|noObject {
+		return nil, nil
+	}
+	spec, err := bpf.LoadTracing()
+	if err != nil {
+		return nil, err
+	}
+	l, err := k.Load(spec, options)
+	if err != nil {
+		return c.rows(options, err, err, err), nil
+	}
+	attach := func(program string, how func() (link.Link, error)) error {
+		p := l.Programs[program]
+		if p == nil {
+			if err := l.Refusal(program); err != nil {
+				return err
+			}
+			return errors.New("not loaded")
+		}
+		return k.Keep(how())
+	}
+	checks := attach("bw_cap_capable", func() (link.Link, error) {
+		return link.AttachTracing(link.TracingOptions{Program: l.Programs["bw_cap_capable"]})
+	})
+	modules := attach("bw_module_load", func() (link.Link, error) {
+		return link.AttachTracing(link.TracingOptions{Program: l.Programs["bw_module_load"]})
+	})
+	sysctl := errors.New("there is no cgroup version 2 tree")
+	if k.Unified != "" && options&noSetting == 0 {
+		for _, name := range c.settings() {
+			var key bpf.TracingBwSettingKey
+			if !fill(key.Name[:], name) {
+				continue
+			}
+			if err := l.Maps["settings"].Put(key, uint32(1)); err != nil {
+				return nil, fmt.Errorf("settings: %w", err)
+			}
+		}
+		sysctl = attach("bw_sysctl", func() (link.Link, error) {
+			return link.AttachCgroup(link.CgroupOptions{Path: k.Unified, Attach: ebpf.AttachCGroupSysctl, Program: l.Programs["bw_sysctl"]})
+		})
+	}
+	if options&noCapability == 0 && checks == nil {
+		k.Decode(bollwerk.EventCapability, decodeCapability)
+	}
+	if options&noMount == 0 && checks == nil {
+		k.Decode(bollwerk.EventMount, decodeMount)
+	}
+	if options&noSetting == 0 && (checks == nil || sysctl == nil) {
+		k.Decode(bollwerk.EventSetting, decodeSetting)
+	}
+	if options&noObject == 0 && (checks == nil || modules == nil) {
+		k.Decode(bollwerk.EventModule, decodeObject)
+		k.Decode(bollwerk.EventBPF, decodeObject)
+	}
+	return c.rows(options, checks, sysctl, modules), nil
+}
+
+func (c *Checks) settings() []string {
+	if c.Settings != nil {
+		return c.Settings
+	}
+	return GuardedSettings()
+}
+
+// fill copies a name that fits with its final zero.
+func fill(dst []int8, s string) bool {
+	if len(s) >= len(dst) {
+		return false
+	}
+	for i := range len(s) {
+		dst[i] = int8(s[i])
+	}
+	return true
+}
+
+func (c *Checks) rows(options uint64, checks, sysctl, modules error) []sensor.Capability {
+	const newer = "run kernel 6.13 or newer, or boot with lsm=…,bpf"
+	row := func(area, means string, err error, outcome bollwerk.Outcome, cause string) sensor.Capability {
+		r := sensor.Capability{Area: area, Means: means, Verdict: bollwerk.Degraded, Outcome: outcome, Cause: cause}
+		if err != nil {
+			r.Verdict, r.Outcome, r.Cause, r.Remedy = bollwerk.NotEvaluated, bollwerk.Seen, err.Error(), newer
+		}
+		if r.Cause == "" {
+			r.Verdict = bollwerk.Pass
+		}
+		return r
+	}
+	var out []sensor.Capability
+	if options&noCapability == 0 {
+		out = append(out, row(AreaCapability, "tp_btf cap_capable", checks, bollwerk.Seen, ""))
+	}
+	if options&noMount == 0 {
+		r := row(AreaMount, "tp_btf cap_capable", checks, bollwerk.Killed,
+			"the mount is seen when it is asked for; how the call ended is not told, and a refused one ends the process after the call")
+		r.Remedy = "boot with lsm=…,bpf to refuse mounts before they happen"
+		out = append(out, r)
+	}
+	if options&noSetting == 0 {
+		r := row(AreaSetting, "cgroup/sysctl", sysctl, bollwerk.Denied, "")
+		switch {
+		case sysctl == nil && checks != nil:
+			r.Verdict, r.Cause, r.Remedy = bollwerk.Degraded, "writes to release_agent are not seen when they happen: "+checks.Error(), newer
+		case sysctl != nil && checks == nil:
+			r.Verdict, r.Outcome, r.Cause = bollwerk.Degraded, bollwerk.Killed, "settings below /proc/sys are not seen: "+sysctl.Error()
+			r.Remedy = "mount a cgroup version 2 tree"
+		case sysctl == nil:
+			r.Means += " and tp_btf cap_capable"
+			r.Verdict, r.Cause = bollwerk.Degraded, "values below /proc/sys are refused before they are written; a write to release_agent ends the process after the call"
+			r.Remedy = "boot with lsm=…,bpf to refuse both"
+		}
+		out = append(out, r)
+	}
+	if options&noObject == 0 {
+		r := row(AreaModule, "tp_btf module_load", modules, bollwerk.Killed, "the module is loaded when its loader is ended")
+		if modules != nil && checks == nil {
+			r = row(AreaModule, "tp_btf cap_capable", nil, bollwerk.Killed, "only the attempt is seen, not how it ended: "+modules.Error())
+		}
+		r.Remedy = "boot with lsm=…,bpf to refuse modules before they are loaded"
+		out = append(out, r)
+		r = row(AreaBPF, "tp_btf cap_capable", checks, bollwerk.Killed, "the attempt is seen, not how it ended")
+		r.Remedy = "boot with lsm=…,bpf to refuse programs before they are loaded"
+		out = append(out, r)
+	}
+	return out
+}
+
+// text is a string of the kernel up to its zero, its bytes kept as they are.
+func text(b []int8) string {
+	var out strings.Builder
+	for _, c := range b {
+		if c == 0 {
+			break
+		}
+		out.WriteByte(byte(c))
+	}
+	return out.String()
+}
+
+func record[T any](raw []byte) (*T, bool) {
+	r := new(T)
+	_, err := binary.Decode(raw, binary.NativeEndian, r)
+	return r, err == nil
+}
+
+func decodeCapability(_ *sensor.Header, raw []byte) *bollwerk.Event {
+	r, ok := record[bpf.TracingBwCapability](raw)
+	if !ok {
+		return nil
+	}
+	return &bollwerk.Event{Source: "tp_btf", Change: &bollwerk.Change{Used: CapabilityName(r.Cap)},
+		Object: &bollwerk.Object{Name: syscallName(r.Syscall), Type: "system call", ID: uint64(r.Syscall)}}
+}
+
+func decodeMount(h *sensor.Header, raw []byte) *bollwerk.Event {
+	r, ok := record[bpf.TracingBwMount](raw)
+	if !ok {
+		return nil
+	}
+	return &bollwerk.Event{Source: "tp_btf", Mount: &bollwerk.Mount{Source: text(r.Source[:]), Target: text(r.Target[:]), Type: text(r.Type[:]), Flags: r.Flags},
+		Object: &bollwerk.Object{Name: syscallName(r.Syscall), Type: "system call", ID: uint64(r.Syscall)}}
+}
+
+func decodeSetting(h *sensor.Header, raw []byte) *bollwerk.Event {
+	r, ok := record[bpf.TracingBwSetting](raw)
+	if !ok {
+		return nil
+	}
+	o := &bollwerk.Object{Name: text(r.Name[:]), Type: "file", Value: strings.TrimRight(text(r.Value[:]), "\n"), Old: strings.TrimRight(text(r.Old[:]), "\n")}
+	if r.Means == 1 {
+		o.Type = "sysctl"
+	}
+	source := "tp_btf"
+	if o.Type == "sysctl" {
+		source = "cgroup/sysctl"
+	}
+	return &bollwerk.Event{Source: source, Object: o}
+}
+
+func decodeObject(h *sensor.Header, raw []byte) *bollwerk.Event {
+	r, ok := record[bpf.TracingBwObject](raw)
+	if !ok {
+		return nil
+	}
+	o := &bollwerk.Object{Name: text(r.Name[:])}
+	switch {
+	case bollwerk.EventKind(h.Kind) == bollwerk.EventBPF:
+		o.Type = bpfTypeName(r.Type)
+	case r.Syscall != 0:
+		o.Type = "attempt"
+	}
+	return &bollwerk.Event{Source: "tp_btf", Object: o}
+}
