@@ -5,12 +5,13 @@
 // since 6.13), which every mount, namespace change, module and BPF load passes, and the
 // program at cgroups that is asked before a sysctl is written.
 //
-// bpf2go-type: bw_capability bw_mount bw_setting bw_object bw_capability_key bw_mount_key bw_setting_key
+// bpf2go-type: bw_capability bw_namespace bw_mount bw_setting bw_object bw_capability_key bw_mount_key bw_setting_key
 #include "bollwerk.h"
 #include "tracing.h"
 
 // So that the type information names the records.
 struct bw_capability *type_bw_capability __attribute__((unused));
+struct bw_namespace *type_bw_namespace __attribute__((unused));
 struct bw_mount *type_bw_mount __attribute__((unused));
 struct bw_setting *type_bw_setting __attribute__((unused));
 struct bw_object *type_bw_object __attribute__((unused));
@@ -21,10 +22,21 @@ struct qstr___t {
 };
 struct inode___t {
 	unsigned int i_nlink;
+	void *i_private;
+};
+struct proc_ns_operations___t {
+	const char *name;
+};
+struct ns_common___t {
+	struct proc_ns_operations___t *ops;
+	unsigned int inum;
+};
+struct super_block___t {
+	unsigned long s_magic;
 };
 struct dentry___t {
 	struct qstr___t d_name;
-	struct dentry___t *d_parent;
+	struct super_block___t *d_sb;
 };
 struct vfsmount___t {
 	int mnt_flags;
@@ -40,6 +52,7 @@ struct path___t {
 struct file___t {
 	struct path___t f_path;
 	struct inode___t *f_inode;
+	void *private_data;
 };
 struct mm_struct___t {
 	struct file___t *exe_file;
@@ -79,13 +92,13 @@ struct pt_regs___t {
 enum {
 	NR_write = 1, NR_pwrite = 18, NR_writev = 20, NR_mmap = 9, NR_mprotect = 10, NR_brk = 12, NR_mremap = 25, NR_clone = 56, NR_fork = 57,
 	NR_vfork = 58, NR_execve = 59, NR_execveat = 322, NR_clone3 = 435, NR_mount = 165, NR_init_module = 175, NR_finit_module = 313,
-	NR_bpf = 321,
+	NR_bpf = 321, NR_setns = 308, NR_unshare = 272,
 };
 #else
 enum {
 	NR_write = 64, NR_pwrite = 68, NR_writev = 66, NR_mmap = 222, NR_mprotect = 226, NR_brk = 214, NR_mremap = 216, NR_clone = 220,
 	NR_fork = -1, NR_vfork = -2, NR_execve = 221, NR_execveat = 281, NR_clone3 = 435, NR_mount = 40, NR_init_module = 105,
-	NR_finit_module = 273, NR_bpf = 280,
+	NR_finit_module = 273, NR_bpf = 280, NR_setns = 268, NR_unshare = 97,
 };
 #endif
 enum { NR_move_mount = 429, NR_fsopen = 430, NR_mount_setattr = 442 }; // the same everywhere
@@ -320,6 +333,61 @@ static __noinline int on_write(struct call *c)
 	return 0;
 }
 
+// Namespaces that clone, unshare and setns name by these bits.
+#define CLONE_NEW 0x7e020080ULL
+#define NSFS_MAGIC 0x6e736673
+
+static __noinline int on_namespace(struct call *c)
+{
+	struct task_struct *t = bw_current();
+	struct bw_mount_key key = {};
+	struct bw_namespace *r;
+	struct ns_common___t *ns;
+	struct file___t *f;
+	struct pid *p;
+	__u64 flags;
+	__u32 one = 1;
+
+	if (!c || (bw_contained(t) && !own_program(t)))
+		return 0;
+	flags = c->nr == NR_setns ? c->a1 : c->a0;
+	if (c->nr == NR_clone3 && bpf_probe_read_user(&flags, sizeof(flags), (void *)c->a0))
+		return 0;
+	flags &= CLONE_NEW;
+	if (!flags && c->nr != NR_setns)
+		return 0;
+	// One call asks for its capability several times.
+	key.cgroup = ((__u64)BPF_CORE_READ(t, pid) << 32) | c->nr;
+	key.hash = hash(c->a0 ^ (c->a1 << 32), 0, 0) ^ BPF_CORE_READ(t, start_boottime);
+	if (c->nr == NR_setns && (f = file_of(c->a0)))
+		key.hash ^= (__u64)BPF_CORE_READ(f, f_inode, i_private);
+	if (bpf_map_lookup_elem(&mounts, &key))
+		return 0;
+	bpf_map_update_elem(&mounts, &key, &one, BPF_ANY);
+	r = bw_reserve(sizeof(*r));
+	if (!r) {
+		bw_lost(bw_cgroup(t), BW_NAMESPACE);
+		return 0;
+	}
+	bw_header_of(&r->h, t, BW_NAMESPACE, sizeof(*r));
+	r->flags = flags;
+	r->syscall = c->nr;
+	r->inum = r->target = r->pad = 0;
+	r->kind[0] = 0;
+	if (c->nr == NR_setns && (f = file_of(c->a0))) {
+		if (BPF_CORE_READ(f, f_path.dentry, d_sb, s_magic) == NSFS_MAGIC) {
+			ns = BPF_CORE_READ(f, f_inode, i_private);
+			r->inum = BPF_CORE_READ(ns, inum);
+			bpf_probe_read_kernel_str(r->kind, sizeof(r->kind), BPF_CORE_READ(ns, ops, name));
+		} else {
+			p = BPF_CORE_READ(f, private_data);
+			r->target = BPF_CORE_READ(p, numbers[0].nr);
+		}
+	}
+	bw_submit(r, 0);
+	return 0;
+}
+
 static __noinline int on_object(struct call *c, __u32 kind)
 {
 	struct task_struct *t = bw_current();
@@ -378,6 +446,10 @@ int BPF_PROG(bw_cap_capable, const struct cred *cred, struct user_namespace *tar
 		case NR_mount: case NR_move_mount: case NR_fsopen: case NR_mount_setattr:
 			if (!(config.options & BW_TRACING_NO_MOUNT))
 				on_mount(&c);
+			break;
+		case NR_setns: case NR_unshare: case NR_clone: case NR_clone3:
+			if (!(config.options & BW_TRACING_NO_NAMESPACE))
+				on_namespace(&c);
 			break;
 		case NR_write: case NR_pwrite: case NR_writev:
 			if (!(config.options & BW_TRACING_NO_SETTING))

@@ -48,6 +48,17 @@ struct bw_object {
 	char text[128];
 };
 
+// setns, unshare or clone with new namespaces, asked for and allowed by capability.
+struct bw_namespace {
+	struct bw_header h;
+	__u64 flags; // CLONE_NEW*
+	__u32 syscall;
+	__u32 inum; // setns: of the namespace, 0 when a process was named
+	__u32 target; // setns: PID of the process named by a pidfd, else 0
+	__u32 pad;
+	char kind[16]; // setns: as the kernel names it
+};
+
 struct bw_capability_key {
 	__u64 cgroup;
 	__u32 cap;
@@ -68,4 +79,5 @@ struct bw_setting_key {
 #define BW_TRACING_NO_CAPABILITY (1ULL << 1)
 #define BW_TRACING_NO_SETTING (1ULL << 2)
 #define BW_TRACING_NO_OBJECT (1ULL << 3)
+#define BW_TRACING_NO_NAMESPACE (1ULL << 4)
 #endif

@@ -76,6 +76,32 @@ type TracingBwMountKey struct {
 	Hash   uint64
 }
 
+type TracingBwNamespace struct {
+	_ structs.HostLayout
+	H struct {
+		_       structs.HostLayout
+		Time    uint64
+		Cgroup  uint64
+		Start   uint64
+		Pid     uint32
+		Tid     uint32
+		Size    uint32
+		Kind    uint16
+		Outcome uint8
+		Source  uint8
+		Result  int32
+		Flags   uint32
+		Guard   uint32
+		Pad     uint32
+	}
+	Flags   uint64
+	Syscall uint32
+	Inum    uint32
+	Target  uint32
+	Pad     uint32
+	Kind    [16]int8
+}
+
 type TracingBwObject struct {
 	_ structs.HostLayout
 	H struct {
@@ -149,6 +175,7 @@ const (
 	TracingVarConfig           = "config"
 	TracingVarTypeBwCapability = "type_bw_capability"
 	TracingVarTypeBwMount      = "type_bw_mount"
+	TracingVarTypeBwNamespace  = "type_bw_namespace"
 	TracingVarTypeBwObject     = "type_bw_object"
 	TracingVarTypeBwSetting    = "type_bw_setting"
 )
@@ -222,6 +249,7 @@ type TracingVariableSpecs struct {
 	Config           *ebpf.VariableSpec `ebpf:"config"`
 	TypeBwCapability *ebpf.VariableSpec `ebpf:"type_bw_capability"`
 	TypeBwMount      *ebpf.VariableSpec `ebpf:"type_bw_mount"`
+	TypeBwNamespace  *ebpf.VariableSpec `ebpf:"type_bw_namespace"`
 	TypeBwObject     *ebpf.VariableSpec `ebpf:"type_bw_object"`
 	TypeBwSetting    *ebpf.VariableSpec `ebpf:"type_bw_setting"`
 }
@@ -278,6 +306,7 @@ type TracingVariables struct {
 	Config           *ebpf.Variable `ebpf:"config"`
 	TypeBwCapability *ebpf.Variable `ebpf:"type_bw_capability"`
 	TypeBwMount      *ebpf.Variable `ebpf:"type_bw_mount"`
+	TypeBwNamespace  *ebpf.Variable `ebpf:"type_bw_namespace"`
 	TypeBwObject     *ebpf.Variable `ebpf:"type_bw_object"`
 	TypeBwSetting    *ebpf.Variable `ebpf:"type_bw_setting"`
 }

@@ -12,10 +12,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/sensor"
@@ -79,6 +81,7 @@ const (
 	noCapability
 	noSetting
 	noObject
+	noNamespace
 )
 
 // Open loads the programs and attaches those that this kernel takes.
@@ -88,12 +91,12 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	for _, o := range []struct {
 		area string
 		bit  uint64
-	}{{AreaMount, noMount}, {AreaCapability, noCapability}, {AreaSetting, noSetting}, {AreaModule, noObject}} {
+	}{{AreaMount, noMount}, {AreaCapability, noCapability}, {AreaSetting, noSetting}, {AreaModule, noObject}, {AreaNamespace, noNamespace}} {
 		if c.covered(o.area) {
 			options |= o.bit
 		}
 	}
-	if options == noMount|noCapability|noSetting|noObject {
+	if options == noMount|noCapability|noSetting|noObject|noNamespace {
 		return nil, nil
 	}
 	spec, err := bpf.LoadTracing()
@@ -140,6 +143,9 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	}
 	if options&noMount == 0 && checks == nil {
 		k.Decode(bollwerk.EventMount, decodeMount)
+	}
+	if options&noNamespace == 0 && checks == nil {
+		k.Decode(bollwerk.EventNamespace, c.decodeNamespace)
 	}
 	if options&noSetting == 0 && (checks == nil || sysctl == nil) {
 		k.Decode(bollwerk.EventSetting, decodeSetting)
@@ -189,6 +195,12 @@ func (c *Checks) rows(options uint64, checks, sysctl, modules error) []sensor.Ca
 		r := row(AreaMount, "tp_btf cap_capable", checks, bollwerk.Killed,
 			"the mount is seen when it is asked for; how the call ended is not told, and a refused one ends the process after the call")
 		r.Remedy = "boot with lsm=…,bpf to refuse mounts before they happen"
+		out = append(out, r)
+	}
+	if options&noNamespace == 0 {
+		r := row(AreaNamespace, "tp_btf cap_capable", checks, bollwerk.Seen,
+			"the call is seen when it is asked for; a new user namespace alone needs no capability and is seen when its process next starts a program")
+		r.Remedy = "boot with lsm=…,bpf"
 		out = append(out, r)
 	}
 	if options&noSetting == 0 {
@@ -254,6 +266,47 @@ func decodeMount(h *sensor.Header, raw []byte) *bollwerk.Event {
 	}
 	return &bollwerk.Event{Source: "tp_btf", Mount: &bollwerk.Mount{Source: text(r.Source[:]), Target: text(r.Target[:]), Type: text(r.Type[:]), Flags: r.Flags},
 		Object: &bollwerk.Object{Name: syscallName(r.Syscall), Type: "system call", ID: uint64(r.Syscall)}}
+}
+
+var cloneKinds = []struct {
+	bit  uint64
+	name string
+}{{unix.CLONE_NEWNS, "mnt"}, {unix.CLONE_NEWPID, "pid"}, {unix.CLONE_NEWNET, "net"}, {unix.CLONE_NEWUSER, "user"}, {unix.CLONE_NEWUTS, "uts"},
+	{unix.CLONE_NEWIPC, "ipc"}, {unix.CLONE_NEWCGROUP, "cgroup"}, {unix.CLONE_NEWTIME, "time"}}
+
+func (c *Checks) decodeNamespace(h *sensor.Header, raw []byte) *bollwerk.Event {
+	r, ok := record[bpf.TracingBwNamespace](raw)
+	if !ok {
+		return nil
+	}
+	host := c.k.HostNamespaces()
+	n := &bollwerk.Namespace{Entered: r.Inum != 0 || r.Target != 0}
+	for _, k := range cloneKinds {
+		if r.Flags&k.bit != 0 {
+			n.Kinds = append(n.Kinds, k.name)
+		}
+	}
+	if kind := text(r.Kind[:]); kind != "" && len(n.Kinds) == 0 {
+		n.Kinds = []string{strings.TrimSuffix(kind, "_for_children")}
+	}
+	switch {
+	case r.Inum != 0:
+		n.ToHost = slices.Contains([]uint32{host.Mount, host.PID, host.Net, host.User, host.Cgroup}, r.Inum)
+	case r.Target != 0:
+		// A process whose namespaces are entered all at once through its pidfd.
+		p := c.k.Processes.Get(r.Target, 0)
+		for _, k := range n.Kinds {
+			switch k {
+			case "mnt":
+				n.ToHost = n.ToHost || p.MountNS == host.Mount && p.MountNS != 0
+			case "pid":
+				n.ToHost = n.ToHost || p.PIDNS == host.PID && p.PIDNS != 0
+			case "net":
+				n.ToHost = n.ToHost || p.NetNS == host.Net && p.NetNS != 0
+			}
+		}
+	}
+	return &bollwerk.Event{Source: "tp_btf", Namespace: n}
 }
 
 func decodeSetting(h *sensor.Header, raw []byte) *bollwerk.Event {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -134,6 +136,19 @@ func TestCapabilitySeen(t *testing.T) {
 	run(t, "unshare", "-m", "true")
 	c.find(t, "capability", func(e *bollwerk.Event) bool {
 		return e.Kind == bollwerk.EventCapability && e.Change.Used == "CAP_SYS_ADMIN"
+	})
+}
+
+func TestNamespaceSeen(t *testing.T) {
+	c := watch(t, &Checks{})
+	c.need(t, AreaNamespace)
+	run(t, "unshare", "-m", "-u", "true")
+	c.find(t, "unshare", func(e *bollwerk.Event) bool {
+		return e.Kind == bollwerk.EventNamespace && slices.Equal(e.Namespace.Kinds, []string{"mnt", "uts"}) && !e.Namespace.Entered && !e.Namespace.ToHost
+	})
+	run(t, "unshare", "-m", "nsenter", "--mount=/proc/"+strconv.Itoa(os.Getpid())+"/ns/mnt", "true")
+	c.find(t, "setns", func(e *bollwerk.Event) bool {
+		return e.Kind == bollwerk.EventNamespace && slices.Equal(e.Namespace.Kinds, []string{"mnt"}) && e.Namespace.Entered && e.Namespace.ToHost
 	})
 }
 
