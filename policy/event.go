@@ -50,10 +50,13 @@ func newCatalog() *catalog {
 	for name := range tables {
 		shapes[name] = &Object{Name: name, Doc: docs[name]}
 	}
+	ids := 0
 	for name, members := range tables {
 		o := &eventObject{name: name, members: make(map[string]*member, len(members)), typ: types.NewObjectType(name)}
 		for i := range members {
 			m := &members[i]
+			m.id = ids
+			ids++
 			o.members[m.name] = m
 			shapes[name].Fields = append(shapes[name].Fields, Field{Name: m.name, Doc: m.doc, Type: m.typ(shapes)})
 		}

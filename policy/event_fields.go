@@ -32,6 +32,12 @@ type member struct {
 	present func(s *Scratch, p *bollwerk.Process) bool
 	// dear: made anew each time it is asked for.
 	dear bool
+	// path: a path of the file that the event speaks of.
+	path bool
+	// ofKind marks the kind of the event.
+	ofKind bool
+	// id is unique within a catalog.
+	id int
 }
 
 type (
@@ -76,8 +82,10 @@ func eventMembers() []member {
 	process.step = func(s *Scratch, _ *bollwerk.Process) *bollwerk.Process { return s.process }
 	target := part("target", "Process", "the other process, of ptrace and signal", func(s *Scratch) bool { return s.e.Target != nil })
 	target.step = func(s *Scratch, _ *bollwerk.Process) *bollwerk.Process { return s.target }
+	kind := textField("kind", "what happened: exec, open, connect, …", func(s *Scratch, _ *bollwerk.Process) string { return s.e.Kind.String() })
+	kind.ofKind = true
 	return []member{
-		textField("kind", "what happened: exec, open, connect, …", func(s *Scratch, _ *bollwerk.Process) string { return s.e.Kind.String() }),
+		kind,
 		{name: "time", doc: "when", moment: func(s *Scratch) time.Time { return s.e.Time }},
 		textField("outcome", "seen, denied or killed", func(s *Scratch, _ *bollwerk.Process) string { return string(s.e.Outcome) }),
 		intField("result", "0, or the errno of the answer", func(s *Scratch, _ *bollwerk.Process) int64 { return int64(s.e.Result) }),
@@ -247,13 +255,14 @@ func fileMembers() []member {
 	access := func(name, doc string, bits bollwerk.Access) member {
 		return boolField(name, doc, func(s *Scratch, _ *bollwerk.Process) bool { return s.file.Access&bits != 0 })
 	}
+	path := func(m member) member { m.path = true; return m }
 	return []member{
-		text("path", "absolute, as the process sees it", func(f *bollwerk.FileEvent) string { return f.Path }),
+		path(text("path", "absolute, as the process sees it", func(f *bollwerk.FileEvent) string { return f.Path })),
 		text("name", "last part of the path", func(f *bollwerk.FileEvent) string { return base(f.Path) }),
 		text("dir", "folder of the path", func(f *bollwerk.FileEvent) string { return dir(f.Path) }),
-		text("target", "of rename and link the new name, of symlink what the link says", func(f *bollwerk.FileEvent) string { return f.Target }),
-		textField("written", "the path that got new content or a new name: opened for writing, created, the new name of rename and link, the link of symlink; \"\" otherwise",
-			func(s *Scratch, _ *bollwerk.Process) string { return s.written() }),
+		path(text("target", "of rename and link the new name, of symlink what the link says", func(f *bollwerk.FileEvent) string { return f.Target })),
+		path(textField("written", "the path that got new content or a new name: opened for writing, created, the new name of rename and link, the link of symlink; \"\" otherwise",
+			func(s *Scratch, _ *bollwerk.Process) string { return s.written() })),
 		number("mode", "as in stat(2), with the type", func(f *bollwerk.FileEvent) int64 { return int64(f.Mode) }),
 		number("old_mode", "before chmod", func(f *bollwerk.FileEvent) int64 { return int64(f.OldMode) }),
 		boolField("setuid", "the mode has the set-uid or set-gid bit, and had not", func(s *Scratch, _ *bollwerk.Process) bool {

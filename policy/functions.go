@@ -33,7 +33,7 @@ func Functions() []Function {
 		{"endsWithAny", "string.endsWithAny(parts list(string)) bool", "the text ends with one of the parts"},
 		{"icontains", "string.icontains(part string) bool", "contains, capital and small ASCII letters being the same"},
 		{"under", "string.under(folders list(string)) bool", "the path is one of the folders, or lies below one; whole names are compared, so that /etcetera is not under /etc"},
-		{"inNetwork", "string.inNetwork(networks list(string)) bool", "the text is an IP address in one of the networks, written 10.0.0.0/8 or as one address; \"\" is in none"},
+		{"inNetwork", "string.inNetwork(networks list(string)) bool", "the text is an IP address in one of the networks, written 10.0.0.0/8 or as one address; what is no address is in none"},
 		{"days", "days(int) duration", "so many times 24 hours"},
 		{"date", "date(string) timestamp", "2026-01-31 as midnight UTC, or RFC 3339; anything else is an error"},
 		{"semver", "semver(a string, b string) int", "-1, 0 or 1: a is older than, equal to, newer than b (semver.org 2.0.0; a leading v and missing minor or patch are allowed); anything else is an error"},
@@ -83,10 +83,7 @@ func functions() []cel.EnvOption {
 				return false, err
 			}
 			a, err := netip.ParseAddr(s)
-			if err != nil {
-				return false, fmt.Errorf("%s is no IP address", describeValue(s))
-			}
-			return inNetworks(a.Unmap(), ps), nil
+			return err == nil && inNetworks(a.Unmap(), ps), nil
 		}),
 		cel.Function("icontains", cel.MemberOverload("string_icontains", []*cel.Type{text, text}, cel.BoolType,
 			cel.BinaryBinding(func(s, part ref.Val) ref.Val {
