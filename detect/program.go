@@ -103,7 +103,7 @@ var classes = func() map[string]Class {
 		{Installer, "apt apt-get aptitude dpkg dpkg-deb unattended-upgrade unattended-upgr apt.systemd.dai apk yum dnf rpm microdnf zypper pacman npm npx yarn pnpm pipenv virtualenv corepack pip pip3 pipx uv poetry conda mamba micromamba gem bundle bundler composer rustup rustup-init brew snap snapd flatpak helm asdf mise nvm pyenv rbenv volta sdk cpanm cpan luarocks opam easy_install packagekitd krew"},
 		{Caretaker, "rsync restic borg rclone duplicity bacula-fd kopia velero logrotate systemd-tmpfile systemd-tmpfiles systemd-journal systemd-journald tmpreaper tmpwatch git git-gc git-lfs git-remote-https mlocate updatedb.mlocat savelog pg_archivecleanup man-db mandb update-initramf fstrim docker dockerd containerd containerd-shim containerd-shim-runc-v2 podman crio kubelet buildkitd tar cpio unzip gzip pigz xz bzip2 zstd dpkg apt-get apt rpm dnf yum apk pacman snapd npm node-gyp"},
 		{Fleet, "ansible ansible-playbook ansible-pull salt-ssh salt-master salt-minion salt pssh parallel-ssh pdsh clush cssh fab capistrano cap mussh prometheus telegraf zabbix_server zabbix_agentd zabbix_proxy nagios icinga2 check_mk datadog-agent agent process-agent node_exporter blackbox_exporter snmp_exporter consul consul-agent nomad kubelet kube-proxy kube-apiserver kube-controller kube-controller-manager kube-scheduler coredns envoy cilium-agent calico-node flanneld linkerd2-proxy pilot-agent istiod metrics-server otelcol otelcol-contrib vector fluent-bit filebeat metricbeat heartbeat smokeping arpwatch kube-state-metrics"},
-		{Runner, "Runner.Worker Runner.Listener gitlab-runner gitlab-runner-helper buildkite-agent drone-runner drone-agent woodpecker-agent agent.jar jenkins-agent concourse teamcity-agent circleci-agent circleci act act_runner forgejo-runner tekton cloud-init waagent google_startup google_metadata_script_runner amazon-ssm-agent puppet chef-client ohai terraform packer vagrant argo argoexec buildkitd"},
+		{Runner, "Runner.Worker Runner.Listener gitlab-runner gitlab-runner-helper buildkite-agent drone-runner drone-agent woodpecker-agent agent.jar jenkins-agent concourse teamcity-agent circleci-agent circleci act act_runner forgejo-runner tekton cloud-init waagent google_startup google_metadata_script_runner amazon-ssm-agent puppet chef-client ohai terraform packer vagrant argo argoexec buildkitd jupyter jupyter-lab jupyter-notebook jupyterhub jupyterhub-singleuser code-server openvscode-server ttyd wetty gotty shellinaboxd rserver"},
 		{Runtime, "runc crun runsc youki kata-runtime conmon containerd containerd-shim containerd-shim-runc-v2 containerd-shim-runc-v1 dockerd docker-init docker podman crio kubelet nvidia-container-cli nvidia-container-runtime tini dumb-init buildkitd docker-proxy"},
 	} {
 		for _, n := range strings.Fields(l.names) {
@@ -280,7 +280,7 @@ func Job(p *bollwerk.Process) *bollwerk.Process {
 	return Owner(p, func(a *bollwerk.Process) bool {
 		// A container of a build has its runtime as ancestor like any other.
 		c := ClassOf(a)
-		return c.Is(Builder|Installer|Runner) && !Made(a) && !Scratch(a.Path) || hasArg(a, "agent.jar", "slave.jar", "remoting.jar")
+		return c.Is(Builder|Installer|Runner) && !Made(a) && !Scratch(a.Path) || hasArg(a, "agent.jar", "slave.jar", "remoting.jar", "jenkins.war")
 	})
 }
 

