@@ -145,7 +145,7 @@ func (r *Resolver) round(b *body) {
 		pending = pending || p
 		waiting = waiting || p && !r.sources[i].slow.Load()
 	}
-	if !pending && b.next.IsZero() && r.missing(b, r.record(b.key.id, b.below)) != "" {
+	if !pending && !b.early && b.next.IsZero() && r.missing(b, r.record(b.key.id, b.below)) != "" {
 		// Runtimes write some things later than they start the process, and those that
 		// failed may come back; what simply is not there is not asked for for ever.
 		if len(b.failed) > 0 || b.tries < maxTries {
@@ -174,7 +174,7 @@ func (r *Resolver) giveUp(b *body) {
 
 // refresh hands out a new value of b if it differs. r.mu is held.
 func (r *Resolver) refresh(b *body) {
-	if b.key.id == "" {
+	if b.key.id == "" || b.early {
 		return
 	}
 	before := b.value.Load()
@@ -239,6 +239,26 @@ func (r *Resolver) answer(ctx context.Context, s *sourceState, b *body) {
 		r.ask(b, r.record(b.key.id, b.below))
 	}
 	r.round(b)
+}
+
+// prefetch asks for what a container's files do not tell as soon as they were written:
+// when its first event comes, a container of ten milliseconds is over.
+func (r *Resolver) prefetch(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rec := r.byID[id]
+	if rec == nil || rec.asked {
+		return
+	}
+	rec.asked = true
+	b := &body{key: bodyKey{id: id}, ref: Ref{ID: id, Runtime: rec.runtime()}, began: r.config.Now(),
+		done: make(chan struct{}), failed: map[string]string{}, early: true}
+	if p := rec.pod(); p != nil {
+		b.ref.PodUID = p.UID
+	}
+	if r.missing(b, rec) != "" {
+		r.dispatch(b)
+	}
 }
 
 // expired: an event waited for b in vain. What it waited for is slow from now on.

@@ -37,9 +37,9 @@ const (
 type folderWatch struct {
 	*Folders
 	fd    int
-	paths map[int32]spot  // by watch
-	byDir map[string]bool // watched
-	known map[string]bool // folders of containers that were told
+	paths map[int32]spot   // by watch
+	byDir map[string]int32 // the watch of each folder
+	known map[string]bool  // folders of containers that were told
 }
 
 // spot is a watched folder: rest are the parts of the pattern still to match below it.
@@ -58,7 +58,7 @@ func (w *Folders) Run(ctx context.Context) error {
 	}
 	f := os.NewFile(uintptr(fd), "inotify")
 	defer f.Close()
-	s := &folderWatch{Folders: w, fd: fd, paths: map[int32]spot{}, byDir: map[string]bool{}, known: map[string]bool{}}
+	s := &folderWatch{Folders: w, fd: fd, paths: map[int32]spot{}, byDir: map[string]int32{}, known: map[string]bool{}}
 	if err := s.look(); err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (w *folderWatch) add(dir string, rest []string, unit string) error {
 		unit = dir
 		rest = strings.Split(w.File, "/")
 	}
-	if !w.byDir[dir] {
+	if _, ok := w.byDir[dir]; !ok {
 		if len(w.byDir) >= maxWatches {
 			return nil // found when asked for
 		}
@@ -145,7 +145,7 @@ func (w *folderWatch) add(dir string, rest []string, unit string) error {
 			return fmt.Errorf("inotify: %s: %w (fs.inotify.max_user_watches is too small?)", dir, err)
 		}
 		w.paths[int32(wd)] = spot{dir, rest, unit}
-		w.byDir[dir] = true
+		w.byDir[dir] = int32(wd)
 	}
 	if unit != "" && len(rest) == 1 {
 		if _, err := os.Lstat(filepath.Join(dir, rest[0])); err == nil && !w.known[unit] {
@@ -165,7 +165,7 @@ func (w *folderWatch) add(dir string, rest []string, unit string) error {
 	for {
 		names, err := d.Readdirnames(256)
 		for _, n := range names {
-			if ok, _ := filepath.Match(rest[0], n); ok {
+			if matches(rest[0], n) {
 				if err := w.add(filepath.Join(dir, n), rest[1:], ""); err != nil {
 					return err
 				}
@@ -183,12 +183,7 @@ func (w *folderWatch) event(wd int32, mask uint32, name string) error {
 		return nil
 	}
 	if mask&(unix.IN_DELETE_SELF|unix.IN_IGNORED) != 0 {
-		delete(w.paths, wd)
-		delete(w.byDir, s.dir)
-		if s.unit == s.dir && w.known[s.unit] {
-			delete(w.known, s.unit)
-			w.Ended(s.unit)
-		}
+		w.drop(s.dir)
 		return nil
 	}
 	if len(s.rest) == 0 {
@@ -209,8 +204,32 @@ func (w *folderWatch) event(wd int32, mask uint32, name string) error {
 		}
 		return nil
 	}
-	if ok, _ := filepath.Match(s.rest[0], name); !ok || mask&(unix.IN_CREATE|unix.IN_MOVED_TO) == 0 {
-		return nil
+	switch {
+	case !matches(s.rest[0], name):
+	case mask&(unix.IN_MOVED_FROM|unix.IN_DELETE) != 0:
+		// containerd renames a bundle to ".<id>" before it empties it.
+		w.drop(path)
+	case mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0:
+		return w.add(path, s.rest[1:], "")
 	}
-	return w.add(path, s.rest[1:], "")
+	return nil
+}
+
+// drop ends the watch of a folder and says so if it was a container's.
+func (w *folderWatch) drop(dir string) {
+	if wd, ok := w.byDir[dir]; ok {
+		_, _ = unix.InotifyRmWatch(w.fd, uint32(wd))
+		delete(w.paths, wd)
+		delete(w.byDir, dir)
+	}
+	if w.known[dir] {
+		delete(w.known, dir)
+		w.Ended(dir)
+	}
+}
+
+// matches is the shell's matching: "*" leaves out names that begin with a dot.
+func matches(pattern, name string) bool {
+	ok, err := filepath.Match(pattern, name)
+	return ok && err == nil && !strings.HasPrefix(name, ".")
 }

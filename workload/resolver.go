@@ -72,6 +72,7 @@ type body struct {
 	next     time.Time // of the next round, zero when there is none
 	gone     time.Time // when it was found to have ended
 	lost     bool      // counted as unresolved
+	early    bool      // only to ask before the first event; nobody sees it
 }
 
 // record is what all sources said of one container.
@@ -79,6 +80,7 @@ type record struct {
 	found []*Found // by index of the source, nil: nothing
 	seen  time.Time
 	gone  time.Time
+	asked bool // prefetch was begun
 }
 
 // New makes a Resolver. Sources are in order of trust: where two know a thing, the

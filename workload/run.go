@@ -52,7 +52,12 @@ func (r *Resolver) watch(ctx context.Context, s *sourceState) {
 	pause := initialWatch
 	for ctx.Err() == nil {
 		s.setWatching(true)
-		err := s.Watch(ctx, func(f Found) { r.learn(s.index, f) })
+		err := s.Watch(ctx, func(f Found) {
+			r.learn(s.index, f)
+			if !f.Gone && f.Below == "" {
+				r.prefetch(f.Container.ID)
+			}
+		})
 		s.setWatching(false)
 		if err != nil && !errors.Is(err, ErrAbsent) && ctx.Err() == nil {
 			s.trouble(err)
