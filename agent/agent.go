@@ -1,0 +1,317 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/detect"
+	"github.com/bollwerk/bollwerk/policy"
+	"github.com/bollwerk/bollwerk/recorder"
+	"github.com/bollwerk/bollwerk/sensor"
+	"github.com/bollwerk/bollwerk/workload"
+)
+
+// Parts are what an agent is made of. The command chooses the plug-ins.
+type Parts struct {
+	Config     *Config
+	Log        *slog.Logger
+	Version    string
+	Sources    []sensor.Source
+	Detectors  []detect.Detector
+	Identities []workload.Source
+	Policies   []*policy.Policy // shipped and own event policies
+	Exceptions *policy.Config   // nil for none
+
+	// Detections receives each detection as one line of JSON; Events, if not nil, each
+	// event. They may be the same writer.
+	Detections, Events io.Writer
+	// Show, if set, is called for each detection that is told.
+	Show func(*bollwerk.Detection)
+	// Ready is called once everything watches.
+	Ready func(Started)
+}
+
+// Started is what the agent says of itself when it is ready.
+type Started struct {
+	Took         time.Duration
+	Capabilities []sensor.Capability
+	Workloads    int
+	Rules        int
+	Detectors    int
+	Causes       []string // why the agent as a whole is degraded
+}
+
+// Agent protects one node.
+type Agent struct {
+	p   Parts
+	c   *Config
+	log *slog.Logger
+
+	sensor   *sensor.Sensor
+	resolver *workload.Resolver
+	rules    *rules
+	stream   *detect.Stream
+	folder   *detect.Folder
+	profiles *learning
+	recorder *recorder.Recorder
+	queue    *queue
+	ledger   *ledger
+	out      *output
+	metrics  *meters
+	guarding *guarding
+	capture  *capturing
+
+	// Owned by the judging goroutine.
+	held    map[uint64]*holding
+	holding int
+
+	mu        sync.Mutex
+	workloads map[string]*known // by cgroup and key
+	began     time.Time
+	trouble   map[string]string // standing reasons to be degraded, by part
+}
+
+// known is a workload the agent has seen alive.
+type known struct {
+	w       *bollwerk.Workload
+	first   time.Time
+	last    time.Time
+	events  uint64
+	guarded bool
+}
+
+// Run protects until the context ends.
+func Run(ctx context.Context, p Parts) error {
+	a, err := open(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	return a.run(ctx)
+}
+
+func open(ctx context.Context, p Parts) (_ *Agent, err error) {
+	began := time.Now()
+	if err := p.Config.Validate(); err != nil {
+		return nil, err
+	}
+	if p.Log == nil {
+		p.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &Agent{
+		p: p, c: p.Config, log: p.Log, began: began, held: map[uint64]*holding{}, workloads: map[string]*known{}, trouble: map[string]string{},
+		folder: detect.NewFolder(detect.FolderConfig{}),
+	}
+	a.ledger = newLedger(time.Now)
+	a.queue = newQueue(8192, a.dropped)
+	a.out = newOutput(p.Detections, p.Events)
+	a.metrics = newMeters(a)
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	if a.rules, err = newRules(p.Policies, p.Exceptions); err != nil {
+		return nil, err
+	}
+	if a.stream, err = detect.NewStream(detect.Config{Modes: a.c.Detectors.Modes, Off: a.c.Detectors.Off}, p.Detectors...); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(a.c.State, 0o700); err != nil {
+		return nil, fmt.Errorf("state folder: %w; set state: in the configuration, or --state", err)
+	}
+	if a.profiles, err = openProfiles(a); err != nil {
+		return nil, err
+	}
+	if !a.c.Recorder.Off {
+		a.recorder, err = recorder.Open(recorder.Config{Dir: filepath.Join(a.c.State, "recorder"), Size: int64(a.c.Recorder.Size), Age: a.c.Recorder.Age, Log: a.log})
+		if err != nil {
+			// A node is better protected without a recorder than not at all.
+			a.trouble["recorder"] = fmt.Sprintf("nothing is recorded: %v", err)
+			a.log.Error("flight recorder", "error", err)
+		}
+	}
+	if a.resolver, err = workload.New(workload.Config{Node: a.c.Node, Log: a.log, Changed: a.renamed}, p.Identities...); err != nil {
+		return nil, err
+	}
+	a.sensor, err = sensor.Open(ctx, sensor.Options{Log: a.log, Ring: int(a.c.Ring), NoBPF: a.c.Backend == "none"}, p.Sources...)
+	if err != nil {
+		return nil, fmt.Errorf("sensor: %w", err)
+	}
+	a.guarding = newGuarding(a)
+	a.capture = newCapturing(a)
+	return a, nil
+}
+
+func (a *Agent) close() {
+	if a.guarding != nil {
+		a.guarding.close()
+	}
+	var errs []error
+	if a.sensor != nil {
+		errs = append(errs, a.sensor.Close())
+	}
+	if a.profiles != nil {
+		errs = append(errs, a.profiles.Close())
+	}
+	if a.recorder != nil {
+		errs = append(errs, a.recorder.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		a.log.Error("closing", "error", err)
+	}
+}
+
+func (a *Agent) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	start := func(name string, f func(context.Context) error) {
+		wg.Go(func() {
+			if err := f(ctx); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("%s: %w", name, err))
+			}
+		})
+	}
+	judged := make(chan struct{})
+	go func() { defer close(judged); a.judgeAll() }()
+	start("workloads", func(ctx context.Context) error { return a.resolver.Run(ctx) })
+	start("sensor", func(ctx context.Context) error { return a.sensor.Run(ctx, a.receive) })
+	start("memory", a.watchMemory)
+	start("control", a.serveControl)
+	start("captures", a.capture.run)
+	if a.c.Metrics != "" {
+		start("metrics", a.serveMetrics)
+	}
+	a.begin(ctx)
+	<-ctx.Done()
+	wg.Wait()
+	close(a.queue.ch)
+	<-judged
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// begin takes in what already runs and says that the agent is ready.
+func (a *Agent) begin(ctx context.Context) {
+	found, trouble := a.resolver.Existing(ctx)
+	a.setTrouble("existing workloads", trouble)
+	for _, w := range found {
+		a.meet(w, time.Now())
+	}
+	if a.p.Ready == nil {
+		return
+	}
+	a.mu.Lock()
+	n := len(a.workloads)
+	a.mu.Unlock()
+	_, causes := a.verdict()
+	a.p.Ready(Started{
+		Took: time.Since(a.began), Capabilities: a.sensor.Capabilities(), Workloads: n, Rules: a.rules.len(), Detectors: len(a.p.Detectors), Causes: causes,
+	})
+}
+
+// receive is called by the sensor, one event at a time; it must not wait.
+func (a *Agent) receive(e *bollwerk.Event) { a.queue.put(e) }
+
+// dropped counts an event that the queue gave up.
+func (a *Agent) dropped(e *bollwerk.Event) {
+	a.ledger.add(e.Workload.Key(), bollwerk.Loss{From: e.Time, To: e.Time, Count: max(1, e.Count), Area: "queue", Kind: e.Kind})
+}
+
+// renamed is called when more became known about a workload already handed out.
+func (a *Agent) renamed(before, after *bollwerk.Workload) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if k := a.workloads[place(before)]; k != nil {
+		delete(a.workloads, place(before))
+		k.w = after
+		a.workloads[place(after)] = k
+	}
+}
+
+// place tells workloads apart on this node: replicas and restarts are different ones.
+func place(w *bollwerk.Workload) string {
+	if w.Container != nil {
+		return w.Container.ID
+	}
+	return w.Key()
+}
+
+// meet takes note of a workload. The first time it gets its guards.
+func (a *Agent) meet(w *bollwerk.Workload, now time.Time) {
+	id := place(w)
+	a.mu.Lock()
+	k := a.workloads[id]
+	fresh := k == nil
+	if fresh {
+		if len(a.workloads) >= 4096 {
+			a.forgetOldest()
+		}
+		k = &known{w: w, first: now}
+		a.workloads[id] = k
+	}
+	k.w, k.last = w, now
+	k.events++
+	guard := !k.guarded && w.Kind == bollwerk.WorkloadContainer
+	if guard {
+		k.guarded = true
+	}
+	a.mu.Unlock()
+	if guard {
+		a.guarding.protect(w)
+	}
+}
+
+func (a *Agent) forgetOldest() {
+	var oldest string
+	for id, k := range a.workloads {
+		if o := a.workloads[oldest]; o == nil || k.last.Before(o.last) {
+			oldest = id
+		}
+	}
+	delete(a.workloads, oldest)
+}
+
+// verdict about the agent as a whole: pass, or degraded with every standing cause.
+func (a *Agent) verdict() (bollwerk.Verdict, []string) {
+	var causes []string
+	if a.sensor != nil {
+		for _, c := range a.sensor.Capabilities() {
+			if c.Verdict != bollwerk.Pass {
+				causes = append(causes, fmt.Sprintf("%s: %s", c.Area, c.Cause))
+			}
+		}
+	}
+	a.mu.Lock()
+	for _, t := range a.trouble {
+		causes = append(causes, t)
+	}
+	a.mu.Unlock()
+	if a.recorder != nil {
+		if s := a.recorder.Status(); s.Trouble != "" {
+			causes = append(causes, fmt.Sprintf("recorder: %s; %d records lost", s.Trouble, s.Lost))
+		}
+	}
+	for _, p := range a.stream.Problems() {
+		causes = append(causes, fmt.Sprintf("detector %s fell over %d times: %s", p.Detector, p.Panics, p.Said))
+	}
+	causes = append(causes, a.ledger.causes("", a.ledger.now().Add(-ledgerWindow))...)
+	if a.queue.level() > 0 {
+		causes = append(causes, "under load: "+Degradation[a.queue.level()-1].Name+" and what comes before in the order of degradation are given up")
+	}
+	if len(causes) > 0 {
+		return bollwerk.Degraded, causes
+	}
+	return bollwerk.Pass, nil
+}

@@ -1,0 +1,209 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/detect"
+	"github.com/bollwerk/bollwerk/sensor"
+)
+
+// guarding puts policies in force for workloads and stops processes. It alone acts.
+type guarding struct {
+	a    *Agent
+	mu   sync.Mutex
+	sets map[string]guardSet // by place, what is in force
+	// released: the operator took everything back; nothing is denied or killed any more.
+	released bool
+}
+
+func newGuarding(a *Agent) *guarding { return &guarding{a: a, sets: map[string]guardSet{}} }
+
+// protect computes and applies the policy of one container: the defaults, less what its
+// profile shows it needs, changed by the configuration, tightened by restrict mode.
+func (g *guarding) protect(w *bollwerk.Workload) {
+	p, set := g.policyFor(w)
+	if p == nil {
+		return
+	}
+	if err := g.a.enforcer().Apply(p); err != nil {
+		g.a.log.Warn("workload is not protected", "workload", w.String(), "error", err)
+		g.a.metrics.unprotected.Inc()
+		set = guardSet{}
+	}
+	g.mu.Lock()
+	g.sets[place(w)] = set
+	g.mu.Unlock()
+}
+
+func (g *guarding) policyFor(w *bollwerk.Workload) (*sensor.Policy, guardSet) {
+	g.mu.Lock()
+	released := g.released
+	g.mu.Unlock()
+	if released || w.Kind != bollwerk.WorkloadContainer || w.Container == nil || w.Cgroup == 0 {
+		return nil, guardSet{}
+	}
+	set := guardSet{enforce: DefaultGuards}
+	behaviour := g.a.profiles.Behaviour(w.Key())
+	if behaviour.Fileless {
+		set.enforce &^= sensor.GuardFileless
+		set.report |= sensor.GuardFileless
+	}
+	if behaviour.Created {
+		set.enforce &^= sensor.GuardDrift
+		set.report |= sensor.GuardDrift
+	}
+	p := &sensor.Policy{Cgroup: w.Cgroup, PID: w.Container.PID, Builders: append([]string(nil), builders...)}
+	if g.a.profiles.Restricts(w.Key()) {
+		g.a.profiles.Restrict(w.Key(), p, &set)
+	}
+	if c := g.a.c.workload(w.String(), w.Key()); c != nil {
+		// Validated when the configuration was read.
+		set, _ = c.guards(set.enforce, set.report)
+		p.Outlive = c.Fail == "closed"
+		p.Builders = append(p.Builders, c.Builders...)
+	}
+	p.Enforce, p.Report = set.enforce, set.report
+	return p, set
+}
+
+// lift removes the policy of a workload that ended.
+func (g *guarding) lift(w *bollwerk.Workload) {
+	g.mu.Lock()
+	delete(g.sets, place(w))
+	g.mu.Unlock()
+	if w.Cgroup != 0 {
+		_ = g.a.enforcer().Remove(w.Cgroup) // it may be gone already
+	}
+}
+
+func (g *guarding) set(w *bollwerk.Workload) guardSet {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.sets[place(w)]
+}
+
+// close lifts every policy that is not meant to outlive the agent.
+func (g *guarding) close() {}
+
+// Released says what was taken back.
+type Released struct {
+	Workloads int      `json:"workloads"`
+	Pins      int      `json:"pins"`
+	Problems  []string `json:"problems,omitempty"`
+}
+
+// releaseAll takes back every policy now; the agent goes on seeing and does not act
+// again until it is restarted.
+func (g *guarding) releaseAll() *Released {
+	r := &Released{}
+	g.mu.Lock()
+	g.released = true
+	r.Workloads = len(g.sets)
+	g.sets = map[string]guardSet{}
+	g.mu.Unlock()
+	n, err := g.a.enforcer().Release()
+	r.Pins = n
+	if err != nil {
+		r.Problems = append(r.Problems, err.Error())
+	}
+	g.a.setTrouble("released", "enforcement was released by command; restart the agent to protect again")
+	return r
+}
+
+// settle says truthfully what was done about a detection, after doing what its mode
+// asks for where nothing was done yet.
+func (g *guarding) settle(d *bollwerk.Detection, e *bollwerk.Event) {
+	if e.Outcome == bollwerk.Denied || e.Outcome == bollwerk.Killed {
+		d.Outcome, d.How = e.Outcome, e.Source
+		if how := g.a.enforcer().Means(e.Rule); how != "" {
+			d.How = how
+		}
+		return
+	}
+	if d.Outcome == bollwerk.Denied || d.Outcome == bollwerk.Killed {
+		return // the detector speaks of an earlier event
+	}
+	d.Outcome = bollwerk.Seen
+	if d.Mode != string(detect.Enforce) {
+		d.How = "mode " + d.Mode
+		return
+	}
+	guard, isGuard := sensor.ParseGuard(d.Rule)
+	switch {
+	case g.isReleased():
+		d.How = "enforcement was released by command"
+	case d.Process == nil:
+		d.How = "the kernel does not say which process it was"
+	case d.Workload == nil || d.Workload.Kind != bollwerk.WorkloadContainer:
+		d.How = "processes of the host are never stopped by the agent"
+	case isGuard && g.set(d.Workload).enforce&guard == 0:
+		d.How = "the guard " + d.Rule + " is not enforced for this workload"
+	case !g.a.rules.kills(d.Rule) && !isGuard:
+		d.How = "no guard of this kernel stopped it, and the rule does not ask to stop the process"
+	default:
+		if err := g.stop(d.Process); err != nil {
+			d.How = fmt.Sprintf("the agent could not stop it: %v", err)
+			return
+		}
+		d.Outcome, d.How = bollwerk.Killed, "sigkill by the agent"
+	}
+}
+
+// stop ends a process of a container and its descendants. The process is held by a
+// descriptor while its start time is compared, so that no other one with the same PID is hit.
+func (g *guarding) stop(p *bollwerk.Process) error {
+	victims := []*bollwerk.Process{p}
+	for _, o := range g.a.sensor.Kernel().Processes.All() {
+		for up := o.Parent; up != nil; up = up.Parent {
+			if up.Same(p) {
+				victims = append(victims, o)
+				break
+			}
+		}
+	}
+	err := kill(p)
+	for _, v := range victims[1:] {
+		_ = kill(v) // they may have ended with their parent
+	}
+	return err
+}
+
+func kill(p *bollwerk.Process) error {
+	if p.PID <= 1 || p.Kernel || int(p.PID) == os.Getpid() || int(p.PID) == os.Getppid() {
+		return fmt.Errorf("process %d is not to be stopped", p.PID)
+	}
+	fd, err := unix.PidfdOpen(int(p.PID), 0)
+	if err != nil {
+		return fmt.Errorf("process %d has ended: %w", p.PID, err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	start, err := startTime(p.PID)
+	if err != nil {
+		return fmt.Errorf("process %d has ended", p.PID)
+	}
+	// /proc counts in ticks of 10 ms.
+	if d := int64(start) - int64(p.Start); p.Start != 0 && (d > int64(20*time.Millisecond) || d < -int64(20*time.Millisecond)) {
+		return fmt.Errorf("process %d has ended; its number belongs to another one", p.PID)
+	}
+	return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+}
+
+// builders are programs whose descendants may run what was just made: compilers,
+// package managers, test runners. Their own executables must come from the image.
+var builders = []string{
+	"apk", "apt", "apt-get", "aptitude", "as", "bazel", "bundle", "c++", "cargo", "cc", "cc1", "cmake", "collect2", "composer", "conda", "cpp", "dnf", "dotnet",
+	"dpkg", "dpkg-deb", "g++", "gcc", "gem", "ghc", "go", "gradle", "java", "javac", "ld", "make", "mamba", "mvn", "microdnf", "ninja", "node", "npm", "nvcc", "opam",
+	"pacman", "pip", "pip3", "pnpm", "poetry", "rebar3", "rpm", "rustc", "rustup", "stack", "swift", "swiftc", "tdnf", "uv", "yarn", "yum", "zypper",
+}
+
+func (g *guarding) isReleased() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.released
+}

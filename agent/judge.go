@@ -1,0 +1,194 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/detect"
+	"github.com/bollwerk/bollwerk/workload"
+)
+
+// holding are the events of one cgroup that wait for the name of their workload.
+type holding struct {
+	events []*bollwerk.Event
+	until  time.Time
+}
+
+const (
+	maxHeld       = 4096 // events over all cgroups
+	maxHeldCgroup = 1024
+)
+
+// judgeAll is the one goroutine that names, judges and records events, in the order
+// in which they came; only events of a workload whose name is not known yet are held
+// back together, for at most workload.MaxWait.
+func (a *Agent) judgeAll() {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	slow := time.NewTicker(30 * time.Second)
+	defer slow.Stop()
+	for {
+		select {
+		case e, ok := <-a.queue.ch:
+			if !ok {
+				a.release(time.Time{})
+				a.folder.Flush(a.tell)
+				return
+			}
+			a.name(e)
+		case now := <-tick.C:
+			a.release(now)
+			a.out.flush()
+		case now := <-slow.C:
+			a.folder.Tick(now, a.tell)
+			a.profiles.Tick(now)
+		}
+	}
+}
+
+// name finds the workload of an event, or holds the event back.
+func (a *Agent) name(e *bollwerk.Event) {
+	if e.Kind == bollwerk.EventLoss {
+		a.lost(e)
+		return
+	}
+	if e.Workload != nil || e.Process == nil {
+		a.judge(e)
+		return
+	}
+	id := e.Process.Cgroup
+	if h := a.held[id]; h != nil {
+		a.hold(h, id, e)
+		return
+	}
+	w, complete := a.resolver.Now(id, e.Process.CgroupPath, e.Process.PID)
+	if !complete && a.holding < maxHeld {
+		h := &holding{until: time.Now().Add(workload.MaxWait)}
+		a.held[id] = h
+		a.hold(h, id, e)
+		return
+	}
+	e.Workload = w
+	a.judge(e)
+}
+
+func (a *Agent) hold(h *holding, id uint64, e *bollwerk.Event) {
+	h.events = append(h.events, e)
+	a.holding++
+	if len(h.events) >= maxHeldCgroup || a.holding >= maxHeld {
+		a.letGo(id, h)
+	}
+}
+
+// release lets go what waited long enough or has its name by now. The zero time: all.
+func (a *Agent) release(now time.Time) {
+	for id, h := range a.held {
+		p := h.events[0].Process
+		if _, complete := a.resolver.Now(id, p.CgroupPath, p.PID); complete || now.IsZero() || now.After(h.until) {
+			a.letGo(id, h)
+		}
+	}
+}
+
+func (a *Agent) letGo(id uint64, h *holding) {
+	delete(a.held, id)
+	a.holding -= len(h.events)
+	for _, e := range h.events {
+		e.Workload, _ = a.resolver.Now(id, e.Process.CgroupPath, e.Process.PID)
+		a.judge(e)
+	}
+}
+
+func (a *Agent) lost(e *bollwerk.Event) {
+	key := ""
+	if l := e.Loss; l.Cgroup != 0 {
+		if w, _ := a.resolver.Now(l.Cgroup, "", 0); w != nil {
+			key = w.Key()
+			e.Workload = w
+		}
+	}
+	a.ledger.add(key, *e.Loss)
+	a.record(e)
+}
+
+// judge gives one event to everything that has an opinion.
+func (a *Agent) judge(e *bollwerk.Event) {
+	began := time.Now()
+	w := e.Workload
+	if w != nil {
+		a.meet(w, e.Time)
+	}
+	if e.Process != nil && a.isMe(e.Process) {
+		return
+	}
+	a.out.event(e)
+	a.metrics.event(e)
+	suspicious := false
+	found := func(d *bollwerk.Detection) {
+		if d.Severity >= bollwerk.SeverityHigh {
+			suspicious = true
+		}
+		a.decide(d, e)
+	}
+	a.rules.match(e, found)
+	a.stream.Observe(e, found)
+	// What belongs to an attack must not be learned as normal.
+	for _, d := range a.profiles.Observe(e, suspicious) {
+		a.decide(d, e)
+	}
+	a.record(e)
+	a.metrics.judged.Update(time.Since(began).Seconds())
+}
+
+func (a *Agent) record(e *bollwerk.Event) {
+	if a.recorder != nil {
+		a.recorder.Event(e)
+	}
+}
+
+// decide makes a detection true and complete: the mode in force, what was done about
+// it and by which means, what may be missing; and hands it on.
+func (a *Agent) decide(d *bollwerk.Detection, e *bollwerk.Event) {
+	if d.Workload == nil {
+		d.Workload = e.Workload
+	}
+	mode := a.modeOf(d)
+	if mode == "off" || a.rules.excepted(d, e.Time) {
+		a.metrics.excepted.Inc()
+		return
+	}
+	d.Mode = mode
+	a.guarding.settle(d, e)
+	if v, causes := a.ledger.verdict(d.Workload.Key()); v != bollwerk.Pass {
+		d.Verdict, d.Causes = bollwerk.Degraded, causes
+	}
+	if d.Severity >= bollwerk.SeverityHigh && d.Mode != string(detect.Observe) {
+		a.capture.take(d)
+	}
+	a.folder.Add(d, a.tell)
+}
+
+// modeOf is the rule's own mode, unless the workload's entry says otherwise.
+func (a *Agent) modeOf(d *bollwerk.Detection) string {
+	if c := a.c.workload(d.Workload.String(), d.Workload.Key()); c != nil {
+		if m := c.Modes[d.Rule]; m != "" {
+			return m
+		}
+	}
+	if d.Mode == "" {
+		return string(detect.Warn)
+	}
+	return d.Mode
+}
+
+// tell hands a detection to people and machines.
+func (a *Agent) tell(d *bollwerk.Detection) {
+	a.out.detection(d)
+	if a.p.Show != nil {
+		a.p.Show(d)
+	}
+	a.metrics.detection(d)
+	if a.recorder != nil {
+		a.recorder.Detection(d)
+	}
+}

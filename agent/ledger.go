@@ -1,0 +1,125 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/bollwerk/bollwerk"
+)
+
+// ledger keeps what was lost, by workload, for the verdicts. Losses that belong to
+// nobody in particular count for everybody.
+type ledger struct {
+	mu     sync.Mutex
+	rows   map[string][]bollwerk.Loss // by workload key; "" is everybody
+	totals map[string]uint64          // by area, exact since the start
+	now    func() time.Time
+}
+
+const (
+	ledgerWindow    = time.Hour // how long a loss degrades verdicts
+	ledgerRows      = 64        // of one workload; the oldest are merged beyond it
+	ledgerWorkloads = 4096
+)
+
+func newLedger(now func() time.Time) *ledger {
+	return &ledger{rows: map[string][]bollwerk.Loss{}, totals: map[string]uint64{}, now: now}
+}
+
+func (l *ledger) add(key string, loss bollwerk.Loss) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.totals[loss.Area] += loss.Count
+	if _, ok := l.rows[key]; !ok && len(l.rows) >= ledgerWorkloads {
+		key = ""
+	}
+	rows := l.rows[key]
+	// A stretch of losses that goes on is one row.
+	for i := len(rows) - 1; i >= 0 && i >= len(rows)-4; i-- {
+		r := &rows[i]
+		if r.Area == loss.Area && r.Kind == loss.Kind && loss.From.Sub(r.To) < 2*time.Second {
+			r.Count += loss.Count
+			r.To = loss.To
+			return
+		}
+	}
+	if len(rows) >= ledgerRows {
+		rows[1].Count += rows[0].Count
+		rows[1].From = rows[0].From
+		rows = slices.Delete(rows, 0, 1)
+	}
+	l.rows[key] = append(rows, loss)
+}
+
+// causes are the sentences about what was lost of a workload (and of everybody) since
+// the given time; none means that nothing was.
+func (l *ledger) causes(key string, since time.Time) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []string
+	for _, k := range []string{key, ""} {
+		type line struct {
+			area     string
+			from, to time.Time
+			n        uint64
+		}
+		var lines []line
+		for _, r := range l.rows[k] {
+			if r.To.Before(since) {
+				continue
+			}
+			i := slices.IndexFunc(lines, func(x line) bool { return x.area == r.Area })
+			if i < 0 {
+				lines = append(lines, line{r.Area, r.From, r.To, r.Count})
+				continue
+			}
+			x := &lines[i]
+			x.n += r.Count
+			if r.From.Before(x.from) {
+				x.from = r.From
+			}
+			if r.To.After(x.to) {
+				x.to = r.To
+			}
+		}
+		for _, x := range lines {
+			s := (&bollwerk.Loss{From: x.from, To: x.to, Count: x.n, Area: x.area}).Sentence()
+			if k == "" && key != "" {
+				s += " (on this node, of which workload is not known)"
+			}
+			out = append(out, s)
+		}
+		if key == "" {
+			break
+		}
+	}
+	return out
+}
+
+// verdict about a workload's visibility over the last hour.
+func (l *ledger) verdict(key string) (bollwerk.Verdict, []string) {
+	causes := l.causes(key, l.now().Add(-ledgerWindow))
+	if len(causes) == 0 {
+		return bollwerk.Pass, nil
+	}
+	return bollwerk.Degraded, causes
+}
+
+func (l *ledger) total(area string) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.totals[area]
+}
+
+func (l *ledger) sum() (n uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, v := range l.totals {
+		n += v
+	}
+	return n
+}
+
+func (l *ledger) String() string { return fmt.Sprintf("%d events lost", l.sum()) }

@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"sync"
+
+	"github.com/bollwerk/bollwerk"
+)
+
+// output writes JSON lines. A detection is written through at once; events at the
+// latest after ten milliseconds.
+type output struct {
+	mu         sync.Mutex
+	detections *bufio.Writer
+	events     *bufio.Writer
+	err        error
+}
+
+func newOutput(detections, events io.Writer) *output {
+	o := &output{}
+	if detections != nil {
+		o.detections = bufio.NewWriterSize(detections, 64<<10)
+	}
+	switch {
+	case events == nil:
+	case events == detections:
+		o.events = o.detections
+	default:
+		o.events = bufio.NewWriterSize(events, 64<<10)
+	}
+	return o
+}
+
+// line is one JSON object with its type first, so that a reader of both can tell.
+func (o *output) line(w *bufio.Writer, kind string, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return
+	}
+	// {"type":"event",…}: JSON escapes control characters, so that no name can forge a line.
+	_, _ = w.WriteString(`{"type":"` + kind + `",`)
+	_, _ = w.Write(b[1:])
+	if err := w.WriteByte('\n'); err != nil && o.err == nil {
+		o.err = err
+	}
+}
+
+func (o *output) event(e *bollwerk.Event) {
+	if o.events == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.line(o.events, "event", e)
+}
+
+func (o *output) detection(d *bollwerk.Detection) {
+	if o.detections == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.line(o.detections, "detection", d)
+	if err := o.detections.Flush(); err != nil && o.err == nil {
+		o.err = err
+	}
+}
+
+func (o *output) flush() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.events != nil {
+		_ = o.events.Flush()
+	}
+}

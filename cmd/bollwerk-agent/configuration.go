@@ -1,0 +1,73 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/bollwerk/bollwerk/agent"
+	"github.com/bollwerk/bollwerk/policies"
+	"github.com/bollwerk/bollwerk/policy"
+)
+
+const defaultConfig = "/etc/bollwerk/agent.yaml"
+
+// configuration reads the file and applies the flags and variables over it. Only the
+// default file may be missing.
+func (e *env) configuration() (*agent.Config, error) {
+	name, must := e.config, true
+	if name == "" {
+		name = e.getenv("BOLLWERK_AGENT_CONFIG")
+	}
+	if name == "" {
+		name, must = defaultConfig, false
+	}
+	c := &agent.Config{}
+	f, err := os.Open(name)
+	switch {
+	case err == nil:
+		defer f.Close()
+		if c, err = agent.LoadConfig(f, name); err != nil {
+			return nil, usageError(err)
+		}
+	case must || !errors.Is(err, fs.ErrNotExist):
+		return nil, usageError(fmt.Errorf("configuration: %w", err))
+	}
+	for _, o := range []struct {
+		to         *string
+		flag, name string
+	}{{&c.State, e.state, "BOLLWERK_AGENT_STATE"}, {&c.Socket, e.socket, "BOLLWERK_AGENT_SOCKET"}} {
+		if o.flag != "" {
+			*o.to = o.flag
+		} else if v := e.getenv(o.name); v != "" {
+			*o.to = v
+		}
+	}
+	if err := c.Validate(); err != nil {
+		return nil, usageError(err)
+	}
+	return c, nil
+}
+
+// eventPolicies are the shipped rules over events and those of the configured folders.
+func eventPolicies(c *agent.Config) ([]*policy.Policy, error) {
+	all, err := policy.Load(policies.Files())
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range c.Rules {
+		more, err := policy.Load(os.DirFS(dir))
+		if err != nil {
+			return nil, usageError(fmt.Errorf("rules: %s: %w", dir, err))
+		}
+		all = append(all, more...)
+	}
+	out := all[:0]
+	for _, p := range all {
+		if p.Subject == policy.EventKind {
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/bollwerk/bollwerk/agent"
+	"github.com/bollwerk/bollwerk/policy"
+	"github.com/bollwerk/bollwerk/sensor"
+	"github.com/bollwerk/bollwerk/sensor/process"
+)
+
+// parts composes an agent: this is where the plug-ins are chosen.
+func (e *env) parts(c *agent.Config, log *slog.Logger) (*agent.Parts, error) {
+	ps, err := eventPolicies(c)
+	if err != nil {
+		return nil, err
+	}
+	return &agent.Parts{Config: c, Log: log, Version: e.version, Policies: ps, Sources: sources(c)}, nil
+}
+
+// sources of events, in the order in which they are opened.
+func sources(c *agent.Config) []sensor.Source {
+	return []sensor.Source{process.New(process.Config{})}
+}
+
+// loadRules reads the event policies of a folder, or of one file.
+func loadRules(name string) ([]*policy.Policy, error) {
+	fi, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	var ps []*policy.Policy
+	if fi.IsDir() {
+		ps, err = policy.Load(os.DirFS(name))
+	} else {
+		var b []byte
+		if b, err = os.ReadFile(name); err == nil {
+			var p *policy.Policy
+			if p, err = policy.Parse(filepath.Base(name), b); err == nil {
+				ps = append(ps, p)
+			}
+		}
+	}
+	out := ps[:0]
+	for _, p := range ps {
+		if p.Subject == policy.EventKind {
+			out = append(out, p)
+		}
+	}
+	return out, err
+}

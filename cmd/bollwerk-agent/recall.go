@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/agent"
+	"github.com/bollwerk/bollwerk/internal/terminal"
+	"github.com/bollwerk/bollwerk/recorder"
+)
+
+type recallFlags struct {
+	workloads  []string
+	since      string
+	until      string
+	kinds      []string
+	rules      []string
+	detections bool
+	json       bool
+}
+
+func newRecallCommand(e *env) *cobra.Command {
+	var f recallFlags
+	c := &cobra.Command{
+		Use:   "recall",
+		Short: "replay the flight recorder, or run rules over the past",
+		Long: `Reads the flight recorder, also while the agent writes it and after it was killed.
+Without --rules it prints what was recorded. With --rules it runs the rules of a folder
+or file over it and prints what they would have detected.
+
+Exit codes: 0 done, 1 rules detected something, 2 usage, 3 could not read,
+5 a part of the record is damaged or was lost.`,
+		Example: `  bollwerk-agent recall --since 10m
+  bollwerk-agent recall --workload 'shop/*' --since 2h --rules my-rules/`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error { return runRecall(c.Context(), e, &f) },
+	}
+	fl := c.Flags()
+	fl.StringArrayVar(&f.workloads, "workload", nil, "only this `WORKLOAD`: a glob over name or key (repeatable)")
+	fl.StringVar(&f.since, "since", "", "`TIME`: 10m, 2h, 3d before now, or 2026-01-31T12:00:00Z")
+	fl.StringVar(&f.until, "until", "", "`TIME`, as with --since")
+	fl.StringSliceVar(&f.kinds, "kind", nil, "only events of these kinds: exec, connect, dns, …")
+	fl.StringArrayVar(&f.rules, "rules", nil, "run the rules of this `FOLDER` or file over the past (repeatable)")
+	fl.BoolVar(&f.detections, "detections", false, "only detections")
+	fl.BoolVar(&f.json, "json", false, "print JSON lines")
+	return c
+}
+
+func runRecall(ctx context.Context, e *env, f *recallFlags) error {
+	c, err := e.configuration()
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	q := agent.Recall{Query: recorder.Query{OnlyDetections: f.detections}, Workloads: f.workloads}
+	if q.Query.Since, err = parseWhen(f.since, now); err != nil {
+		return usageError(err)
+	}
+	if q.Query.Until, err = parseWhen(f.until, now); err != nil {
+		return usageError(err)
+	}
+	for _, k := range f.kinds {
+		kind, err := bollwerk.ParseEventKind(k)
+		if err != nil {
+			return usageError(err)
+		}
+		q.Query.Kinds = append(q.Query.Kinds, kind)
+	}
+	for _, r := range f.rules {
+		ps, err := loadRules(r)
+		if err != nil {
+			return usageError(err)
+		}
+		q.Rules = append(q.Rules, ps...)
+	}
+	if len(f.rules) > 0 && len(q.Rules) == 0 {
+		return usageError(errors.New("--rules: no rule over events was found there"))
+	}
+	dir := filepath.Join(c.State, "recorder")
+	if _, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("%w; nothing was recorded here: start the agent, or name its folder with --state", err)
+	}
+	enc := json.NewEncoder(e.stdout)
+	found := 0
+	q.Detection = func(d *bollwerk.Detection) error {
+		found++
+		if f.json {
+			return enc.Encode(struct {
+				Type string `json:"type"`
+				*bollwerk.Detection
+			}{"detection", d})
+		}
+		printDetection(e.stdout, d, e.colour())
+		return nil
+	}
+	if len(q.Rules) == 0 {
+		q.Event = func(v *bollwerk.Event) error {
+			if f.json {
+				return enc.Encode(struct {
+					Type string `json:"type"`
+					*bollwerk.Event
+				}{"event", v})
+			}
+			fmt.Fprintln(e.stdout, eventLine(v))
+			return nil
+		}
+	}
+	s, err := q.Run(ctx, dir)
+	if err != nil {
+		return err
+	}
+	for _, d := range s.Damage {
+		e.print("damaged: " + d)
+	}
+	for _, l := range q.Lost {
+		e.print("lost: " + l)
+	}
+	if s.Records == 0 {
+		e.print(reach(s))
+	}
+	switch {
+	case len(s.Damage) > 0 || len(q.Lost) > 0:
+		return &exitError{code: exitDegraded}
+	case len(q.Rules) > 0 && found > 0:
+		return &exitError{code: exitFindings}
+	}
+	return nil
+}
+
+func reach(s *recorder.Summary) string {
+	if s.Oldest.IsZero() {
+		return "nothing is recorded yet"
+	}
+	return fmt.Sprintf("nothing matches; the record reaches from %s to %s", s.Oldest.Local().Format(time.DateTime), s.Newest.Local().Format(time.DateTime))
+}
+
+// parseWhen reads a time or how long ago it was.
+func parseWhen(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t, nil
+	}
+	var days int
+	if n, err := fmt.Sscanf(s, "%dd", &days); n == 1 && err == nil && fmt.Sprintf("%dd", days) == s && days >= 0 {
+		return now.AddDate(0, 0, -days), nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return time.Time{}, fmt.Errorf("time %q: want 10m, 2h, 3d or 2026-01-31T12:00:00Z", s)
+	}
+	return now.Add(-d), nil
+}
+
+// eventLine tells an event in one line.
+func eventLine(v *bollwerk.Event) string {
+	who := "-"
+	if p := v.Process; p != nil {
+		who = fmt.Sprintf("%s(%d)", p.Name, p.PID)
+	}
+	line := fmt.Sprintf("%s %-11s %-7s %s  %s  %s", v.Time.Local().Format("15:04:05.000"), v.Kind, v.Outcome, v.Workload.String(), who, eventSummary(v))
+	if v.Count > 1 {
+		line += fmt.Sprintf(" ×%d", v.Count)
+	}
+	return terminal.Clean(line, 300)
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/agent"
+	"github.com/bollwerk/bollwerk/internal/terminal"
+)
+
+func newStatusCommand(e *env) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "what the running agent protects, and how well it sees",
+		Long: `Asks the running agent for its verdict and for each workload: what is enforced, how
+far its profile is, and what of it was lost.
+
+Exit codes: 0 pass, 3 no agent is running, 5 degraded.`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error { return runStatus(c.Context(), e, asJSON) },
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func (e *env) ask(ctx context.Context, method, path string, out any) error {
+	c, err := e.configuration()
+	if err != nil {
+		return err
+	}
+	err = agent.Ask(ctx, c.Socket, method, path, out)
+	if errors.Is(err, agent.ErrNotRunning) {
+		return fmt.Errorf("%w; start it with `bollwerk-agent run`, or name its socket with --socket", err)
+	}
+	return err
+}
+
+func runStatus(ctx context.Context, e *env, asJSON bool) error {
+	var s agent.Status
+	if err := e.ask(ctx, "GET", "/status", &s); err != nil {
+		return err
+	}
+	if asJSON {
+		enc := json.NewEncoder(e.stdout)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(&s); err != nil {
+			return err
+		}
+	} else {
+		printStatus(e.stdout, &s)
+	}
+	if s.Verdict != bollwerk.Pass {
+		return &exitError{code: exitDegraded}
+	}
+	return nil
+}
+
+func printStatus(w io.Writer, s *agent.Status) {
+	fmt.Fprintf(w, "bollwerk-agent %s on %s, since %s: %s\n", terminal.Clean(s.Version, 40), terminal.Clean(s.Node, 60), s.Since.Local().Format(time.DateTime), s.Verdict)
+	for _, c := range s.Causes {
+		fmt.Fprintf(w, "- %s\n", terminal.Clean(c, 200))
+	}
+	fmt.Fprintln(w)
+	if len(s.Workloads) == 0 {
+		fmt.Fprintln(w, "No workload was seen yet.")
+		return
+	}
+	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(tw, "WORKLOAD\tVERDICT\tPROFILE\tENFORCED\tEVENTS")
+	for _, k := range s.Workloads {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\n", terminal.Clean(k.Name, 48), k.Verdict, k.Mode, k.Enforced, k.Events)
+	}
+	_ = tw.Flush()
+	for _, k := range s.Workloads {
+		for _, c := range k.Causes {
+			fmt.Fprintf(w, "- %s: %s\n", terminal.Clean(k.Name, 48), terminal.Clean(c, 200))
+		}
+	}
+}
