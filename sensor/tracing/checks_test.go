@@ -21,18 +21,24 @@ type collector struct {
 	more   chan struct{}
 	events []*bollwerk.Event
 	s      *sensor.Sensor
+	files  *Files
 }
 
 func watch(t *testing.T, sources ...sensor.Source) *collector {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("needs root")
+		unavailable(t, "needs root")
 	}
 	s, err := sensor.Open(t.Context(), sensor.Options{}, sources...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &collector{s: s, more: make(chan struct{})}
+	for _, src := range sources {
+		if f, ok := src.(*Files); ok {
+			c.files = f
+		}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
@@ -76,7 +82,7 @@ func (c *collector) find(t *testing.T, what string, fits func(*bollwerk.Event) b
 		case <-late:
 			c.mu.Lock()
 			for _, e := range c.events {
-				t.Logf("%s %+v file=%+v object=%+v mount=%+v change=%+v ns=%+v", e.Kind, e.Process.PID, e.File, e.Object, e.Mount, e.Change, e.Namespace)
+				t.Logf("%s %+v file=%+v object=%+v mount=%+v change=%+v ns=%+v", e.Kind, e.Process, e.File, e.Object, e.Mount, e.Change, e.Namespace)
 			}
 			c.mu.Unlock()
 			t.Fatalf("%s: no such event", what)

@@ -1,0 +1,538 @@
+package tracing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/sensor"
+)
+
+// Files watches files and folders of the host and of containers with fanotify. Marks
+// stand on inodes, never on file systems, so that opening anything else costs nothing.
+// It tells what was opened, made, renamed, removed and changed, and by whom; not how a
+// file was opened, and of a folder only its own entries.
+type Files struct {
+	// Covered reports whether a better source already tells about an area; it may be nil.
+	Covered func(area string) bool
+	// Watches is what is looked at; nil: Watches().
+	Watches []Watch
+	// Marks is the most inodes marked, on the host and in all containers; 0: 24,576.
+	Marks int
+	// Root is the host's root folder; "": "/".
+	Root string
+
+	k       *sensor.Kernel
+	self    int32
+	file    *group // events with file handles and names
+	legacy  *group // events with open files, where handles are not to be had
+	entries uint64 // mask for entries of folders
+	orders  chan order
+
+	mu     sync.Mutex
+	roots  map[uint64]*root
+	places map[handle][]place
+	marked int
+
+	folds folds
+	moved *notice // half of a rename, on kernels that tell it in two
+}
+
+// group is a fanotify group. os.File.Fd would make it block, so the number is kept.
+type group struct {
+	*os.File
+	fd int
+}
+
+func newGroup(flags, open uint) (*group, error) {
+	fd, err := unix.FanotifyInit(unix.FAN_CLASS_NOTIF|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK|flags, open|unix.O_RDONLY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	return &group{os.NewFile(uintptr(fd), "fanotify"), fd}, nil
+}
+
+// order is a container that came or went.
+type order struct {
+	cgroup uint64
+	pid    uint32
+	began  bool
+}
+
+// place is what a marked inode is in one root.
+type place struct {
+	root *root
+	path string
+	kind placeKind
+}
+
+type placeKind uint8
+
+const (
+	placeDir  placeKind = 1 << iota // entries are told
+	placeExec                       // entries are told when they can be executed
+	placeRead                       // the file itself
+	placeWay                        // on the way to something that is not there yet
+)
+
+// Name of the source.
+func (f *Files) Name() string { return "fanotify" }
+
+// Open makes the groups and marks the host.
+func (f *Files) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, error) {
+	if f.Covered != nil && f.Covered(AreaFile) {
+		return nil, nil
+	}
+	f.k, f.self = k, int32(os.Getpid())
+	if f.Watches == nil {
+		f.Watches = Watches()
+	}
+	if f.Marks == 0 {
+		f.Marks = 24576
+	}
+	if f.Root == "" {
+		f.Root = "/"
+	}
+	f.orders = make(chan order, 1024)
+	f.roots, f.places = map[uint64]*root{}, map[handle][]place{}
+	row := sensor.Capability{Area: AreaFile, Means: "fanotify", Verdict: bollwerk.Degraded, Outcome: bollwerk.Seen,
+		Cause: "only watched files and the entries of watched folders are seen, and not whether a file was opened to be written; " +
+			"files below /proc are not seen",
+		Remedy: "boot with lsm=…,bpf"}
+	var err, err2 error
+	f.file, err = newGroup(unix.FAN_REPORT_FID|unix.FAN_REPORT_DFID_NAME, 0)
+	f.legacy, err2 = newGroup(0, unix.O_LARGEFILE)
+	if err != nil && err2 != nil {
+		row.Verdict, row.Cause, row.Remedy = bollwerk.NotEvaluated, "fanotify: "+err.Error(), "run the agent with CAP_SYS_ADMIN"
+		f.orders = nil
+		return []sensor.Capability{row}, nil
+	}
+	f.entries = unix.FAN_CREATE | unix.FAN_DELETE | unix.FAN_RENAME | unix.FAN_ATTRIB | unix.FAN_CLOSE_WRITE
+	if f.file == nil {
+		f.entries = unix.FAN_CLOSE_WRITE
+		row.Cause += "; this kernel does not tell names, so that only reads and writes of existing files are seen"
+		row.Remedy = "run kernel 5.9 or newer"
+	}
+	if unix.Geteuid() != 0 {
+		row.Cause += "; without CAP_SYS_ADMIN only own processes are named"
+	}
+	host := &root{prefix: f.Root, where: "host", mountNS: k.HostNamespaces().Mount}
+	f.roots[0] = host
+	f.arm(host, nil)
+	if f.marked == 0 {
+		row.Verdict, row.Cause = bollwerk.NotEvaluated, fmt.Sprint("fanotify takes no mark on any of the watched files: ", errors.Join(host.refused...))
+	}
+	return []sensor.Capability{row}, nil
+}
+
+// Container marks a container that began and forgets one that ended.
+func (f *Files) Container(w *bollwerk.Workload, began bool) {
+	if f.orders == nil || w == nil || w.Cgroup == 0 {
+		return
+	}
+	o := order{cgroup: w.Cgroup, began: began}
+	if began {
+		if w.Container == nil || w.Container.PID == 0 {
+			return
+		}
+		o.pid = w.Container.PID
+	}
+	select {
+	case f.orders <- o:
+	default:
+		f.lost("container", o.cgroup, 1)
+	}
+}
+
+func (f *Files) follow(o order) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r := f.roots[o.cgroup]; r != nil && (!o.began || r.pid != o.pid) {
+		f.forget(r)
+	}
+	if !o.began || f.roots[o.cgroup] != nil {
+		return
+	}
+	r := &root{cgroup: o.cgroup, pid: o.pid, prefix: "/proc/" + strconv.Itoa(int(o.pid)) + "/root", where: "container", mountNS: mountNS(o.pid)}
+	if r.mountNS == 0 || r.mountNS == f.roots[0].mountNS {
+		return // gone already, or the host's own files
+	}
+	f.roots[o.cgroup] = r
+	f.arm(r, nil)
+}
+
+func mountNS(pid uint32) uint32 {
+	var st unix.Stat_t
+	if unix.Stat("/proc/"+strconv.Itoa(int(pid))+"/ns/mnt", &st) != nil {
+		return 0
+	}
+	return uint32(st.Ino)
+}
+
+// forget drops what is known of a root. The kernel drops the marks themselves with the
+// container's file system; those on volumes stay, and events of them are passed over.
+func (f *Files) forget(r *root) {
+	delete(f.roots, r.cgroup)
+	for id, all := range f.places {
+		kept := all[:0]
+		for _, p := range all {
+			if p.root != r {
+				kept = append(kept, p)
+			}
+		}
+		switch {
+		case len(kept) == 0:
+			delete(f.places, id)
+			f.marked--
+		case len(kept) != len(all):
+			f.places[id] = kept
+		}
+	}
+}
+
+func (f *Files) lost(area string, cgroup, n uint64) {
+	now := time.Now()
+	f.k.Emit(&bollwerk.Event{Time: now, Kind: bollwerk.EventLoss, Outcome: bollwerk.Seen, Source: "fanotify",
+		Loss: &bollwerk.Loss{To: now, Count: n, Area: area, Kind: bollwerk.EventOpen, Cgroup: cgroup}})
+}
+
+// Run reads events until the context ends.
+func (f *Files) Run(ctx context.Context) error {
+	if f.orders == nil {
+		return nil
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	errs := make(chan error, 2)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, g := range []struct {
+		group *group
+		tell  func(*notice)
+	}{{f.file, f.tell}, {f.legacy, f.tellLegacy}} {
+		if g.group == nil {
+			continue
+		}
+		wg.Go(func() {
+			if err := f.read(g.group, g.tell); err != nil {
+				errs <- err
+				cancel()
+			}
+		})
+	}
+	tick := time.NewTicker(foldWindow / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			for _, g := range []*group{f.file, f.legacy} {
+				if g != nil {
+					g.SetReadDeadline(time.Unix(1, 0))
+				}
+			}
+			wg.Wait()
+			f.folds.flush(time.Time{}, f.k.Emit)
+			select {
+			case err := <-errs:
+				return err
+			default:
+				return nil
+			}
+		case o := <-f.orders:
+			f.follow(o)
+		case now := <-tick.C:
+			f.folds.flush(now.Add(-foldWindow), f.k.Emit)
+		}
+	}
+}
+
+func (f *Files) read(file *group, tell func(*notice)) error {
+	buf := make([]byte, 16<<10)
+	var e notice
+	for {
+		n, err := file.Read(buf)
+		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, os.ErrClosed) {
+				return nil
+			}
+			return fmt.Errorf("fanotify: %w", err)
+		}
+		for b, ok := buf[:n], true; ; {
+			if b, ok = nextNotice(b, &e); !ok {
+				break
+			}
+			if e.mask&unix.FAN_Q_OVERFLOW != 0 {
+				f.lost("queue", 0, 1) // the kernel does not say how many
+				continue
+			}
+			if e.pid != f.self {
+				tell(&e)
+			}
+			if e.fd >= 0 {
+				unix.Close(int(e.fd))
+			}
+		}
+		if file == f.file {
+			f.mu.Lock()
+			f.settle()
+			f.mu.Unlock()
+		}
+	}
+}
+
+// settle tells of half a rename whose other half did not come: the file left what is watched.
+func (f *Files) settle() {
+	if f.moved != nil {
+		f.rename(f.moved, nil)
+		f.moved = nil
+	}
+}
+
+// Close ends the groups; the kernel drops their marks.
+func (f *Files) Close() error {
+	var errs []error
+	for _, g := range []*group{f.file, f.legacy} {
+		if g != nil {
+			errs = append(errs, g.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// at finds what a handle means for a process: the same inode may be a volume in several
+// containers under several names.
+func (f *Files) at(id handle, p *bollwerk.Process) (place, bool) {
+	all := f.places[id]
+	if len(all) == 0 {
+		return place{}, false
+	}
+	if p != nil {
+		for _, pl := range all {
+			if pl.root.mountNS == p.MountNS {
+				return pl, true
+			}
+		}
+	}
+	return all[0], true
+}
+
+func (f *Files) process(pid int32) *bollwerk.Process {
+	if pid <= 0 {
+		return nil // of another PID namespace, or we may not know
+	}
+	return f.k.Processes.Get(uint32(pid), 0)
+}
+
+// tell makes events of a notice with handles and names.
+func (f *Files) tell(e *notice) {
+	p := f.process(e.pid)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.moved != nil {
+		if e.mask&unix.FAN_MOVED_TO != 0 && e.pid == f.moved.pid {
+			f.rename(f.moved, e)
+			f.moved = nil
+			return
+		}
+		f.settle()
+	}
+	if e.mask&unix.FAN_RENAME != 0 {
+		f.rename(e, e)
+	}
+	if e.mask&unix.FAN_MOVED_FROM != 0 {
+		half := *e
+		f.moved = &half
+		return
+	}
+	if e.mask&unix.FAN_MOVED_TO != 0 {
+		f.rename(nil, e)
+	}
+	if i, ok := e.find(unix.FAN_EVENT_INFO_TYPE_FID); ok && e.mask&(unix.FAN_OPEN|unix.FAN_CLOSE_WRITE|unix.FAN_ATTRIB) != 0 {
+		if pl, ok := f.at(i.id, p); ok && pl.kind&placeRead != 0 {
+			f.entry(e.mask, pl, pl.path, p)
+			return
+		}
+	}
+	i, ok := e.find(unix.FAN_EVENT_INFO_TYPE_DFID_NAME)
+	if !ok || i.name == "" || i.name == "." {
+		return
+	}
+	if pl, ok := f.at(i.id, p); ok && pl.kind != placeRead {
+		f.entry(e.mask&^unix.FAN_OPEN, pl, path.Join("/", pl.path, i.name), p)
+	}
+}
+
+// entry tells what happened to one path.
+func (f *Files) entry(mask uint64, pl place, name string, p *bollwerk.Process) {
+	st, target, there := pl.root.stat(name)
+	file := func() *bollwerk.FileEvent { return fileOf(name, &st, there) }
+	if pl.kind&^placeWay == placeExec && (!there || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o111 == 0) {
+		mask = 0
+	}
+	told := pl.kind&^placeWay != 0
+	if mask&unix.FAN_CREATE != 0 {
+		if told {
+			switch {
+			case there && st.Mode&unix.S_IFMT == unix.S_IFLNK:
+				e := file()
+				e.Target = target
+				f.emit(bollwerk.EventSymlink, e, p, pl.root)
+			case there && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Nlink > 1:
+				e := file()
+				e.Target, e.Path = name, f.otherName(pl.root, name)
+				f.emit(bollwerk.EventLink, e, p, pl.root)
+			default:
+				f.emit(bollwerk.EventCreate, file(), p, pl.root)
+			}
+		}
+		f.appeared(pl.root, name, p)
+	}
+	if !told {
+		return
+	}
+	if mask&unix.FAN_OPEN != 0 {
+		e := file()
+		e.Access = bollwerk.AccessRead
+		f.emit(bollwerk.EventOpen, e, p, pl.root)
+	}
+	if mask&unix.FAN_ATTRIB != 0 && there {
+		f.emit(bollwerk.EventChmod, file(), p, pl.root)
+	}
+	if mask&unix.FAN_CLOSE_WRITE != 0 {
+		e := file()
+		e.Access = bollwerk.AccessWrite
+		if there && st.Size == 0 {
+			e.Access |= bollwerk.AccessTruncate
+		}
+		f.emit(bollwerk.EventOpen, e, p, pl.root)
+	}
+	if mask&unix.FAN_DELETE != 0 {
+		f.emit(bollwerk.EventUnlink, file(), p, pl.root)
+	}
+}
+
+// rename tells of a rename by one notice with both names, or by its halves.
+func (f *Files) rename(from, to *notice) {
+	var p *bollwerk.Process
+	var old, renamed string
+	var pl place
+	name := func(e *notice, kinds ...uint8) string {
+		if e == nil {
+			return ""
+		}
+		if p == nil {
+			p = f.process(e.pid)
+		}
+		i, ok := e.find(kinds...)
+		if !ok {
+			return ""
+		}
+		at, ok := f.at(i.id, p)
+		if !ok {
+			return ""
+		}
+		pl = at
+		return path.Join("/", at.path, i.name)
+	}
+	old = name(from, unix.FAN_EVENT_INFO_TYPE_OLD_DFID_NAME, unix.FAN_EVENT_INFO_TYPE_DFID_NAME)
+	renamed = name(to, unix.FAN_EVENT_INFO_TYPE_NEW_DFID_NAME, unix.FAN_EVENT_INFO_TYPE_DFID_NAME)
+	if pl.root == nil {
+		return
+	}
+	var st unix.Stat_t
+	there := false
+	if renamed != "" {
+		st, _, there = pl.root.stat(renamed)
+	}
+	if pl.kind&^placeWay != 0 && (pl.kind&^placeWay != placeExec || there && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Mode&0o111 != 0) {
+		e := fileOf(old, &st, there)
+		e.Target = renamed
+		f.emit(bollwerk.EventRename, e, p, pl.root)
+	}
+	if renamed != "" {
+		f.appeared(pl.root, renamed, p)
+	}
+}
+
+// appeared marks what was not there when its root was armed. What already stands in a
+// new folder was put there before the mark: it is told now.
+func (f *Files) appeared(r *root, name string, p *bollwerk.Process) {
+	for i := range f.Watches {
+		w := &f.Watches[i]
+		if (w.Where == "" || w.Where == r.where) && (matchPath(w.Path, name) || leads(w.Path, name)) {
+			f.arm(r, p)
+			return
+		}
+	}
+}
+
+// otherName is the watched path that shares its inode with a new hard link, "" when none does.
+func (f *Files) otherName(r *root, name string) string {
+	id, err := r.handle(name)
+	if err != nil {
+		return ""
+	}
+	for _, pl := range f.places[id] {
+		if pl.root == r && pl.path != name {
+			return pl.path
+		}
+	}
+	return ""
+}
+
+func fileOf(name string, st *unix.Stat_t, there bool) *bollwerk.FileEvent {
+	e := &bollwerk.FileEvent{Path: name}
+	if there {
+		e.Mode, e.UID, e.GID, e.Inode, e.Device, e.Size = st.Mode, st.Uid, st.Gid, st.Ino, uint64(st.Dev), st.Size
+	}
+	return e
+}
+
+func (f *Files) emit(kind bollwerk.EventKind, file *bollwerk.FileEvent, p *bollwerk.Process, r *root) {
+	e := &bollwerk.Event{Time: time.Now(), Kind: kind, Process: p, Outcome: bollwerk.Seen, Source: "fanotify", File: file}
+	if !f.folds.repeat(e, r) {
+		f.k.Emit(e)
+	}
+}
+
+// tellLegacy makes events of a notice with an open file.
+func (f *Files) tellLegacy(e *notice) {
+	if e.fd < 0 {
+		return
+	}
+	name, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(e.fd)))
+	if err != nil {
+		return
+	}
+	var st unix.Stat_t
+	there := unix.Fstat(int(e.fd), &st) == nil
+	p := f.process(e.pid)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := f.roots[0]
+	if p != nil {
+		for _, o := range f.roots {
+			if o.mountNS == p.MountNS {
+				r = o
+			}
+		}
+	}
+	if e.mask&unix.FAN_OPEN != 0 {
+		file := fileOf(name, &st, there)
+		file.Access = bollwerk.AccessRead
+		f.emit(bollwerk.EventOpen, file, p, r)
+	}
+	if e.mask&unix.FAN_CLOSE_WRITE != 0 {
+		file := fileOf(name, &st, there)
+		file.Access = bollwerk.AccessWrite
+		f.emit(bollwerk.EventOpen, file, p, r)
+	}
+}

@@ -1,0 +1,212 @@
+package tracing
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/bollwerk/bollwerk"
+)
+
+// tree makes a small root folder to watch, so that tests leave the machine's own alone.
+func tree(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, d := range []string{"etc/cron.d", "root", "home/eve", "tmp", "var/log", "usr/bin"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range []string{"etc/shadow", "etc/passwd", "var/log/auth.log", "usr/bin/tool"} {
+		if err := os.WriteFile(filepath.Join(dir, f), []byte("x\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func fileEvent(kind bollwerk.EventKind, path string, more ...func(*bollwerk.Event) bool) func(*bollwerk.Event) bool {
+	return func(e *bollwerk.Event) bool {
+		if e.Kind != kind || e.File == nil || e.File.Path != path {
+			return false
+		}
+		for _, f := range more {
+			if !f(e) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+func TestFilesSeen(t *testing.T) {
+	dir := tree(t)
+	c := watch(t, &Files{Root: dir})
+	c.need(t, AreaFile)
+	sh := func(script string) { run(t, "sh", "-c", "cd "+dir+" && "+script) }
+	sh("cat etc/shadow >/dev/null")
+	e := c.find(t, "read", fileEvent(bollwerk.EventOpen, "/etc/shadow"))
+	if e.File.Access != bollwerk.AccessRead || e.Process == nil || e.Process.PID == 0 {
+		t.Errorf("read: %+v by %+v", e.File, e.Process)
+	}
+	sh("echo '* * * * * root id' > etc/cron.d/evil")
+	c.find(t, "create", fileEvent(bollwerk.EventCreate, "/etc/cron.d/evil"))
+	c.find(t, "write", fileEvent(bollwerk.EventOpen, "/etc/cron.d/evil", func(e *bollwerk.Event) bool { return e.File.Access&bollwerk.AccessWrite != 0 }))
+	sh("chmod u+s usr/bin/tool")
+	c.find(t, "chmod", fileEvent(bollwerk.EventChmod, "/usr/bin/tool", func(e *bollwerk.Event) bool { return e.File.Mode&0o4000 != 0 }))
+	sh("mv etc/cron.d/evil etc/cron.d/good")
+	c.find(t, "rename", fileEvent(bollwerk.EventRename, "/etc/cron.d/evil", func(e *bollwerk.Event) bool { return e.File.Target == "/etc/cron.d/good" }))
+	sh("ln -s /etc/shadow root/link && ln etc/shadow root/hard")
+	c.find(t, "symlink", fileEvent(bollwerk.EventSymlink, "/root/link", func(e *bollwerk.Event) bool { return e.File.Target == "/etc/shadow" }))
+	c.find(t, "link", fileEvent(bollwerk.EventLink, "/etc/shadow", func(e *bollwerk.Event) bool { return e.File.Target == "/root/hard" }))
+	sh(": > var/log/auth.log")
+	c.find(t, "truncation", fileEvent(bollwerk.EventOpen, "/var/log/auth.log", func(e *bollwerk.Event) bool { return e.File.Access&bollwerk.AccessTruncate != 0 }))
+	sh("rm var/log/auth.log")
+	c.find(t, "unlink", fileEvent(bollwerk.EventUnlink, "/var/log/auth.log"))
+	// Folders that nobody saw being made are watched as soon as they are, and what was
+	// put there meanwhile is told.
+	sh("mkdir root/.ssh && echo key > root/.ssh/authorized_keys && echo key > root/.ssh/id_ed25519")
+	c.find(t, "authorized_keys", fileEvent(bollwerk.EventCreate, "/root/.ssh/authorized_keys"))
+	sh("cat root/.ssh/id_ed25519 >/dev/null")
+	c.find(t, "new key read", fileEvent(bollwerk.EventOpen, "/root/.ssh/id_ed25519", func(e *bollwerk.Event) bool { return e.File.Access&bollwerk.AccessRead != 0 }))
+	sh("mkdir -p home/mallory/.ssh && touch home/mallory/.ssh/authorized_keys")
+	c.find(t, "new home", fileEvent(bollwerk.EventCreate, "/home/mallory/.ssh/authorized_keys"))
+	// In /tmp only what can be executed is told.
+	sh("echo x > tmp/plain; cp /bin/true tmp/tool; chmod 755 tmp/tool")
+	c.find(t, "executable", fileEvent(bollwerk.EventChmod, "/tmp/tool", func(e *bollwerk.Event) bool { return e.File.Mode&0o111 != 0 }))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.events {
+		if e.File != nil && e.File.Path == "/tmp/plain" {
+			t.Errorf("told of a plain file in /tmp: %+v", e.File)
+		}
+	}
+}
+
+// A replaced file is another inode: it must be watched like the one before.
+func TestReplacedFileStaysWatched(t *testing.T) {
+	dir := tree(t)
+	c := watch(t, &Files{Root: dir})
+	c.need(t, AreaFile)
+	run(t, "sh", "-c", "cd "+dir+"/etc && cp shadow shadow.new && mv shadow.new shadow")
+	c.find(t, "rename", fileEvent(bollwerk.EventRename, "/etc/shadow.new"))
+	run(t, "cat", dir+"/etc/shadow")
+	c.find(t, "read", fileEvent(bollwerk.EventOpen, "/etc/shadow", func(e *bollwerk.Event) bool { return e.File.Access == bollwerk.AccessRead }))
+}
+
+func TestRepeatsAreFolded(t *testing.T) {
+	dir := tree(t)
+	f := &Files{Root: dir}
+	c := watch(t, f)
+	c.need(t, AreaFile)
+	run(t, "sh", "-c", "cd "+dir+"; for i in 1 2 3 4 5 6 7 8; do read x < etc/shadow; sleep 0.01; done; : > etc/done")
+	c.find(t, "end", fileEvent(bollwerk.EventCreate, "/etc/done"))
+	c.mu.Lock()
+	n := 0
+	for _, e := range c.events {
+		if fileEvent(bollwerk.EventOpen, "/etc/shadow")(e) {
+			n++
+		}
+	}
+	c.mu.Unlock()
+	if n != 1 {
+		t.Errorf("%d events, want one", n)
+	}
+	f.folds.flush(timeZero, f.k.Emit)
+	e := c.find(t, "count", fileEvent(bollwerk.EventOpen, "/etc/shadow", func(e *bollwerk.Event) bool { return e.Count > 0 }))
+	if e.Count > 7 {
+		t.Errorf("count %d, want at most 7", e.Count)
+	}
+}
+
+// A container's files are seen through its first process, with paths as it sees them.
+func TestContainerFiles(t *testing.T) {
+	dir := tree(t)
+	upper := t.TempDir()
+	c := watch(t, &Files{Root: t.TempDir()})
+	c.need(t, AreaFile)
+	// An overlay of its own in a mount namespace of its own: what a container is made of.
+	script := `mount -t tmpfs none ` + upper + ` && mkdir ` + upper + `/u ` + upper + `/w ` + upper + `/m &&
+		mount -t overlay overlay -o lowerdir=` + dir + `,upperdir=` + upper + `/u,workdir=` + upper + `/w ` + upper + `/m &&
+		mkdir ` + upper + `/m/bin ` + upper + `/m/lib64 ` + upper + `/m/lib && cp /bin/busybox ` + upper + `/m/bin/sh && exec chroot ` + upper + `/m /bin/sh -c 'echo $$ >/dev/stderr 2>/dev/null; read x; read y < /etc/shadow; echo k > /etc/cron.d/evil; read x'`
+	if _, err := os.Stat("/bin/busybox"); err != nil {
+		unavailable(t, "busybox is missing")
+	}
+	cmd, in := start(t, "unshare", "-m", "sh", "-c", script)
+	w := &bollwerk.Workload{Kind: bollwerk.WorkloadContainer, Cgroup: 4711, Container: &bollwerk.Container{PID: uint32(cmd.Process.Pid)}}
+	await(t, "chroot", func() bool {
+		b, _ := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/cmdline")
+		return strings.HasPrefix(string(b), "/bin/sh\x00-c\x00echo")
+	})
+	c.s.Container(w, true)
+	f := filesOf(c)
+	await(t, "marks", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.roots[4711] != nil })
+	in.Write([]byte("\n"))
+	e := c.find(t, "read in a container", fileEvent(bollwerk.EventOpen, "/etc/shadow"))
+	if e.Process == nil || e.Process.PID != uint32(cmd.Process.Pid) {
+		t.Errorf("process %+v, want %d", e.Process, cmd.Process.Pid)
+	}
+	c.find(t, "write in a container", fileEvent(bollwerk.EventCreate, "/etc/cron.d/evil"))
+	in.Write([]byte("\n"))
+	cmd.Wait()
+	c.s.Container(w, false)
+	await(t, "forgotten", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, all := range f.places {
+			for _, p := range all {
+				if p.root.cgroup == 4711 {
+					return false
+				}
+			}
+		}
+		return f.roots[4711] == nil
+	})
+}
+
+func TestMatchPath(t *testing.T) {
+	for _, c := range []struct {
+		pattern, path string
+		match, leads  bool
+	}{
+		{"/root/.ssh/id_*", "/root/.ssh/id_rsa", true, false},
+		{"/root/.ssh/id_*", "/root/.ssh", false, true},
+		{"/root/.ssh/id_*", "/root/.ssh/config", false, false},
+		{"/home/*/.ssh", "/home/eve/.ssh", true, false},
+		{"/home/*/.ssh", "/home/eve", false, true},
+		{"/home/*/.ssh", "/home/eve/x/.ssh", false, false},
+		{"/run/secrets/*", "/run/secrets/.hidden", false, false},
+	} {
+		if got := matchPath(c.pattern, c.path); got != c.match {
+			t.Errorf("matchPath(%q, %q) = %v", c.pattern, c.path, got)
+		}
+		if got := leads(c.pattern, c.path); got != c.leads {
+			t.Errorf("leads(%q, %q) = %v", c.pattern, c.path, got)
+		}
+	}
+}
+
+func FuzzNextNotice(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte("\x18\x00\x00\x00\x03\x00\x18\x00\x20\x00\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff\x01\x00\x00\x00"))
+	f.Add(append([]byte("\x38\x00\x00\x00\x03\x00\x18\x00\x00\x01\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff\x01\x00\x00\x00"),
+		[]byte("\x02\x00\x20\x00fsidfsid\x04\x00\x00\x00\x01\x00\x00\x00abcdname\x00\x00\x00\x00")...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var e notice
+		for ok, n := true, 0; ; n++ {
+			if b, ok = nextNotice(b, &e); !ok {
+				return
+			}
+			if n > 1<<20 {
+				t.Fatal("does not end")
+			}
+			for i := range e.n {
+				if len(e.infos[i].name) > 1<<16 || len(e.infos[i].id) > 256 {
+					t.Fatal("unbounded")
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,279 @@
+package tracing
+
+import (
+	"errors"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bollwerk/bollwerk"
+)
+
+// root is one tree of files: the host's, or a container's through one of its processes.
+type root struct {
+	cgroup  uint64
+	pid     uint32
+	prefix  string
+	where   string
+	mountNS uint32
+	armed   bool
+	refused []error
+}
+
+// Bounds of what one pattern may cost: folders belong to whoever fills them.
+const (
+	globEntries = 4096
+	globMatches = 64
+	newEntries  = 64 // told from a folder that was filled before it could be marked
+)
+
+// open resolves a path inside the root: no link in it leads out.
+func (r *root) open(name string, flags int) (int, error) {
+	if r.pid != 0 && mountNS(r.pid) != r.mountNS {
+		return -1, unix.ESRCH // the container is gone, and perhaps its PID is another's
+	}
+	dir, err := unix.Open(r.prefix, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(dir)
+	return unix.Openat2(dir, name, &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+}
+
+func procFD(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
+
+// stat looks at a path itself, not at what a link names; target is what a link says.
+func (r *root) stat(name string) (st unix.Stat_t, target string, ok bool) {
+	fd, err := r.open(name, unix.O_PATH|unix.O_NOFOLLOW)
+	if err != nil {
+		return st, "", false
+	}
+	defer unix.Close(fd)
+	if unix.Fstat(fd, &st) != nil {
+		return st, "", false
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		buf := make([]byte, 4096)
+		if n, err := unix.Readlinkat(fd, "", buf); err == nil {
+			target = string(buf[:n])
+		}
+	}
+	return st, target, true
+}
+
+func (r *root) handle(name string) (handle, error) {
+	fd, err := r.open(name, unix.O_PATH)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	return handleOf(procFD(fd))
+}
+
+// names lists a folder, at most globEntries of it.
+func (r *root) names(dir string) ([]string, error) {
+	fd, err := r.open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	d := os.NewFile(uintptr(fd), dir)
+	defer d.Close()
+	names, err := d.Readdirnames(globEntries)
+	if len(names) == globEntries {
+		return names, errTooMany
+	}
+	if len(names) > 0 {
+		return names, nil
+	}
+	return nil, err
+}
+
+var errTooMany = errors.New("too many entries")
+
+// arm marks whatever of the watch list is there, and the folders in which the rest
+// would appear. by is who made what appears, nil at the first time.
+func (f *Files) arm(r *root, by *bollwerk.Process) {
+	first := !r.armed
+	r.armed = true
+	for i := range f.Watches {
+		w := &f.Watches[i]
+		if w.Where != "" && w.Where != r.where {
+			continue
+		}
+		kind := placeDir
+		switch {
+		case w.Read:
+			kind = placeRead
+		case w.Executable:
+			kind = placeExec
+		}
+		f.descend(r, "/", strings.Split(strings.Trim(w.Path, "/"), "/"), kind, by, first)
+	}
+}
+
+// descend follows the elements of a pattern from a folder that is there.
+func (f *Files) descend(r *root, dir string, rest []string, kind placeKind, by *bollwerk.Process, first bool) {
+	if len(rest) == 0 {
+		if f.mark(r, dir, kind) && !first && kind != placeRead {
+			f.before(r, dir, kind, by)
+		}
+		return
+	}
+	next := rest[0]
+	if !strings.Contains(next, "*") {
+		name := path.Join(dir, next)
+		if fd, err := r.open(name, unix.O_PATH); err == nil {
+			unix.Close(fd)
+			f.descend(r, name, rest[1:], kind, by, first)
+			return
+		}
+		f.mark(r, dir, placeWay)
+		return
+	}
+	names, err := r.names(dir)
+	if err != nil && !errors.Is(err, errTooMany) {
+		return
+	}
+	f.mark(r, dir, placeWay)
+	n := 0
+	for _, name := range names {
+		if !matchElement(next, name) {
+			continue
+		}
+		if n++; n > globMatches {
+			err = errTooMany
+			break
+		}
+		full := path.Join(dir, name)
+		st, _, ok := r.stat(full)
+		if !ok || (len(rest) > 1 || kind != placeRead) && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			continue
+		}
+		f.descend(r, full, rest[1:], kind, by, first)
+	}
+	if errors.Is(err, errTooMany) && first {
+		f.lost("map", r.cgroup, 1)
+	}
+}
+
+// before tells of entries that were made in a new folder before it was marked.
+func (f *Files) before(r *root, dir string, kind placeKind, by *bollwerk.Process) {
+	names, _ := r.names(dir)
+	for i, name := range names {
+		if i == newEntries {
+			f.lost("map", r.cgroup, uint64(len(names)-i))
+			return
+		}
+		f.entry(unix.FAN_CREATE, place{root: r, path: dir, kind: kind}, path.Join(dir, name), by)
+	}
+}
+
+// mark puts a mark on one inode and remembers what it is; new says that it was not yet
+// marked for this.
+func (f *Files) mark(r *root, name string, kind placeKind) (isNew bool) {
+	fd, err := r.open(name, unix.O_PATH)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return false
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		if kind == placeRead {
+			return false
+		}
+	case unix.S_IFREG:
+		if kind != placeRead {
+			return false
+		}
+	default:
+		return false
+	}
+	id, err := handleOf(procFD(fd))
+	if err != nil || f.file == nil {
+		f.markLegacy(r, fd, kind)
+		return false
+	}
+	all := f.places[id]
+	for i := range all {
+		if all[i].root != r || all[i].kind == placeRead != (kind == placeRead) {
+			continue
+		}
+		if all[i].kind&kind != 0 || kind == placeExec && all[i].kind&placeDir != 0 {
+			return false
+		}
+		if err := f.add(fd, kind); err == nil {
+			isNew = all[i].kind == placeWay
+			all[i].kind |= kind
+		}
+		return isNew
+	}
+	if len(all) == 0 && f.marked >= f.Marks {
+		f.lost("map", r.cgroup, 1)
+		return false
+	}
+	if err := f.add(fd, kind); err != nil {
+		if len(r.refused) < 4 {
+			r.refused = append(r.refused, err)
+		}
+		f.markLegacy(r, fd, kind)
+		return false
+	}
+	if len(all) == 0 {
+		f.marked++
+	}
+	f.places[id] = append(all, place{root: r, path: name, kind: kind})
+	return true
+}
+
+func (f *Files) add(fd int, kind placeKind) error {
+	const dir = unix.FAN_EVENT_ON_CHILD | unix.FAN_ONDIR
+	var mask uint64
+	switch kind {
+	case placeRead:
+		mask = unix.FAN_OPEN | unix.FAN_CLOSE_WRITE | unix.FAN_ATTRIB
+	case placeDir:
+		mask = f.entries | dir
+	case placeExec:
+		mask = f.entries&(unix.FAN_RENAME|unix.FAN_MOVED_FROM|unix.FAN_MOVED_TO|unix.FAN_ATTRIB|unix.FAN_CLOSE_WRITE) | dir
+	case placeWay:
+		mask = f.entries&(unix.FAN_CREATE|unix.FAN_RENAME|unix.FAN_MOVED_FROM|unix.FAN_MOVED_TO) | unix.FAN_ONDIR
+	}
+	err := unix.FanotifyMark(f.file.fd, unix.FAN_MARK_ADD, mask, unix.AT_FDCWD, procFD(fd))
+	if errors.Is(err, unix.EINVAL) && f.entries&unix.FAN_RENAME != 0 {
+		// Before 5.17 a rename is told in two halves.
+		f.entries = f.entries&^unix.FAN_RENAME | unix.FAN_MOVED_FROM | unix.FAN_MOVED_TO
+		return f.add(fd, kind)
+	}
+	return err
+}
+
+// markLegacy watches reads and writes where file handles are not to be had (overlayfs
+// before 6.6).
+func (f *Files) markLegacy(r *root, fd int, kind placeKind) {
+	mask := uint64(unix.FAN_CLOSE_WRITE)
+	switch kind {
+	case placeRead:
+		mask |= unix.FAN_OPEN
+	case placeDir:
+		mask |= unix.FAN_EVENT_ON_CHILD
+	default:
+		return
+	}
+	if f.marked >= f.Marks {
+		f.lost("map", r.cgroup, 1)
+		return
+	}
+	if f.legacy == nil {
+		return
+	}
+	if unix.FanotifyMark(f.legacy.fd, unix.FAN_MARK_ADD, mask, unix.AT_FDCWD, procFD(fd)) == nil {
+		f.marked++
+	}
+}

@@ -1,0 +1,85 @@
+package tracing
+
+import "strings"
+
+// Watch is one path that Files looks at, on the host and in every container.
+type Watch struct {
+	// Path is absolute. A "*" stands for one whole element or the end of one
+	// ("/home/*/.ssh", "/root/.ssh/id_*").
+	Path string
+	// Read tells that the file was opened at all, which for secrets is the news.
+	// Without it Path is a directory whose entries are watched for changes.
+	Read bool
+	// Executable tells of entries only when they can be executed: for directories
+	// where everybody makes files all the time.
+	Executable bool
+	// Where: "" everywhere, else only "host" or only "container".
+	Where string
+}
+
+// Watches is the default list: secrets that are read, and places where a change means
+// that somebody settles in.
+func Watches() []Watch {
+	var out []Watch
+	for _, p := range strings.Fields(`/etc /etc/cron.d /etc/cron.hourly /etc/cron.daily /etc/cron.weekly /etc/cron.monthly /var/spool/cron /var/spool/cron/crontabs
+		/etc/systemd/system /etc/systemd/system/*.wants /usr/lib/systemd/system /run/systemd/system /root/.config/systemd/user /home/*/.config/systemd/user
+		/etc/init.d /etc/profile.d /etc/sudoers.d /etc/pam.d /etc/ssh /etc/ld.so.conf.d /etc/udev/rules.d /etc/modules-load.d /etc/apt/apt.conf.d
+		/root /root/.ssh /home/* /home/*/.ssh /root/.config/autostart /etc/kubernetes /etc/kubernetes/manifests /etc/containerd /etc/docker
+		/var/log /var/log/audit /var/log/journal /usr/bin /usr/sbin /usr/local/bin /usr/local/sbin /bin /sbin /lib/security /usr/lib/security
+		/usr/lib/x86_64-linux-gnu/security /usr/lib/aarch64-linux-gnu/security /opt /srv /var/www/html`) {
+		out = append(out, Watch{Path: p})
+	}
+	for _, p := range strings.Fields(`/tmp /var/tmp /dev/shm /run /run/lock /var/run`) {
+		out = append(out, Watch{Path: p, Executable: true})
+	}
+	for _, p := range strings.Fields(`/etc/shadow /etc/shadow- /etc/gshadow /etc/sudoers /etc/ssh/ssh_host_*
+		/root/.ssh/id_* /home/*/.ssh/id_* /root/.aws/credentials /home/*/.aws/credentials /root/.kube/config /home/*/.kube/config
+		/root/.docker/config.json /home/*/.docker/config.json /root/.config/gcloud/* /home/*/.config/gcloud/* /root/.azure/* /home/*/.azure/*
+		/root/.config/openstack/clouds.yaml /home/*/.config/openstack/clouds.yaml /root/.netrc /home/*/.netrc /root/.git-credentials /home/*/.git-credentials
+		/root/.pgpass /home/*/.pgpass /root/.my.cnf /root/.vault-token /home/*/.vault-token /root/.bash_history /home/*/.bash_history
+		/etc/kubernetes/admin.conf /etc/kubernetes/*.conf /etc/kubernetes/pki/* /etc/rancher/k3s/k3s.yaml /var/lib/kubelet/kubeconfig /var/lib/kubelet/pki/*
+		/var/run/secrets/kubernetes.io/serviceaccount/token /run/secrets/kubernetes.io/serviceaccount/token /run/secrets/*`) {
+		out = append(out, Watch{Path: p, Read: true})
+	}
+	return out
+}
+
+// matchElement compares one element of a path with a pattern that may hold one "*".
+func matchElement(pattern, s string) bool {
+	before, after, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == s
+	}
+	return len(s) >= len(before)+len(after) && strings.HasPrefix(s, before) && strings.HasSuffix(s, after) &&
+		(before != "" || !strings.HasPrefix(s, ".")) // "*" alone does not mean hidden files
+}
+
+// matchPath compares a whole path.
+func matchPath(pattern, path string) bool {
+	for {
+		p, prest, pmore := strings.Cut(pattern, "/")
+		s, srest, smore := strings.Cut(path, "/")
+		if pmore != smore || !matchElement(p, s) {
+			return false
+		}
+		if !pmore {
+			return true
+		}
+		pattern, path = prest, srest
+	}
+}
+
+// leads reports whether path is one of the folders on the way to what pattern names.
+func leads(pattern, path string) bool {
+	for {
+		p, prest, pmore := strings.Cut(pattern, "/")
+		s, srest, smore := strings.Cut(path, "/")
+		if !matchElement(p, s) || !pmore {
+			return false
+		}
+		if !smore {
+			return true
+		}
+		pattern, path = prest, srest
+	}
+}
