@@ -123,6 +123,12 @@ func judge(from, to string) string {
 	return ""
 }
 
+// parts are folders inside a concept that are not plug-ins but a part of the concept
+// itself, which it and its plug-ins may import.
+var parts = map[string]string{
+	"sensor/bpf": "the kernel half: C, its headers, the committed objects and the structs generated from them",
+}
+
 // sameHouse judges imports inside one top folder: a plug-in knows its concept and
 // never a sibling; the concept never knows its plug-ins.
 func sameHouse(from, to string) string {
@@ -130,6 +136,9 @@ func sameHouse(from, to string) string {
 		return ""
 	}
 	concept := top(from)
+	if parts[to] != "" && parts[from] == "" {
+		return ""
+	}
 	switch {
 	case to == concept, strings.HasSuffix(from, "/all"), strings.HasSuffix(from, "test"):
 		return ""
