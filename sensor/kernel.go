@@ -31,6 +31,9 @@ const (
 	FlagNoProcess
 )
 
+// optOverlayEntry is BW_OPT_OVERLAY_ENTRY.
+const optOverlayEntry = 1 << 63
+
 // Decoder makes an event of one record. raw is the whole record with its header and is
 // only valid during the call. Time, Outcome, Result, Rule and, unless the decoder set it
 // or the record says that it has none, Process are filled in afterwards. Nil swallows it.
@@ -60,12 +63,15 @@ type Kernel struct {
 	boot atomic.Int64
 	host Namespaces
 
+	overlayEntry bool // struct ovl_inode is that of 6.5 and later
+
 	noBPF    error // why BPF is not used, nil when it is
 	maps     map[string]*ebpf.Map
 	types    *btf.Cache // of the running kernel; only while loading
 	ring     *ringbuf.Reader
 	ringSize int
 	decoders [64]Decoder
+	bySource [256]Decoder
 	links    []link.Link
 	closers  []func() error
 
@@ -97,6 +103,7 @@ func openKernel(o *Options) (*Kernel, error) {
 			break
 		}
 	}
+	k.overlayEntry = kernelRelease() >= 6<<8|5
 	if o.NoBPF {
 		k.noBPF = errors.New("switched off by configuration")
 		return k, nil
@@ -119,7 +126,8 @@ func (k *Kernel) openMaps() error {
 	}
 	spec.Maps["events"].MaxEntries = uint32(k.ringSize)
 	for name, m := range spec.Maps {
-		if strings.HasPrefix(name, ".") {
+		// Room to work in is each object's own: programs of two objects may interrupt each other.
+		if strings.HasPrefix(name, ".") || strings.HasSuffix(name, "_scratch") {
 			delete(spec.Maps, name)
 			continue
 		}
@@ -164,6 +172,9 @@ func (l *Loaded) Refusal(program string) error {
 func (k *Kernel) Load(spec *ebpf.CollectionSpec, options uint64, skip ...string) (*Loaded, error) {
 	if k.noBPF != nil {
 		return nil, k.noBPF
+	}
+	if k.overlayEntry {
+		options |= optOverlayEntry
 	}
 	if v := spec.Variables["config"]; v != nil {
 		if err := v.Set(bpf.SharedBwConfig{
@@ -234,6 +245,16 @@ func explain(err error) error {
 	return err
 }
 
+// Cover tells the programs that kill at the start of a program that these guards are
+// held by a better means (one that denies).
+func (k *Kernel) Cover(g Guard) error {
+	m := k.maps["covered"]
+	if m == nil {
+		return nil
+	}
+	return m.Put(uint32(0), uint64(g))
+}
+
 // Keep takes a link (or the error of making one) into the kernel's care.
 func (k *Kernel) Keep(l link.Link, err error) error {
 	if err != nil {
@@ -245,6 +266,11 @@ func (k *Kernel) Keep(l link.Link, err error) error {
 
 // Decode registers the decoder of a record kind. One per kind; the last one holds.
 func (k *Kernel) Decode(kind bollwerk.EventKind, d Decoder) { k.decoders[kind] = d }
+
+// DecodeFrom registers the decoder of all records with this bw_header.source (128 and
+// above: numbers that only one object uses). It goes before the decoder of the kind, so
+// that two objects may tell of the same kind in different records.
+func (k *Kernel) DecodeFrom(source uint8, d Decoder) { k.bySource[source] = d }
 
 // Time of a record: wall clock from nanoseconds since boot.
 func (k *Kernel) Time(sinceBoot uint64) time.Time {

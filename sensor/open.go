@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -171,14 +170,18 @@ func (k *Kernel) read(ctx context.Context) error {
 
 func (k *Kernel) record(raw []byte) {
 	const size = int(unsafe.Sizeof(Header{}))
-	var h Header
 	if len(raw) < size {
 		return
 	}
-	if _, err := binary.Decode(raw, binary.NativeEndian, &h); err != nil || int(h.Kind) >= len(k.decoders) {
+	// The ring's records begin at multiples of eight, and so does the reader's copy.
+	h := *(*Header)(unsafe.Pointer(&raw[0]))
+	if int(h.Kind) >= len(k.decoders) {
 		return
 	}
 	d := k.decoders[h.Kind]
+	if by := k.bySource[h.Source]; by != nil {
+		d = by
+	}
 	if d == nil {
 		return
 	}
@@ -210,6 +213,19 @@ func sinceBoot() time.Duration {
 		return 0
 	}
 	return time.Duration(ts.Nano())
+}
+
+// kernelRelease is major<<8 | minor of the running kernel, 0 when it does not say.
+func kernelRelease() int {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return 0
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); err != nil {
+		return 0
+	}
+	return major<<8 | min(minor, 255)
 }
 
 func namespacesOf(dir string) Namespaces {

@@ -82,18 +82,32 @@ enum cgroup_subsys_id { memory_cgrp_id = 1, pids_cgrp_id = 2, cpu_cgrp_id = 3, d
 typedef struct {
 	__u32 val;
 } bw_kid;
-struct kernel_cap_struct___v {
+struct bw_caps { // eight bytes, of two numbers before 6.3
 	__u64 val;
-};
-struct kernel_cap_struct___a { // before 6.3
-	__u32 cap[2];
 };
 struct cred {
 	bw_kid uid, gid, suid, sgid, euid, egid;
+	struct bw_caps cap_permitted, cap_effective;
 	struct user_namespace *user_ns;
 };
+struct tty_struct {
+	char name[64];
+};
+typedef struct {
+	int counter;
+} bw_atomic;
 struct signal_struct {
 	int nr_threads;
+	bw_atomic live;
+	int group_exit_code;
+	struct pid *pids[4];
+	struct tty_struct *tty;
+};
+struct mm_struct;
+struct fs_struct;
+struct files_struct;
+struct seccomp {
+	int mode;
 };
 struct task_struct {
 	int pid, tgid;
@@ -110,6 +124,12 @@ struct task_struct {
 	struct signal_struct *signal;
 	bw_kid loginuid;
 	unsigned int sessionid;
+	unsigned long atomic_flags;
+	struct seccomp seccomp;
+	struct mm_struct *mm;
+	struct fs_struct *fs;
+	struct files_struct *files;
+	__u64 utime, stime;
 };
 #pragma clang attribute pop
 

@@ -13,6 +13,12 @@ enum bw_kind {
 	BW_SETTING = 30, BW_PROTOCOL = 31,
 };
 
+// Origins of a file: the words of bollwerk.Origin.
+enum bw_origin {
+	BW_ORIGIN_UNKNOWN = 0, BW_ORIGIN_IMAGE = 1, BW_ORIGIN_MODIFIED = 2, BW_ORIGIN_CREATED = 3, BW_ORIGIN_VOLUME = 4,
+	BW_ORIGIN_MEMORY = 5, BW_ORIGIN_HOST = 6,
+};
+
 enum bw_outcome { BW_SEEN = 0, BW_DENIED = 1, BW_KILLED = 2 };
 
 enum bw_hierarchy { BW_CGROUP_V2 = 0, BW_CGROUP_MEMORY = 1, BW_CGROUP_PIDS = 2, BW_CGROUP_CPU = 3 };
@@ -64,8 +70,11 @@ struct bw_config {
 	__u32 agent_pid; // thread group of the agent: never watched, never denied
 	__u32 hierarchy; // enum bw_hierarchy
 	__u32 wakeup_bytes;
-	__u64 options; // bits of the object's own
+	__u64 options; // bits of the object's own, below BW_OPT_OVERLAY_ENTRY
 };
+
+// Set by the loader for all objects.
+#define BW_OPT_OVERLAY_ENTRY (1ULL << 63) // struct ovl_inode has an ovl_entry (6.5)
 
 struct bw_policy {
 	__u64 enforce; // guards that deny or kill

@@ -4,6 +4,6 @@
 // The shared maps without any program: the sensor makes them once from this object
 // and puts them into all the others.
 // bpf2go-type: bw_header bw_policy bw_config bw_loss_key
-#include "bollwerk.h"
+#include "exec_guard.h"
 
 struct bw_header *unused_header __attribute__((unused));

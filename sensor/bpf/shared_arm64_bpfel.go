@@ -63,11 +63,17 @@ type SharedBwPolicy struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	SharedMapBuilders     = "builders"
+	SharedMapCovered      = "covered"
 	SharedMapEvents       = "events"
+	SharedMapExecAllowed  = "exec_allowed"
+	SharedMapExecScratch  = "exec_scratch"
 	SharedMapLosses       = "losses"
 	SharedMapLossesTotal  = "losses_total"
 	SharedMapPolicies     = "policies"
 	SharedMapPolicyRoots  = "policy_roots"
+	SharedMapShells       = "shells"
+	SharedMapWalkScratch  = "walk_scratch"
 	SharedVarConfig       = "config"
 	SharedVarUnusedHeader = "unused_header"
 )
@@ -120,11 +126,17 @@ type SharedProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SharedMapSpecs struct {
+	Builders    *ebpf.MapSpec `ebpf:"builders"`
+	Covered     *ebpf.MapSpec `ebpf:"covered"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
+	ExecAllowed *ebpf.MapSpec `ebpf:"exec_allowed"`
+	ExecScratch *ebpf.MapSpec `ebpf:"exec_scratch"`
 	Losses      *ebpf.MapSpec `ebpf:"losses"`
 	LossesTotal *ebpf.MapSpec `ebpf:"losses_total"`
 	Policies    *ebpf.MapSpec `ebpf:"policies"`
 	PolicyRoots *ebpf.MapSpec `ebpf:"policy_roots"`
+	Shells      *ebpf.MapSpec `ebpf:"shells"`
+	WalkScratch *ebpf.MapSpec `ebpf:"walk_scratch"`
 }
 
 // SharedVariableSpecs contains global variables before they are loaded into the kernel.
@@ -155,20 +167,32 @@ func (o *SharedObjects) Close() error {
 //
 // It can be passed to LoadSharedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SharedMaps struct {
+	Builders    *ebpf.Map `ebpf:"builders"`
+	Covered     *ebpf.Map `ebpf:"covered"`
 	Events      *ebpf.Map `ebpf:"events"`
+	ExecAllowed *ebpf.Map `ebpf:"exec_allowed"`
+	ExecScratch *ebpf.Map `ebpf:"exec_scratch"`
 	Losses      *ebpf.Map `ebpf:"losses"`
 	LossesTotal *ebpf.Map `ebpf:"losses_total"`
 	Policies    *ebpf.Map `ebpf:"policies"`
 	PolicyRoots *ebpf.Map `ebpf:"policy_roots"`
+	Shells      *ebpf.Map `ebpf:"shells"`
+	WalkScratch *ebpf.Map `ebpf:"walk_scratch"`
 }
 
 func (m *SharedMaps) Close() error {
 	return _SharedClose(
+		m.Builders,
+		m.Covered,
 		m.Events,
+		m.ExecAllowed,
+		m.ExecScratch,
 		m.Losses,
 		m.LossesTotal,
 		m.Policies,
 		m.PolicyRoots,
+		m.Shells,
+		m.WalkScratch,
 	)
 }
 

@@ -1,0 +1,444 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// Processes: start, fork, end, signals to others, and what already runs.
+// bpf2go-type: bw_task bw_stdio bw_exec bw_fork bw_exit bw_signal bw_usage bw_builder bw_exec_path bw_variable bw_name
+#include "exec_guard.h"
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct linux_binprm {
+	struct file *file;
+	const char *filename, *interp;
+};
+struct kernel_siginfo {
+	int si_code;
+};
+struct sched_entity {
+	__u64 sum_exec_runtime;
+};
+struct task_struct___se {
+	struct sched_entity se;
+};
+struct seq_file;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+#pragma clang attribute pop
+
+#define BW_PIDTYPE_SID 3
+#define BW_ENV_STRINGS 256
+
+struct bw_exec_buffer {
+	__u32 sum, goes_on;
+	struct bw_exec e;
+	char data[BW_EXEC_DATA + 4096 + 256];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bw_exec_buffer);
+} exec_buffer SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, struct bw_variable);
+} variables SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct bw_signal_seen);
+	__type(value, __u64);
+} signals_seen SEC(".maps");
+
+BW_INLINE __u64 bw_caps_of(const struct bw_caps *c)
+{
+	__u64 v = 0;
+
+	bpf_probe_read_kernel(&v, sizeof(v), c);
+	return v;
+}
+
+BW_INLINE struct pid *bw_session_of(struct task_struct *t)
+{
+	struct signal_struct *sig = BPF_CORE_READ(t, signal);
+	struct pid *p = 0;
+
+	bpf_core_read(&p, sizeof(p), &sig->pids[BW_PIDTYPE_SID]);
+	return p;
+}
+
+BW_INLINE void bw_task_of(struct bw_task *o, struct task_struct *t)
+{
+	struct task_struct *parent = BPF_CORE_READ(t, real_parent, group_leader);
+	struct cred *cred = (struct cred *)BPF_CORE_READ(t, real_cred);
+	struct pid *pid = BPF_CORE_READ(t, group_leader, thread_pid);
+	struct nsproxy *ns = BPF_CORE_READ(t, nsproxy);
+	unsigned int level = BPF_CORE_READ(pid, level);
+	struct upid *last;
+
+	o->parent = BPF_CORE_READ(parent, tgid);
+	o->parent_start = BPF_CORE_READ(parent, start_boottime);
+	o->effective = bw_caps_of(__builtin_preserve_access_index(&cred->cap_effective));
+	o->permitted = bw_caps_of(__builtin_preserve_access_index(&cred->cap_permitted));
+	o->uid = BPF_CORE_READ(cred, uid.val);
+	o->euid = BPF_CORE_READ(cred, euid.val);
+	o->gid = BPF_CORE_READ(cred, gid.val);
+	o->user_ns = BPF_CORE_READ(cred, user_ns, ns.inum);
+	o->login_uid = -1;
+	if (bpf_core_field_exists(t->loginuid))
+		o->login_uid = BPF_CORE_READ(t, loginuid.val);
+	o->session = BPF_CORE_READ(bw_session_of(t), numbers[0].nr);
+	// Each level's number stands in the next element of the array.
+	last = (void *)__builtin_preserve_access_index(&pid->numbers[0]) + (level & 63) * bpf_core_type_size(struct upid);
+	o->ns_pid = BPF_CORE_READ(last, nr);
+	o->pid_ns = BPF_CORE_READ(last, ns, ns.inum);
+	o->mnt_ns = BPF_CORE_READ(ns, mnt_ns, ns.inum);
+	o->net_ns = BPF_CORE_READ(ns, net_ns, ns.inum);
+	o->flags = 0;
+	if (BPF_CORE_READ(t, flags) & BW_PF_KTHREAD)
+		o->flags |= BW_PROCESS_KTHREAD;
+	if (BPF_CORE_READ(t, atomic_flags) & 1)
+		o->flags |= BW_PROCESS_NO_NEW_PRIVS;
+	o->seccomp = 0;
+	if (bpf_core_field_exists(t->seccomp.mode))
+		o->seccomp = BPF_CORE_READ(t, seccomp.mode);
+	o->pad = 0;
+	BPF_CORE_READ_INTO(&o->comm, t, comm);
+}
+
+// The executable, the working directory, the terminal and the descriptors. Returns the
+// length of the texts after `at`.
+BW_INLINE __u32 bw_image_of(struct bw_exec_buffer *b, struct task_struct *t, struct file *f, __u32 at)
+{
+	struct bw_exec *e = &b->e;
+	struct inode *inode = BPF_CORE_READ(f, f_inode);
+	struct super_block *sb = BPF_CORE_READ(inode, i_sb);
+	struct tty_struct *tty = BPF_CORE_READ(t, signal, tty);
+	int cut = 0;
+	__u32 n;
+
+	e->inode = BPF_CORE_READ(inode, i_ino);
+	e->size = BPF_CORE_READ(inode, i_size);
+	e->device = BPF_CORE_READ(sb, s_dev);
+	e->mode = BPF_CORE_READ(inode, i_mode);
+	e->origin = f ? bw_origin_of(t, inode, BPF_CORE_READ(f, f_path.mnt)) : BW_ORIGIN_UNKNOWN;
+	if (e->origin == BW_ORIGIN_MEMORY) {
+		char name[8] = {};
+
+		bw_file_name(name, sizeof(name), f);
+		if (BPF_CORE_READ(sb, s_magic) == BW_MAGIC_TMPFS && !__builtin_memcmp(name, "memfd:", 6))
+			e->task.flags |= BW_PROCESS_MEMFD;
+		else
+			e->task.flags |= BW_PROCESS_UNLINKED;
+	}
+	__builtin_memset(e->tty, 0, sizeof(e->tty));
+	if (tty)
+		bpf_core_read_str(e->tty, sizeof(e->tty), &tty->name);
+	bw_read_stdio(t, e->stdio);
+
+	e->path = 0;
+	if (f && at <= BW_ARGS_MOST + BW_ENV_MOST) {
+		n = bw_path_of(&b->data[at], t, BPF_CORE_READ(f, f_path.mnt), BPF_CORE_READ(f, f_path.dentry), &cut);
+		e->path = n;
+		at += n;
+		if (cut)
+			e->cut |= 4;
+	}
+	cut = 0;
+	e->cwd = 0;
+	if (at <= BW_ARGS_MOST + BW_ENV_MOST + BW_WALK_BYTES) {
+		n = bw_path_of(&b->data[at], t, BPF_CORE_READ(t, fs, pwd.mnt), BPF_CORE_READ(t, fs, pwd.dentry), &cut);
+		e->cwd = n;
+		at += n;
+		if (cut)
+			e->cut |= 8;
+	}
+	return at;
+}
+
+// Copies the variables whose names begin as a wanted one does. A string that is longer
+// than one read goes on in the next, which is not the beginning of a variable.
+__noinline int bw_environment(__u32 at, unsigned long from, unsigned long end)
+{
+	__u32 zero = 0;
+	struct bw_exec_buffer *b = bpf_map_lookup_elem(&exec_buffer, &zero);
+
+	if (!b || at > BW_ARGS_MOST)
+		return 0;
+	b->sum = 0;
+	b->goes_on = 0;
+	for (int i = 0; i < BW_ENV_STRINGS; i++) {
+		struct bw_variable *v;
+		__u32 n = b->sum, four, before = b->goes_on;
+		__u64 head;
+		char *to;
+		long len;
+
+		if (from >= end)
+			return b->sum;
+		if (n > BW_ENV_MOST - 256)
+			break;
+		to = &b->data[at + n];
+		len = bpf_probe_read_user_str(to, 256, (void *)from);
+		if (len <= 0)
+			break;
+		from += len - (len == 256); // its last letter then was a zero put in by the helper
+		b->goes_on = len == 256;
+		if (before || len < 6)
+			continue;
+		__builtin_memcpy(&four, to, 4);
+		v = bpf_map_lookup_elem(&variables, &four);
+		if (!v)
+			continue;
+		__builtin_memcpy(&head, to, 8);
+		if ((head & v->mask) != v->want)
+			continue;
+		b->sum = n + len;
+		if (len == 256)
+			b->e.cut |= 2;
+	}
+	b->e.cut |= 2;
+	return b->sum;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(process_exec, struct task_struct *t, int old_pid, struct linux_binprm *bprm)
+{
+	__u32 zero = 0, at = 0;
+	struct bw_exec_buffer *b = bpf_map_lookup_elem(&exec_buffer, &zero);
+	struct mm_struct *mm = BPF_CORE_READ(t, mm);
+	struct file *f = BPF_CORE_READ(mm, exe_file);
+	unsigned long from = BPF_CORE_READ(mm, arg_start), end = BPF_CORE_READ(mm, arg_end);
+	const char *filename = BPF_CORE_READ(bprm, filename);
+	struct bw_policy *p;
+	struct bw_exec_facts *x;
+	__u32 len;
+	int urgent = 0;
+
+	if (!b)
+		return 0;
+	bw_header_of(&b->e.h, t, BW_EXEC, 0);
+	bw_task_of(&b->e.task, t);
+	b->e.pad = 0;
+	b->e.pad2 = 0;
+	b->e.cut = 0;
+	b->e.script = 0;
+
+	len = end - from;
+	if (end < from)
+		len = 0;
+	if (end - from > BW_ARGS_MOST) {
+		len = BW_ARGS_MOST;
+		b->e.cut |= 1;
+	}
+	if (len > BW_ARGS_MOST)
+		len = BW_ARGS_MOST;
+	if (bpf_probe_read_user(b->data, len, (void *)from)) {
+		len = 0;
+		b->e.cut |= 1;
+	}
+	b->e.args = len;
+	at = len;
+	len = bw_environment(at, BPF_CORE_READ(mm, env_start), BPF_CORE_READ(mm, env_end));
+	if (len > BW_ENV_MOST)
+		len = BW_ENV_MOST;
+	b->e.environment = len;
+	at += len;
+	at = bw_image_of(b, t, f, at);
+	// A script was called by its own name, its interpreter by another.
+	if (filename != BPF_CORE_READ(bprm, interp) && at <= BW_EXEC_DATA - BW_SCRIPT_MOST) {
+		long n = bpf_probe_read_kernel_str(&b->data[at], BW_SCRIPT_MOST, filename);
+
+		if (n > 0 && n <= BW_SCRIPT_MOST) {
+			b->e.script = n;
+			at += n;
+			if (n == BW_SCRIPT_MOST)
+				b->e.cut |= 16;
+		}
+	}
+	if (b->e.cut)
+		b->e.h.flags |= BW_F_TRUNCATED;
+
+	if (b->e.h.flags & BW_F_CONTAINED && (p = bw_policy_of(t)) && (x = bw_exec_facts())) {
+		__u64 *other = bpf_map_lookup_elem(&covered, &zero), kill = p->enforce;
+		__u32 hit;
+
+		x->task = t;
+		x->file = f;
+		x->set = p->set;
+		x->origin = b->e.origin;
+		__builtin_memcpy(x->stdio, b->e.stdio, sizeof(x->stdio));
+		__builtin_memcpy(x->called, b->e.task.comm, sizeof(x->called));
+		if (other)
+			kill &= ~*other;
+		hit = bw_exec_guard(kill);
+		if (hit && !bpf_send_signal(9))
+			b->e.h.outcome = BW_KILLED;
+		if (!hit)
+			hit = bw_exec_guard(p->report | p->enforce);
+		if (hit) {
+			b->e.h.guard = bw_guard_number(hit);
+			urgent = 1;
+		}
+	}
+	if (at > BW_EXEC_DATA)
+		at = BW_EXEC_DATA;
+	b->e.h.size = sizeof(b->e) + at;
+	bw_output(&b->e.h, sizeof(b->e) + at, urgent);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct bw_fork *r;
+
+	if (BPF_CORE_READ(child, pid) != BPF_CORE_READ(child, tgid))
+		return 0; // a thread
+	r = bw_reserve(sizeof(*r));
+	if (!r) {
+		bw_lost(bw_cgroup(child), BW_FORK);
+		return 0;
+	}
+	bw_header_of(&r->h, child, BW_FORK, sizeof(*r));
+	bw_task_of(&r->task, child);
+	bw_submit(r, 0);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(process_exit, struct task_struct *t)
+{
+	struct signal_struct *sig = BPF_CORE_READ(t, signal);
+	struct bw_exit *r;
+	int code;
+
+	if (BPF_CORE_READ(sig, live.counter))
+		return 0; // other threads go on
+	r = bw_reserve(sizeof(*r));
+	if (!r) {
+		bw_lost(bw_cgroup(t), BW_EXIT);
+		return 0;
+	}
+	bw_header_of(&r->h, t, BW_EXIT, sizeof(*r));
+	bw_task_of(&r->task, t);
+	code = BPF_CORE_READ(sig, group_exit_code);
+	r->code = code ? code : BPF_CORE_READ(t, group_leader, exit_code);
+	r->pad = 0;
+	bw_submit(r, 0);
+	return 0;
+}
+
+// Signals that end, stop or continue a process of another session. The kernel's own
+// (a closed pipe, an alarm, out of memory) do not count: nobody sent them.
+SEC("tp_btf/signal_generate")
+int BPF_PROG(process_signal, int sig, struct kernel_siginfo *info, struct task_struct *to, int group, int result)
+{
+	struct task_struct *from;
+	struct bw_signal_seen key = {};
+	struct bw_signal *r;
+	__u64 now = 1;
+	int code;
+
+	if (sig != 9 && sig != 15 && sig != 19 && sig != 6 && sig != 18 && sig != 2 && sig != 1 && sig != 3)
+		return 0;
+	if ((unsigned long)info <= 2 || result != 0)
+		return 0;
+	code = BPF_CORE_READ(info, si_code);
+	if (code > 0) // SI_USER 0, SI_QUEUE -1, SI_TKILL -6
+		return 0;
+	from = bw_current();
+	if (BPF_CORE_READ(from, tgid) == BPF_CORE_READ(to, tgid) || BPF_CORE_READ(from, flags) & BW_PF_KTHREAD)
+		return 0;
+	if (BPF_CORE_READ(to, real_parent, tgid) == BPF_CORE_READ(from, tgid) || bw_session_of(from) == bw_session_of(to))
+		return 0;
+	key.from = bw_cgroup(from);
+	key.to = bw_cgroup(to);
+	key.from_pid = BPF_CORE_READ(from, tgid);
+	key.signal = sig;
+	if (bpf_map_update_elem(&signals_seen, &key, &now, BPF_NOEXIST))
+		return 0;
+	r = bw_reserve(sizeof(*r));
+	if (!r) {
+		bw_lost(key.from, BW_SIGNAL);
+		return 0;
+	}
+	bw_header_of(&r->h, from, BW_SIGNAL, sizeof(*r));
+	r->target = BPF_CORE_READ(to, tgid);
+	r->target_start = BPF_CORE_READ(to, group_leader, start_boottime);
+	r->target_cgroup = key.to;
+	r->signal = sig;
+	bw_submit(r, 0);
+	return 0;
+}
+
+// What already runs: the same record without arguments and environment, which only
+// the process itself and /proc can read.
+SEC("iter/task")
+int process_list(struct bpf_iter__task *ctx)
+{
+	struct bpf_iter_meta *meta = ctx->meta;
+	struct seq_file *seq = meta->seq;
+	struct task_struct *t = ctx->task;
+	__u32 zero = 0, at;
+	struct bw_exec_buffer *b;
+
+	if (!t)
+		return 0;
+	if (BPF_CORE_READ(t, pid) != BPF_CORE_READ(t, tgid))
+		return 0;
+	b = bpf_map_lookup_elem(&exec_buffer, &zero);
+	if (!b)
+		return 0;
+	bw_header_of(&b->e.h, t, BW_EXEC, 0);
+	bw_task_of(&b->e.task, t);
+	b->e.task.flags |= BW_PROCESS_EXISTING;
+	b->e.pad = 0;
+	b->e.pad2 = 0;
+	b->e.cut = 0;
+	b->e.args = 0;
+	b->e.environment = 0;
+	b->e.script = 0;
+	at = bw_image_of(b, t, BPF_CORE_READ(t, mm, exe_file), 0);
+	if (b->e.cut)
+		b->e.h.flags |= BW_F_TRUNCATED;
+	if (at > 2 * BW_WALK_BYTES)
+		at = 2 * BW_WALK_BYTES;
+	b->e.h.size = sizeof(b->e) + at;
+	bpf_seq_write(seq, &b->e, sizeof(b->e) + at);
+	return 0;
+}
+
+// CPU time of the threads of containers.
+SEC("iter/task")
+int process_usage(struct bpf_iter__task *ctx)
+{
+	struct bpf_iter_meta *meta = ctx->meta;
+	struct seq_file *seq = meta->seq;
+	struct task_struct *t = ctx->task;
+	struct task_struct___se *se = (void *)t;
+	struct bw_usage u = {};
+
+	if (!t || BPF_CORE_READ(t, flags) & BW_PF_KTHREAD || !bw_contained(t))
+		return 0;
+	u.pid = BPF_CORE_READ(t, tgid);
+	u.start = BPF_CORE_READ(t, group_leader, start_boottime);
+	u.cgroup = bw_cgroup(t);
+	u.runtime = BPF_CORE_READ(se, se.sum_exec_runtime);
+	bpf_seq_write(seq, &u, sizeof(u));
+	return 0;
+}
+
+// Keeps the layouts in the object's type information.
+struct bw_fork *unused_fork __attribute__((unused));
+struct bw_exit *unused_exit __attribute__((unused));
+struct bw_signal *unused_signal __attribute__((unused));
+struct bw_usage *unused_usage __attribute__((unused));

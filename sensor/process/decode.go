@@ -1,0 +1,267 @@
+package process
+
+import (
+	"bytes"
+	"context"
+	"path"
+	"strings"
+	"unsafe"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/sensor"
+	"github.com/bollwerk/bollwerk/sensor/bpf"
+)
+
+// Flags of bw_task (bpf/process.h).
+const (
+	flagKernel = 1 << iota
+	flagNoNewPrivs
+	flagMemfd
+	flagUnlinked
+	flagExisting
+	flagOwnNamespaces
+)
+
+// Bits of bw_exec.cut.
+const (
+	cutArgs = 1 << iota
+	cutEnvironment
+	cutPath
+	cutCwd
+	cutScript
+)
+
+var origins = [...]bollwerk.Origin{
+	bollwerk.OriginUnknown, bollwerk.OriginImage, bollwerk.OriginModified, bollwerk.OriginCreated,
+	bollwerk.OriginVolume, bollwerk.OriginMemory, bollwerk.OriginHost,
+}
+
+// record copies a fixed layout out of the ring's bytes; the kernel program wrote it in
+// the layout of this machine.
+func record[T any](raw []byte) (*T, []byte) {
+	var r T
+	n := int(unsafe.Sizeof(r))
+	if len(raw) < n {
+		return nil, nil
+	}
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&r)), n), raw)
+	return &r, raw[n:]
+}
+
+// letters are a fixed array of the kernel's up to its zero byte.
+func letters(a []int8) []byte {
+	b := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(a))), len(a))
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	return b
+}
+
+// fill makes a process of what all records say.
+func (s *Source) fill(h *sensor.Header, t *bpf.ProcessBwTask) *sensor.Record {
+	table := s.k.Processes
+	p := &bollwerk.Process{
+		PID: h.Pid, NSID: t.NsPid, Start: h.Start, Name: table.Strings.Text(letters(t.Comm[:])),
+		UID: t.Uid, EUID: t.Euid, GID: t.Gid, LoginUID: t.LoginUid, Session: t.Session,
+		Capabilities: t.Effective, Permitted: t.Permitted, Seccomp: t.Seccomp, NoNewPrivs: t.Flags&flagNoNewPrivs != 0,
+		Cgroup: h.Cgroup, PIDNS: t.PidNs, MountNS: t.MntNs, NetNS: t.NetNs, UserNS: t.UserNs,
+		Contained: h.Flags&sensor.FlagContained != 0, Kernel: t.Flags&flagKernel != 0, Existing: t.Flags&flagExisting != 0,
+		Began: s.k.Time(h.Time),
+	}
+	return &sensor.Record{Process: p, Parent: t.Parent, ParentStart: t.ParentStart}
+}
+
+// image reads a start. Every length is checked against what is there.
+func (s *Source) image(raw []byte) *sensor.Record {
+	e, data := record[bpf.ProcessBwExec](raw)
+	if e == nil {
+		return nil
+	}
+	h := (*sensor.Header)(unsafe.Pointer(&e.H))
+	r := s.fill(h, &e.Task)
+	p := r.Process
+	texts := s.k.Processes.Strings
+	take := func(n uint16) []byte {
+		b := data[:min(int(n), len(data))]
+		data = data[len(b):]
+		return b
+	}
+	args, environment, exe, cwd, script := take(e.Args), take(e.Environment), take(e.Path), take(e.Cwd), take(e.Script)
+	p.Args = texts.List(args)
+	p.Env = s.variables(texts.List(environment))
+	p.Path = texts.Text(turn(exe, e.Task.Flags&flagMemfd != 0, e.Cut&cutPath != 0))
+	p.Cwd = texts.Text(turn(cwd, false, e.Cut&cutCwd != 0))
+	if e.Cwd == 0 && p.Path != "" {
+		p.Cwd = "/"
+	}
+	if len(script) > 0 {
+		p.Script = texts.Text(bytes.TrimSuffix(script, []byte{0}))
+		if !strings.HasPrefix(p.Script, "/") && e.Cut&cutScript == 0 {
+			p.Script = path.Join(p.Cwd, p.Script)
+		}
+	}
+	p.Truncated = h.Flags&sensor.FlagTruncated != 0
+	p.Inode, p.Device, p.Mode = e.Inode, device(e.Device), uint32(e.Mode)
+	if int(e.Origin) < len(origins) {
+		p.Origin = origins[e.Origin]
+	}
+	if p.Kernel {
+		p.Origin = bollwerk.OriginUnknown
+	}
+	p.Fileless = e.Task.Flags&(flagMemfd|flagUnlinked) != 0
+	p.TTY = terminal(letters(e.Tty[:]))
+	for i := range e.Stdio {
+		if f, ok := open(i, &e.Stdio[i]); ok {
+			p.Stdio = append(p.Stdio, f)
+		}
+	}
+	p.CgroupPath = s.k.Processes.CgroupPath(p.Cgroup, p.PID)
+	return r
+}
+
+// device turns the kernel's number (major << 20 | minor) into that of stat(2).
+func device(d uint32) uint64 {
+	major, minor := uint64(d>>20), uint64(d&0xfffff)
+	return minor&0xff | major&0xfff<<8 | minor&^0xff<<12 | major&^0xfff<<32
+}
+
+// variables keeps the wanted ones: the kernel compares only their beginnings.
+func (s *Source) variables(all []string) []string {
+	n := 0
+	for _, v := range all {
+		if name, _, ok := strings.Cut(v, "="); ok && s.keep[name] {
+			n++
+		}
+	}
+	if n == len(all) {
+		return all
+	}
+	if n == 0 {
+		return nil
+	}
+	out := make([]string, 0, n)
+	for _, v := range all {
+		if name, _, ok := strings.Cut(v, "="); ok && s.keep[name] {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// turn makes a path of names that come last one first, each with a zero byte. A path
+// whose beginning did not fit begins with "…".
+func turn(names []byte, bare, cut bool) []byte {
+	names = bytes.TrimSuffix(names, []byte{0})
+	if len(names) == 0 {
+		return nil
+	}
+	if bare {
+		return names
+	}
+	out := make([]byte, 0, len(names)+4)
+	if cut {
+		out = append(out, "…"...)
+	}
+	for len(names) > 0 {
+		i := bytes.LastIndexByte(names, 0)
+		out = append(append(out, '/'), names[i+1:]...)
+		names = names[:max(i, 0)]
+	}
+	return out
+}
+
+func terminal(name []byte) string {
+	if n, ok := bytes.CutPrefix(name, []byte("pts")); ok && len(n) > 0 && n[0] != '/' {
+		return "pts/" + string(n)
+	}
+	return string(name)
+}
+
+var stdioKinds = [...]string{1: "socket", 2: "pipe", 3: "tty"}
+
+func open(fd int, s *bpf.ProcessBwStdio) (bollwerk.OpenFile, bool) {
+	f := bollwerk.OpenFile{FD: fd, Inode: s.Inode}
+	if int(s.Kind) >= len(stdioKinds) || stdioKinds[s.Kind] == "" {
+		return f, false
+	}
+	f.Kind = stdioKinds[s.Kind]
+	if f.Kind != "socket" {
+		return f, true
+	}
+	switch s.Family {
+	case 1:
+		f.Protocol = "unix"
+	case 2, 10:
+		f.Protocol = map[uint8]string{1: "icmp", 6: "tcp", 17: "udp", 58: "icmp"}[s.Protocol]
+		f.Local = sensor.AddrPort(s.Family == 10, s.Local, s.LocalPort)
+		f.Remote = sensor.AddrPort(s.Family == 10, s.Remote, s.RemotePort)
+	}
+	return f, true
+}
+
+func (s *Source) decodeExec(h *sensor.Header, raw []byte) *bollwerk.Event {
+	r := s.image(raw)
+	if r == nil {
+		return nil
+	}
+	now, _ := s.k.Processes.Exec(r)
+	return &bollwerk.Event{Process: now, Source: "tp_btf"}
+}
+
+func (s *Source) decodeFork(h *sensor.Header, raw []byte) *bollwerk.Event {
+	f, _ := record[bpf.ProcessBwFork](raw)
+	if f == nil {
+		return nil
+	}
+	return &bollwerk.Event{Process: s.k.Processes.Fork(s.fill(h, &f.Task)), Source: "tp_btf"}
+}
+
+func (s *Source) decodeExit(h *sensor.Header, raw []byte) *bollwerk.Event {
+	x, _ := record[bpf.ProcessBwExit](raw)
+	if x == nil {
+		return nil
+	}
+	p := s.k.Processes.Known(h.Pid, h.Start)
+	if p == nil {
+		r := s.fill(h, &x.Task)
+		p = r.Process
+		p.Parent = s.k.Processes.Known(r.Parent, r.ParentStart)
+	}
+	s.k.Processes.Exit(h.Pid, h.Start, s.k.Time(h.Time))
+	end := *p
+	end.ExitCode = x.Code
+	return &bollwerk.Event{Process: &end, Source: "tp_btf"}
+}
+
+func (s *Source) decodeSignal(h *sensor.Header, raw []byte) *bollwerk.Event {
+	g, _ := record[bpf.ProcessBwSignal](raw)
+	if g == nil {
+		return nil
+	}
+	return &bollwerk.Event{Signal: int(g.Signal), Target: s.k.Processes.Get(g.Target, g.TargetStart), Source: "tp_btf"}
+}
+
+// list reads what already runs.
+func (s *Source) list(ctx context.Context, each func(*sensor.Record)) error {
+	const fixed = int(unsafe.Sizeof(bpf.ProcessBwExec{}))
+	size := func(b []byte) int {
+		if len(b) < fixed {
+			return 0
+		}
+		return int((*sensor.Header)(unsafe.Pointer(&b[0])).Size)
+	}
+	buf := make([]byte, fixed+3*8192)
+	return iterate(ctx, s.objs.Programs["process_list"], size, func(b []byte) {
+		n := copy(buf, b) // aligned
+		r := s.image(buf[:n])
+		if r == nil {
+			return
+		}
+		s.k.Processes.FromProc(r.Process)
+		if !r.Process.Kernel {
+			r.Process.Env = s.variables(s.k.Processes.Environment(r.Process.PID))
+		}
+		r.Process.Began = s.k.Time(r.Process.Start)
+		each(r)
+	})
+}
