@@ -270,8 +270,50 @@ func (a *Agent) meet(w *bollwerk.Workload, now time.Time) {
 	a.mu.Unlock()
 	if guard {
 		a.guarding.protect(w)
+		a.sensor.Container(w, true)
+		a.started(w, now)
 	}
 }
+
+// started and ended tell of a container as an event of its own.
+func (a *Agent) started(w *bollwerk.Workload, at time.Time) {
+	a.container(w, at, "start")
+}
+
+func (a *Agent) container(w *bollwerk.Workload, at time.Time, what string) {
+	e := &bollwerk.Event{Time: at, Kind: bollwerk.EventContainer, Workload: w, Outcome: bollwerk.Seen, Source: "agent", Object: &bollwerk.Object{Name: what}}
+	a.out.event(e)
+	a.metrics.event(e)
+	a.record(e)
+}
+
+// sweep forgets containers whose cgroup is gone, and lifts what was in force for them.
+func (a *Agent) sweep(now time.Time) {
+	alive := map[string]bool{}
+	for _, w := range a.resolver.Workloads() {
+		alive[place(w)] = true
+	}
+	var ended []*bollwerk.Workload
+	a.mu.Lock()
+	for id, k := range a.workloads {
+		if k.w.Kind == bollwerk.WorkloadContainer && !alive[id] && now.Sub(k.last) > sweepGrace {
+			ended = append(ended, k.w)
+			delete(a.workloads, id)
+		}
+	}
+	a.mu.Unlock()
+	for _, w := range ended {
+		a.guarding.lift(w)
+		a.sensor.Container(w, false)
+		if a.profiles.book != nil {
+			a.profiles.book.Ended(w.Cgroup)
+		}
+		a.container(w, now, "stop")
+	}
+}
+
+// sweepGrace lets the last events of a container arrive.
+const sweepGrace = 10 * time.Second
 
 func (a *Agent) forgetOldest() {
 	var oldest string

@@ -14,6 +14,7 @@ import (
 
 	"github.com/bollwerk/bollwerk/detect"
 	"github.com/bollwerk/bollwerk/internal/glob"
+	"github.com/bollwerk/bollwerk/profile"
 	"github.com/bollwerk/bollwerk/sensor"
 )
 
@@ -83,13 +84,36 @@ type WorkloadConfig struct {
 	AllowDNS []string `yaml:"allow_dns"` // resolvers, address[:port]
 }
 
-// LearnConfig says when a profile may move forward.
+// LearnConfig says when a profile may move forward; see profile.DefaultGates.
 type LearnConfig struct {
-	Off      bool          `yaml:"off"`
-	MinTime  time.Duration `yaml:"min_time"`
-	Replicas int           `yaml:"replicas"`
-	// Unseen is the greatest estimated share of behaviour not seen yet, 0 to 1.
-	Unseen float64 `yaml:"unseen"`
+	Off      bool       `yaml:"off"`
+	Observe  GateConfig `yaml:"observe"`
+	Restrict GateConfig `yaml:"restrict"`
+}
+
+// GateConfig replaces conditions of a gate; what is not given stays as it is.
+type GateConfig struct {
+	Observed    *time.Duration `yaml:"observed"`
+	Span        *time.Duration `yaml:"span"`
+	Replicas    *int           `yaml:"replicas"`
+	Starts      *int           `yaml:"starts"`
+	Unseen      *float64       `yaml:"unseen"`
+	StartUnseen *float64       `yaml:"start_unseen"`
+}
+
+func (c *GateConfig) apply(g *profile.Gate) {
+	replace(&g.Observed, c.Observed)
+	replace(&g.Span, c.Span)
+	replace(&g.Replicas, c.Replicas)
+	replace(&g.Starts, c.Starts)
+	replace(&g.Unseen, c.Unseen)
+	replace(&g.StartUnseen, c.StartUnseen)
+}
+
+func replace[T any](to, from *T) {
+	if from != nil {
+		*to = *from
+	}
 }
 
 // Size is a number of bytes, written "64MiB".

@@ -59,7 +59,7 @@ func (a *Agent) status() *Status {
 	for i := range s.Workloads {
 		w := &s.Workloads[i]
 		w.Verdict, w.Causes = a.ledger.verdict(w.Key)
-		w.Mode = a.profiles.ModeName(w.Key)
+		w.Mode = a.profiles.mode(w.Key)
 	}
 	sort.Slice(s.Workloads, func(i, j int) bool { return s.Workloads[i].Name < s.Workloads[j].Name })
 	return s

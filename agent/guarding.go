@@ -10,6 +10,7 @@ import (
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/detect"
+	"github.com/bollwerk/bollwerk/profile"
 	"github.com/bollwerk/bollwerk/sensor"
 )
 
@@ -49,19 +50,25 @@ func (g *guarding) policyFor(w *bollwerk.Workload) (*sensor.Policy, guardSet) {
 		return nil, guardSet{}
 	}
 	set := guardSet{enforce: DefaultGuards}
-	behaviour := g.a.profiles.Behaviour(w.Key())
-	if behaviour.Fileless {
-		set.enforce &^= sensor.GuardFileless
-		set.report |= sensor.GuardFileless
-	}
-	if behaviour.Created {
-		set.enforce &^= sensor.GuardDrift
-		set.report |= sensor.GuardDrift
+	// What a workload is known to do would hurt it to forbid.
+	for _, known := range []struct {
+		guard      sensor.Guard
+		behaviours []string
+	}{
+		{sensor.GuardFileless, []string{profile.RunsMemory}},
+		{sensor.GuardDrift, []string{profile.RunsCreated, profile.RunsModified}},
+		{sensor.GuardModule, []string{profile.LoadsModules}},
+		{sensor.GuardSetting, []string{profile.SetsKernel}},
+	} {
+		for _, b := range known.behaviours {
+			if g.a.profiles.did(w, b) {
+				set.enforce &^= known.guard
+				set.report |= known.guard
+			}
+		}
 	}
 	p := &sensor.Policy{Cgroup: w.Cgroup, PID: w.Container.PID, Builders: append([]string(nil), builders...)}
-	if g.a.profiles.Restricts(w.Key()) {
-		g.a.profiles.Restrict(w.Key(), p, &set)
-	}
+	g.a.profiles.restrict(w, p, &set)
 	if c := g.a.c.workload(w.String(), w.Key()); c != nil {
 		// Validated when the configuration was read.
 		set, _ = c.guards(set.enforce, set.report)
@@ -70,6 +77,21 @@ func (g *guarding) policyFor(w *bollwerk.Workload) (*sensor.Policy, guardSet) {
 	}
 	p.Enforce, p.Report = set.enforce, set.report
 	return p, set
+}
+
+// renew computes the policies of all workloads with a key anew, after their profile changed.
+func (g *guarding) renew(key string) {
+	var of []*bollwerk.Workload
+	g.a.mu.Lock()
+	for _, k := range g.a.workloads {
+		if k.w.Key() == key && k.guarded {
+			of = append(of, k.w)
+		}
+	}
+	g.a.mu.Unlock()
+	for _, w := range of {
+		g.protect(w)
+	}
 }
 
 // lift removes the policy of a workload that ended.

@@ -25,7 +25,7 @@ const (
 func (a *Agent) judgeAll() {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	slow := time.NewTicker(30 * time.Second)
+	slow := time.NewTicker(5 * time.Second)
 	defer slow.Stop()
 	for {
 		select {
@@ -42,6 +42,7 @@ func (a *Agent) judgeAll() {
 		case now := <-slow.C:
 			a.folder.Tick(now, a.tell)
 			a.profiles.Tick(now)
+			a.sweep(now)
 		}
 	}
 }

@@ -9,6 +9,9 @@ import (
 	"github.com/bollwerk/bollwerk/policy"
 	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/sensor/process"
+	"github.com/bollwerk/bollwerk/workload"
+	"github.com/bollwerk/bollwerk/workload/containerd"
+	"github.com/bollwerk/bollwerk/workload/runc"
 )
 
 // parts composes an agent: this is where the plug-ins are chosen.
@@ -17,12 +20,17 @@ func (e *env) parts(c *agent.Config, log *slog.Logger) (*agent.Parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &agent.Parts{Config: c, Log: log, Version: e.version, Policies: ps, Sources: sources(c)}, nil
+	return &agent.Parts{Config: c, Log: log, Version: e.version, Policies: ps, Sources: sources(c), Identities: identities()}, nil
 }
 
 // sources of events, in the order in which they are opened.
 func sources(c *agent.Config) []sensor.Source {
 	return []sensor.Source{process.New(process.Config{})}
+}
+
+// identities are the runtimes that name containers.
+func identities() []workload.Source {
+	return []workload.Source{runc.New(runc.Config{}), containerd.New(containerd.Config{})}
 }
 
 // loadRules reads the event policies of a folder, or of one file.
