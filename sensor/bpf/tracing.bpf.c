@@ -391,11 +391,24 @@ static __noinline int on_namespace(struct call *c)
 static __noinline int on_object(struct call *c, __u32 kind)
 {
 	struct task_struct *t = bw_current();
+	struct bw_mount_key key = {};
 	struct bw_object *r;
 	struct file___t *f;
+	char name[16] = {};
+	__u32 one = 1;
 
-	if (!c || BPF_CORE_READ(t, tgid) == config.agent_pid)
+	if (!c)
 		return 0;
+	// One call asks for its capability several times.
+	key.cgroup = ((__u64)BPF_CORE_READ(t, pid) << 32) | c->nr;
+	key.hash = c->a0 ^ c->a1 ^ (BPF_CORE_READ(t, start_boottime) << 8);
+	if (kind == BW_BPF) {
+		bpf_probe_read_user(name, sizeof(name), (void *)c->a1 + 48);
+		key.hash = hash(key.hash, name, sizeof(name));
+	}
+	if (bpf_map_lookup_elem(&mounts, &key))
+		return 0;
+	bpf_map_update_elem(&mounts, &key, &one, BPF_ANY);
 	r = bw_reserve(sizeof(*r));
 	if (!r) {
 		bw_lost(bw_cgroup(t), kind);
@@ -429,7 +442,7 @@ int BPF_PROG(bw_cap_capable, const struct cred *cred, struct user_namespace *tar
 	__u32 one = 1;
 
 	t = bw_current();
-	if (BPF_CORE_READ(t, flags) & BW_PF_KTHREAD)
+	if (BPF_CORE_READ(t, flags) & BW_PF_KTHREAD || BPF_CORE_READ(t, tgid) == config.agent_pid)
 		return 0;
 	call_of(&c);
 	if (cap == CAP_SYS_ADMIN) {

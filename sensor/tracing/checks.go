@@ -48,7 +48,8 @@ type Checks struct {
 	// where GuardSetting is enforced; nil: GuardedSettings.
 	Settings []string
 
-	k *sensor.Kernel
+	k        *sensor.Kernel
+	restorer *restorer
 }
 
 // GuardedSettings are the ones with which a container reaches the host: programs that
@@ -148,7 +149,8 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 		k.Decode(bollwerk.EventNamespace, c.decodeNamespace)
 	}
 	if options&noSetting == 0 && (checks == nil || sysctl == nil) {
-		k.Decode(bollwerk.EventSetting, decodeSetting)
+		c.restorer = newRestorer(settingFiles("/proc/self/mountinfo"))
+		k.Decode(bollwerk.EventSetting, c.decodeSetting)
 	}
 	if options&noObject == 0 && (checks == nil || modules == nil) {
 		k.Decode(bollwerk.EventModule, decodeObject)
@@ -309,21 +311,31 @@ func (c *Checks) decodeNamespace(h *sensor.Header, raw []byte) *bollwerk.Event {
 	return &bollwerk.Event{Source: "tp_btf", Namespace: n}
 }
 
-func decodeSetting(h *sensor.Header, raw []byte) *bollwerk.Event {
+func (c *Checks) decodeSetting(h *sensor.Header, raw []byte) *bollwerk.Event {
 	r, ok := record[bpf.TracingBwSetting](raw)
 	if !ok {
 		return nil
 	}
-	o := &bollwerk.Object{Name: text(r.Name[:]), Type: "file", Value: strings.TrimRight(text(r.Value[:]), "\n"), Old: strings.TrimRight(text(r.Old[:]), "\n")}
-	if r.Means == 1 {
-		o.Type = "sysctl"
+	e := &bollwerk.Event{Source: "tp_btf", Object: &bollwerk.Object{
+		Name: text(r.Name[:]), Type: "file", Value: strings.TrimRight(text(r.Value[:]), "\n"), Old: strings.TrimRight(text(r.Old[:]), "\n")}}
+	switch {
+	case r.Means == settingSysctl:
+		e.Source, e.Object.Type = "cgroup/sysctl", "sysctl"
+	case h.Outcome == outcomeKilled:
+		if c.restorer.restore(e.Object.Name) != nil {
+			e.Object.Type = "file, value restored"
+		}
+	default:
+		c.restorer.accept(e.Object.Name)
 	}
-	source := "tp_btf"
-	if o.Type == "sysctl" {
-		source = "cgroup/sysctl"
-	}
-	return &bollwerk.Event{Source: source, Object: o}
+	return e
 }
+
+// Numbers of bpf/tracing.h and bpf/event.h.
+const (
+	settingSysctl = 1
+	outcomeKilled = 2
+)
 
 func decodeObject(h *sensor.Header, raw []byte) *bollwerk.Event {
 	r, ok := record[bpf.TracingBwObject](raw)

@@ -1,0 +1,158 @@
+package tracing
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/sensor"
+	"github.com/bollwerk/bollwerk/sensor/bpf"
+)
+
+// contained runs a script in a mount namespace and a cgroup of its own, under a policy.
+func contained(t *testing.T, c *collector, enforce sensor.Guard, script string) (string, error) {
+	t.Helper()
+	k := c.s.Kernel()
+	dir, err := os.MkdirTemp(k.CgroupRoot, "bwtest-")
+	if err != nil {
+		unavailable(t, "cgroups cannot be made: "+err.Error())
+	}
+	t.Cleanup(func() {
+		await(t, "empty cgroup", func() bool { return os.Remove(dir) == nil || os.IsNotExist(statErr(dir)) })
+	})
+	var st syscall.Stat_t
+	if err := syscall.Stat(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Map("policies").Put(st.Ino, bpf.SharedBwPolicy{Enforce: uint64(enforce), Root: st.Ino}); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("unshare", "-m", "sh", "-c", "echo $$ > "+filepath.Join(dir, "cgroup.procs")+"; "+script)
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s: %v\n%s", script, err, out)
+	return string(out), err
+}
+
+func statErr(name string) error { _, err := os.Stat(name); return err }
+
+func TestSettingDenied(t *testing.T) {
+	c := watch(t, &Checks{})
+	c.need(t, AreaSetting)
+	const file = "/proc/sys/kernel/core_pattern"
+	old, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := contained(t, c, sensor.GuardSetting, "printf %s '"+strings.TrimSpace(string(old))+"' > "+file)
+	if err == nil || !strings.Contains(out, "Operation not permitted") && !strings.Contains(out, "I/O error") {
+		t.Errorf("the write was not refused: %v %s", err, out)
+	}
+	e := c.find(t, "denied setting", func(e *bollwerk.Event) bool {
+		return e.Kind == bollwerk.EventSetting && e.Object.Name == "kernel/core_pattern"
+	})
+	if e.Outcome != bollwerk.Denied || e.Rule != "setting" || e.Result == 0 {
+		t.Errorf("outcome %s rule %q result %d", e.Outcome, e.Rule, e.Result)
+	}
+	// A setting that belongs to the container's own namespaces is its own business.
+	if out, err := contained(t, c, sensor.GuardSetting, "unshare -u sh -c 'echo x > /proc/sys/kernel/domainname'"); err != nil {
+		t.Errorf("a harmless setting was refused: %v %s", err, out)
+	}
+}
+
+// The same write from the host is none of ours, whatever policies there are.
+func TestSettingOfHostPasses(t *testing.T) {
+	c := watch(t, &Checks{})
+	c.need(t, AreaSetting)
+	k := c.s.Kernel()
+	var st syscall.Stat_t
+	if err := syscall.Stat(k.CgroupRoot, &st); err != nil {
+		t.Fatal(err)
+	}
+	own, err := os.ReadFile("/proc/sys/kernel/core_pipe_limit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Map("policies").Put(st.Ino, bpf.SharedBwPolicy{Enforce: uint64(sensor.GuardSetting | sensor.GuardMount), Root: st.Ino}); err != nil {
+		t.Fatal(err)
+	}
+	if out := run(t, "sh", "-c", "printf %s "+strings.TrimSpace(string(own))+" > /proc/sys/kernel/core_pipe_limit && echo passed"); !strings.Contains(out, "passed") {
+		t.Errorf("the host was refused: %s", out)
+	}
+}
+
+func TestMountKilled(t *testing.T) {
+	c := watch(t, &Checks{})
+	c.need(t, AreaMount)
+	dir := t.TempDir()
+	out, err := contained(t, c, sensor.GuardMount, "mount -t tmpfs none "+dir+"; echo ended $?")
+	if !strings.Contains(out, "ended 137") {
+		t.Errorf("mount was not killed: %v %s", err, out)
+	}
+	e := c.find(t, "killed mount", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventMount && e.Mount.Target == dir })
+	if e.Outcome != bollwerk.Killed || e.Rule != "mount" {
+		t.Errorf("outcome %s rule %q", e.Outcome, e.Rule)
+	}
+}
+
+func TestReleaseAgentKilledAndRestored(t *testing.T) {
+	c := watch(t, &Checks{})
+	c.need(t, AreaSetting)
+	if !c.has(AreaMount) {
+		t.Skip("this kernel does not tell checks of capabilities, and the product says so")
+	}
+	files := settingFiles("/proc/self/mountinfo")[1:]
+	if len(files) == 0 {
+		t.Skip("no cgroup version 1 hierarchy here: release_agent does not exist")
+	}
+	// The harmless one: an agent that does nothing, in a hierarchy of ours when there is one.
+	file := files[len(files)-1]
+	old, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.WriteFile(file, append(old, '\n'), 0)
+	out, _ := contained(t, c, sensor.GuardSetting, "(echo /bin/true > "+file+"); echo ended $?")
+	e := c.find(t, "release_agent", func(e *bollwerk.Event) bool {
+		return e.Kind == bollwerk.EventSetting && e.Object.Name == "release_agent"
+	})
+	if e.Outcome != bollwerk.Killed || e.Object.Value != "/bin/true" || e.Rule != "setting" {
+		t.Errorf("%+v outcome %s rule %q", e.Object, e.Outcome, e.Rule)
+	}
+	if !strings.Contains(out, "ended 137") {
+		t.Errorf("not killed: %s", out)
+	}
+	now, err := os.ReadFile(file)
+	if err != nil || strings.TrimSpace(string(now)) != strings.TrimSpace(string(old)) || !strings.Contains(e.Object.Type, "restored") {
+		t.Errorf("%s is %q, was %q; the event says %q (%v)", file, now, old, e.Object.Type, err)
+	}
+}
+
+func TestBPFSeen(t *testing.T) {
+	if os.Getenv("BOLLWERK_TEST_LOAD") != "" {
+		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "bwtestprog", Type: ebpf.SocketFilter, License: "GPL",
+			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Close()
+		return
+	}
+	c := watch(t, &Checks{})
+	c.need(t, AreaBPF)
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestBPFSeen$")
+	cmd.Env = append(os.Environ(), "BOLLWERK_TEST_LOAD=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	e := c.find(t, "bpf load", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventBPF && e.Object.Name == "bwtestprog" })
+	if e.Object.Type != "SocketFilter" || e.Process.PID != uint32(cmd.Process.Pid) {
+		t.Errorf("%+v by %d, want SocketFilter by %d", e.Object, e.Process.PID, cmd.Process.Pid)
+	}
+}
