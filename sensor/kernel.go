@@ -75,6 +75,16 @@ type Kernel struct {
 	links    []link.Link
 	closers  []func() error
 
+	rootsMu   sync.Mutex
+	rootsSoon bool // policy_roots is to be emptied once more
+	closed    bool
+
+	pinMu     sync.Mutex
+	pinRoot   string
+	pinned    bool
+	enforcing []pinned
+	opened    int64 // names the folder of pins
+
 	emitMu sync.Mutex
 	handle func(*bollwerk.Event)
 	early  []*bollwerk.Event // before Run
@@ -93,7 +103,7 @@ func (k *Kernel) BPF() error { return k.noBPF }
 func (k *Kernel) Map(name string) *ebpf.Map { return k.maps[name] }
 
 func openKernel(o *Options) (*Kernel, error) {
-	k := &Kernel{Log: o.Log, ringSize: o.Ring, maps: map[string]*ebpf.Map{}, types: btf.NewCache()}
+	k := &Kernel{Log: o.Log, ringSize: o.Ring, pinRoot: o.PinRoot, opened: time.Now().UnixNano(), maps: map[string]*ebpf.Map{}, types: btf.NewCache()}
 	k.updateBoot()
 	k.Hierarchy, k.CgroupRoot, k.Unified = findCgroups("/proc/self/mountinfo")
 	k.Processes = newProcesses(k, o.Processes)
@@ -137,6 +147,9 @@ func (k *Kernel) openMaps() error {
 		}
 		k.maps[name] = made
 		k.closers = append(k.closers, made.Close)
+	}
+	if err := k.maps["alive"].Put(uint32(0), uint64(os.Getpid())); err != nil {
+		return err
 	}
 	k.ring, err = ringbuf.NewReader(k.maps["events"])
 	return err

@@ -32,6 +32,8 @@ type Options struct {
 	Processes int
 	// NoBPF works as if BPF were not there.
 	NoBPF bool
+	// PinRoot is a folder of a BPF file system for what outlives the agent; "": PinRoot.
+	PinRoot string
 }
 
 // Sensor is a running set of sources.
@@ -40,6 +42,10 @@ type Sensor struct {
 	sources []Source
 	rows    []Capability
 	loss    lossReader
+
+	policyMu sync.Mutex
+	policies map[uint64]*applied // by cgroup
+	lastSet  uint32
 }
 
 // Open loads all sources. What already runs is read after everything is attached, so
@@ -54,11 +60,14 @@ func Open(ctx context.Context, o Options, sources ...Source) (*Sensor, error) {
 	if o.Processes == 0 {
 		o.Processes = 32768
 	}
+	if o.PinRoot == "" {
+		o.PinRoot = PinRoot
+	}
 	k, err := openKernel(&o)
 	if err != nil {
 		return nil, err
 	}
-	s := &Sensor{k: k}
+	s := &Sensor{k: k, policies: map[uint64]*applied{}}
 	for _, src := range sources {
 		rows, err := src.Open(ctx, k)
 		s.rows = append(s.rows, rows...)
@@ -130,6 +139,13 @@ func (s *Sensor) Run(ctx context.Context, handle func(*bollwerk.Event)) error {
 // Close detaches everything that is not pinned.
 func (s *Sensor) Close() error {
 	var errs []error
+	s.k.rootsMu.Lock()
+	s.k.closed = true
+	s.k.rootsMu.Unlock()
+	if s.k.ring != nil {
+		// Who closes in peace leaves behind what was to outlive it, as a crash does.
+		errs = append(errs, s.k.maps["alive"].Put(uint32(0), uint64(0)))
+	}
 	for _, src := range s.sources {
 		errs = append(errs, src.Close())
 	}

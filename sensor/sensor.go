@@ -37,6 +37,19 @@ type Enforcer interface {
 	Remove(cgroup uint64) error
 }
 
+// Means is how far a guard can be held on this host.
+type Means struct {
+	Guard   Guard
+	Outcome bollwerk.Outcome // denied, killed, or seen when it can only be reported
+	Means   string           // "bpf-lsm bprm_check_security", "kill at sched_process_exec"
+	Cause   string           // why no more than that
+}
+
+// MeansTeller is a Source that says what of the guards it holds. Asked after Open.
+type MeansTeller interface {
+	Means() []Means
+}
+
 // Capability is one row of the doctor's table: one thing a sensor should be able to do.
 type Capability struct {
 	// Area names it: "exec", "file open", "connect", "deny exec", "dns", …

@@ -180,6 +180,14 @@ struct {
 	__type(value, __u64);
 } policy_roots SEC(".maps");
 
+// The thread group of the agent, 0 when it is gone. What is pinned runs on without it.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} alive SEC(".maps");
+
 BW_INLINE struct task_struct *bw_current(void)
 {
 	return (struct task_struct *)bpf_get_current_task();
@@ -219,6 +227,18 @@ BW_INLINE struct kernfs_node *bw_kn_parent(struct kernfs_node *kn)
 	return BPF_CORE_READ(kn, parent);
 }
 
+// A policy that may not outlive its agent is none when that is gone.
+BW_INLINE struct bw_policy *bw_in_force(struct bw_policy *p)
+{
+	__u32 zero = 0;
+	__u64 *agent;
+
+	if (!p || p->flags & BW_POLICY_OUTLIVE)
+		return p;
+	agent = bpf_map_lookup_elem(&alive, &zero);
+	return agent && *agent ? p : 0;
+}
+
 // The policy of a task's workload, NULL when it has none. A container's processes may
 // sit in child cgroups of it (systemd or Docker inside), so parents are asked too.
 BW_INLINE struct bw_policy *bw_policy_of(struct task_struct *t)
@@ -233,7 +253,7 @@ BW_INLINE struct bw_policy *bw_policy_of(struct task_struct *t)
 	known = bpf_map_lookup_elem(&policy_roots, &id);
 	if (known) {
 		root = *known;
-		return root ? bpf_map_lookup_elem(&policies, &root) : 0;
+		return root ? bw_in_force(bpf_map_lookup_elem(&policies, &root)) : 0;
 	}
 #pragma unroll
 	for (int i = 0; i < 8; i++) {
@@ -250,7 +270,7 @@ BW_INLINE struct bw_policy *bw_policy_of(struct task_struct *t)
 		kn = bw_kn_parent(kn);
 	}
 	bpf_map_update_elem(&policy_roots, &id, &root, BPF_ANY);
-	return p;
+	return bw_in_force(p);
 }
 
 // A task is contained when it does not share the host's mount or PID namespace. A

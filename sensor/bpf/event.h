@@ -76,6 +76,8 @@ struct bw_config {
 // Set by the loader for all objects.
 #define BW_OPT_OVERLAY_ENTRY (1ULL << 63) // struct ovl_inode has an ovl_entry (6.5)
 
+#define BW_POLICY_OUTLIVE 1 // bw_policy.flags: holds also when the agent is gone
+
 struct bw_policy {
 	__u64 enforce; // guards that deny or kill
 	__u64 report;  // guards that only say so

@@ -323,6 +323,12 @@ int BPF_PROG(process_exit, struct task_struct *t)
 
 	if (BPF_CORE_READ(sig, live.counter))
 		return 0; // other threads go on
+	if (BPF_CORE_READ(t, tgid) == config.agent_pid) {
+		__u64 none = 0;
+		__u32 zero = 0;
+
+		bpf_map_update_elem(&alive, &zero, &none, BPF_ANY);
+	}
 	r = bw_reserve(sizeof(*r));
 	if (!r) {
 		bw_lost(bw_cgroup(t), BW_EXIT);

@@ -188,6 +188,7 @@ type ProcessBwVariable struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	ProcessMapAlive          = "alive"
 	ProcessMapBuilders       = "builders"
 	ProcessMapCovered        = "covered"
 	ProcessMapEvents         = "events"
@@ -269,6 +270,7 @@ type ProcessProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProcessMapSpecs struct {
+	Alive       *ebpf.MapSpec `ebpf:"alive"`
 	Builders    *ebpf.MapSpec `ebpf:"builders"`
 	Covered     *ebpf.MapSpec `ebpf:"covered"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
@@ -316,6 +318,7 @@ func (o *ProcessObjects) Close() error {
 //
 // It can be passed to LoadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProcessMaps struct {
+	Alive       *ebpf.Map `ebpf:"alive"`
 	Builders    *ebpf.Map `ebpf:"builders"`
 	Covered     *ebpf.Map `ebpf:"covered"`
 	Events      *ebpf.Map `ebpf:"events"`
@@ -334,6 +337,7 @@ type ProcessMaps struct {
 
 func (m *ProcessMaps) Close() error {
 	return _ProcessClose(
+		m.Alive,
 		m.Builders,
 		m.Covered,
 		m.Events,

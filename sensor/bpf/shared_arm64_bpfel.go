@@ -13,6 +13,12 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type SharedBwBuilder struct {
+	_    structs.HostLayout
+	Set  uint32
+	Name [28]int8
+}
+
 type SharedBwConfig struct {
 	_            structs.HostLayout
 	HostMntNs    uint32
@@ -24,6 +30,12 @@ type SharedBwConfig struct {
 	Hierarchy    uint32
 	WakeupBytes  uint32
 	Options      uint64
+}
+
+type SharedBwExecPath struct {
+	_     structs.HostLayout
+	Set   uint32
+	Names [252]int8
 }
 
 type SharedBwHeader struct {
@@ -63,6 +75,7 @@ type SharedBwPolicy struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	SharedMapAlive        = "alive"
 	SharedMapBuilders     = "builders"
 	SharedMapCovered      = "covered"
 	SharedMapEvents       = "events"
@@ -126,6 +139,7 @@ type SharedProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SharedMapSpecs struct {
+	Alive       *ebpf.MapSpec `ebpf:"alive"`
 	Builders    *ebpf.MapSpec `ebpf:"builders"`
 	Covered     *ebpf.MapSpec `ebpf:"covered"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
@@ -167,6 +181,7 @@ func (o *SharedObjects) Close() error {
 //
 // It can be passed to LoadSharedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SharedMaps struct {
+	Alive       *ebpf.Map `ebpf:"alive"`
 	Builders    *ebpf.Map `ebpf:"builders"`
 	Covered     *ebpf.Map `ebpf:"covered"`
 	Events      *ebpf.Map `ebpf:"events"`
@@ -182,6 +197,7 @@ type SharedMaps struct {
 
 func (m *SharedMaps) Close() error {
 	return _SharedClose(
+		m.Alive,
 		m.Builders,
 		m.Covered,
 		m.Events,

@@ -69,6 +69,8 @@ type Source struct {
 	k    *sensor.Kernel
 	objs *sensor.Loaded
 	keep map[string]bool // variables
+	// kills: the program that ends forbidden ones is attached.
+	kills bool
 }
 
 // New makes the source.
@@ -123,6 +125,12 @@ func (s *Source) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 		}
 		rows = append(rows, c)
 	}
+	s.kills = rows[0].Verdict == bollwerk.Pass
+	kill := sensor.Capability{Area: "kill exec", Means: "bpf_send_signal at tp_btf sched_process_exec", Verdict: bollwerk.Pass, Outcome: bollwerk.Killed}
+	if !s.kills {
+		kill.Verdict, kill.Outcome, kill.Cause, kill.Remedy = bollwerk.NotEvaluated, bollwerk.Seen, rows[0].Cause, rows[0].Remedy
+	}
+	rows = append(rows, kill)
 	if p := s.objs.Programs["process_list"]; p != nil {
 		k.Processes.SetList(s.list)
 	}
@@ -135,6 +143,9 @@ func (s *Source) attach(program string) error {
 		return s.objs.Refusal(program)
 	}
 	l, err := link.AttachTracing(link.TracingOptions{Program: p})
+	if program == "process_exec" {
+		return s.k.KeepEnforcing(program, l, err)
+	}
 	return s.k.Keep(l, err)
 }
 
@@ -179,6 +190,26 @@ func (s *Source) configure() error {
 
 // Run implements sensor.Source.
 func (s *Source) Run(ctx context.Context) error { return nil }
+
+// Apply implements sensor.Enforcer: the lists of the guards at exec stand in the shared
+// maps, which the sensor writes itself.
+func (s *Source) Apply(*sensor.Policy) error { return nil }
+
+// Remove implements sensor.Enforcer.
+func (s *Source) Remove(uint64) error { return nil }
+
+// Means implements sensor.MeansTeller.
+func (s *Source) Means() []sensor.Means {
+	if !s.kills {
+		return nil
+	}
+	var out []sensor.Means
+	for _, g := range []sensor.Guard{sensor.GuardFileless, sensor.GuardDrift, sensor.GuardReverseShell, sensor.GuardExec} {
+		out = append(out, sensor.Means{Guard: g, Outcome: bollwerk.Killed, Means: "kill at sched_process_exec",
+			Cause: "without BPF LSM the program is ended before its first instruction, but the exec itself is not refused"})
+	}
+	return out
+}
 
 // Close implements sensor.Source.
 func (s *Source) Close() error { return nil }
