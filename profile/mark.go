@@ -210,7 +210,7 @@ func entryBytes(k key, m *mark) int {
 		n -= len(k.value) // constants of the program
 	}
 	if m.others != nil {
-		n += 24 + 24*cap(*m.others)
+		n += 24 + 24*len(*m.others)
 	}
 	return n
 }

@@ -328,7 +328,8 @@ func (b *Book) write(m *moment, path string, origin bollwerk.Origin) {
 		return
 	}
 	b.meet(m, key{cat: Write, value: b.path(path, true)})
-	if origin != bollwerk.OriginVolume && origin != bollwerk.OriginMemory && origin != bollwerk.OriginUnknown && !strings.HasPrefix(path, "/dev/") && !strings.HasPrefix(path, "/proc/") {
+	// An unknown origin counts as the image's: "read only would do" must not be a guess.
+	if origin != bollwerk.OriginVolume && origin != bollwerk.OriginMemory && !strings.HasPrefix(path, "/dev/") && !strings.HasPrefix(path, "/proc/") {
 		b.did(m, WritesRoot)
 	}
 }
