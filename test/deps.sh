@@ -2,11 +2,17 @@
 # Installs the Debian packages that the tests use and that are missing. Needs root
 # for that; without it, says what to install and leaves the decision to the tests.
 set -euo pipefail
-# program:package
-wanted="debootstrap:debootstrap skopeo:skopeo rpm:rpm xmllint:libxml2-utils containerd:containerd podman:podman dockerd:docker.io git:git gcc:gcc dpkg-query:dpkg"
+# program (or file):package
+wanted="debootstrap:debootstrap skopeo:skopeo rpm:rpm xmllint:libxml2-utils containerd:containerd podman:podman dockerd:docker.io git:git gcc:gcc dpkg-query:dpkg
+  clang-22:clang-22 llvm-strip-22:llvm-22 qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio xz:xz-utils
+  runc:runc nc:netcat-openbsd socat:socat ruby:ruby php:php-cli perl:perl python3:python3 node:nodejs redis-server:redis-server nginx:nginx-light
+  /usr/include/bpf/bpf_helpers.h:libbpf-dev /usr/include/linux/bpf.h:linux-libc-dev"
 missing=()
 for w in $wanted; do
-  command -v "${w%%:*}" >/dev/null 2>&1 || missing+=("${w##*:}")
+  case "$w" in
+  /*) [ -e "${w%%:*}" ] ;;
+  *) command -v "${w%%:*}" >/dev/null 2>&1 ;;
+  esac || missing+=("${w##*:}")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
