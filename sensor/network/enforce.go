@@ -1,0 +1,271 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/bollwerk/bollwerk/sensor"
+	"github.com/bollwerk/bollwerk/sensor/bpf"
+)
+
+// guards that this source can hold a workload to.
+const guards = sensor.GuardEgress | sensor.GuardIngress | sensor.GuardBind | sensor.GuardMiner
+
+// Bounds of one policy.
+const (
+	peersMost = 2048
+	portsMost = 4096
+)
+
+// Flags of bw_net_set, bw_net_ports and the set of bind (bpf/network.h).
+const (
+	bindAnyTCP = 1 << iota
+	bindAnyUDP
+	hasEgress
+	hasIngress
+	hasBind
+
+	portsAnyTCP = 1
+	portsAnyUDP = 2
+
+	setOfBind = 0x80000000
+)
+
+// set is what a workload's lists became in the kernel's tables.
+type set struct {
+	id       uint32
+	flags    uint32
+	prefixes map[bpf.NetworkBwNetPrefix]bpf.NetworkBwNetPorts
+	ports    map[bpf.NetworkBwNetPort]struct{}
+	sends    bool // needs the hooks for unconnected datagrams
+}
+
+// Apply puts the workload's lists in force, replacing the ones before at once. What a
+// list of a guard does not name is refused, name servers included: a policy that allows
+// names to be looked up must list the resolvers. A workload's own loopback is always
+// allowed, unless it shares the host's network. Connections that stand are not cut.
+func (s *Source) Apply(p *sensor.Policy) error {
+	if (p.Enforce|p.Report)&guards == 0 {
+		return s.Remove(p.Cgroup)
+	}
+	if s.loaded == nil {
+		return errors.New("network: this kernel allows no BPF programs; nothing can be refused")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nextSet++
+	made, err := compile(p, s.nextSet&0x3fffffff)
+	if err != nil {
+		return err
+	}
+	if made.sends {
+		if err := s.attachSends(); err != nil {
+			return err
+		}
+	}
+	if err := s.write(made); err != nil {
+		s.erase(made)
+		return err
+	}
+	if err := s.loaded.Maps["net_sets"].Put(p.Cgroup, bpf.NetworkBwNetSet{Set: made.id, Flags: made.flags}); err != nil {
+		s.erase(made)
+		return fmt.Errorf("network lists of cgroup %d: %w", p.Cgroup, err)
+	}
+	if old := s.sets[p.Cgroup]; old != nil {
+		s.erase(old)
+	}
+	s.sets[p.Cgroup] = made
+	s.dirty = true
+	if err := s.count(); err != nil {
+		return err
+	}
+	if err := s.refresh(); err != nil {
+		s.k.Log.Debug("sockets that exist do not know their policy", "error", err)
+	}
+	return nil
+}
+
+// Remove lifts what Apply put in force.
+func (s *Source) Remove(cgroup uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.sets[cgroup]
+	if old == nil {
+		return nil
+	}
+	delete(s.sets, cgroup)
+	err := s.loaded.Maps["net_sets"].Delete(cgroup)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		err = nil
+	}
+	s.erase(old)
+	return errors.Join(err, s.count())
+}
+
+// count tells the programs how many policies there are.
+func (s *Source) count() error {
+	var st bpf.NetworkBwNetState
+	m := s.loaded.Maps["net_state"]
+	if err := m.Lookup(uint32(0), &st); err != nil {
+		return err
+	}
+	st.Policies = uint32(len(s.sets))
+	return m.Put(uint32(0), &st)
+}
+
+func (s *Source) attachSends() error {
+	if s.sends {
+		return nil
+	}
+	for _, a := range attach {
+		if a.lazy {
+			if err := s.attached[a.program]; err != nil {
+				return fmt.Errorf("%s: %w", a.program, err)
+			}
+			a.lazy = false
+			if err := s.attach(a); err != nil {
+				return fmt.Errorf("%s: %w", a.program, err)
+			}
+		}
+	}
+	s.sends = true
+	return nil
+}
+
+func (s *Source) write(t *set) error {
+	for k := range t.ports {
+		if err := s.loaded.Maps["net_ports"].Put(k, uint8(1)); err != nil {
+			return fmt.Errorf("network ports: %w", err)
+		}
+	}
+	for k, v := range t.prefixes {
+		if err := s.loaded.Maps["net_prefixes"].Put(k, v); err != nil {
+			return fmt.Errorf("network prefixes: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Source) erase(t *set) {
+	for k := range t.prefixes {
+		_ = s.loaded.Maps["net_prefixes"].Delete(k)
+	}
+	for k := range t.ports {
+		_ = s.loaded.Maps["net_ports"].Delete(k)
+	}
+}
+
+// compile makes the kernel's tables of a policy's lists. The kernel finds the longest
+// prefix of an address only, so each prefix carries also what the wider ones allow.
+func compile(p *sensor.Policy, id uint32) (*set, error) {
+	if len(p.Egress) > peersMost || len(p.Ingress) > peersMost || len(p.Bind) > portsMost {
+		return nil, fmt.Errorf("network policy of cgroup %d: %d, %d peers and %d ports, at most %d and %d; join networks",
+			p.Cgroup, len(p.Egress), len(p.Ingress), len(p.Bind), peersMost, portsMost)
+	}
+	t := &set{id: id, prefixes: map[bpf.NetworkBwNetPrefix]bpf.NetworkBwNetPorts{}, ports: map[bpf.NetworkBwNetPort]struct{}{}}
+	on := p.Enforce | p.Report
+	if on&sensor.GuardEgress != 0 {
+		t.flags |= hasEgress
+		t.sends = true
+		if err := t.peers(p.Egress, id*2); err != nil {
+			return nil, fmt.Errorf("network policy of cgroup %d: egress: %w", p.Cgroup, err)
+		}
+	}
+	if on&sensor.GuardIngress != 0 {
+		t.flags |= hasIngress
+		if err := t.peers(p.Ingress, id*2+1); err != nil {
+			return nil, fmt.Errorf("network policy of cgroup %d: ingress: %w", p.Cgroup, err)
+		}
+	}
+	if on&sensor.GuardBind != 0 {
+		t.flags |= hasBind
+		for _, b := range p.Bind {
+			numbers, err := protocols(b.Protocol)
+			if err != nil {
+				return nil, fmt.Errorf("network policy of cgroup %d: bind: %w", p.Cgroup, err)
+			}
+			for _, n := range numbers {
+				switch {
+				case b.Port != 0:
+					t.ports[bpf.NetworkBwNetPort{Set: id | setOfBind, Port: b.Port, Protocol: n}] = struct{}{}
+				case n == unix.IPPROTO_TCP:
+					t.flags |= bindAnyTCP
+				default:
+					t.flags |= bindAnyUDP
+				}
+			}
+		}
+	}
+	return t, nil
+}
+
+func protocols(word string) ([]uint8, error) {
+	switch word {
+	case "":
+		return []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP}, nil
+	case "tcp":
+		return []uint8{unix.IPPROTO_TCP}, nil
+	case "udp":
+		return []uint8{unix.IPPROTO_UDP}, nil
+	}
+	return nil, fmt.Errorf("protocol %q: want tcp, udp or nothing for both", word)
+}
+
+func (t *set) peers(peers []sensor.Peer, key uint32) error {
+	var prefixes []netip.Prefix
+	for _, p := range peers {
+		if !p.Network.IsValid() {
+			return fmt.Errorf("a peer without a network; write 0.0.0.0/0 and ::/0 for all")
+		}
+		prefixes = append(prefixes, plain(p.Network))
+	}
+	// Version 4 lies within ::/0 as the kernel's table sees it, and must not match it.
+	prefixes = append(prefixes, netip.PrefixFrom(netip.IPv4Unspecified(), 0))
+	slices.SortFunc(prefixes, netip.Prefix.Compare)
+	prefixes = slices.Compact(prefixes)
+	for i, prefix := range prefixes {
+		row := bpf.NetworkBwNetPorts{Id: uint32(i)}
+		for _, p := range peers {
+			wider := plain(p.Network)
+			if wider.Addr().Is4() != prefix.Addr().Is4() || wider.Bits() > prefix.Bits() || !wider.Contains(prefix.Addr()) {
+				continue
+			}
+			numbers, err := protocols(p.Protocol)
+			if err != nil {
+				return err
+			}
+			for _, n := range numbers {
+				switch {
+				case p.Port != 0:
+					t.ports[bpf.NetworkBwNetPort{Set: key, Id: row.Id, Port: p.Port, Protocol: n}] = struct{}{}
+				case n == unix.IPPROTO_TCP:
+					row.Flags |= portsAnyTCP
+				default:
+					row.Flags |= portsAnyUDP
+				}
+			}
+			if len(t.ports) > 8*peersMost {
+				return fmt.Errorf("more than %d ports in overlapping networks; join them", 8*peersMost)
+			}
+		}
+		bits := prefix.Bits()
+		if prefix.Addr().Is4() {
+			bits += 96
+		}
+		t.prefixes[bpf.NetworkBwNetPrefix{Prefixlen: uint32(32 + bits), Set: key, Address: prefix.Addr().As16()}] = row
+	}
+	return nil
+}
+
+// plain is the prefix without host bits, a mapped one as version 4.
+func plain(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p.Masked()
+}

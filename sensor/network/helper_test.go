@@ -1,0 +1,506 @@
+package network
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/sensor"
+)
+
+// The tests' clients and servers are processes of their own: the sensor leaves its own
+// process alone. A helper is this test binary, told by lines on its stdin what to do.
+const helperEnv = "BOLLWERK_NETWORK_HELPER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(helperEnv) != "" {
+		helperMain()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func errno(err error) string {
+	var no syscall.Errno
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.As(err, &no):
+		return unix.ErrnoName(no)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "timeout"
+	}
+	return err.Error()
+}
+
+func helperMain() {
+	conns := map[string]net.Conn{}
+	packets := map[string]net.PacketConn{}
+	fds := map[string]int{}
+	sc := bufio.NewScanner(os.Stdin)
+	next := 0
+	for sc.Scan() {
+		f := strings.Fields(sc.Text())
+		id := "c" + strconv.Itoa(next)
+		next++
+		reply, err := func() (string, error) {
+			switch f[0] {
+			case "cgroup": // folder
+				return "", os.WriteFile(filepath.Join(f[1], "cgroup.procs"), []byte("0"), 0)
+			case "lo":
+				return "", loopbackUp()
+			case "listen": // network address; sends back what it reads
+				l, err := net.Listen(f[1], f[2])
+				if err != nil {
+					return "", err
+				}
+				go func() {
+					for {
+						c, err := l.Accept()
+						if err != nil {
+							return
+						}
+						go func() {
+							_, _ = io.Copy(c, c)
+							c.Close()
+						}()
+					}
+				}()
+				return l.Addr().String(), nil
+			case "listen-bare": // without bind
+				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+				if err != nil {
+					return "", err
+				}
+				return "", unix.Listen(fd, 5)
+			case "udp-listen": // address; sends back what it reads
+				c, err := net.ListenPacket("udp", f[1])
+				if err != nil {
+					return "", err
+				}
+				go func() {
+					b := make([]byte, 65536)
+					for {
+						n, from, err := c.ReadFrom(b)
+						if err != nil {
+							return
+						}
+						_, _ = c.WriteTo(b[:n], from)
+					}
+				}()
+				return c.LocalAddr().String(), nil
+			case "udp-open":
+				c, err := net.ListenUDP("udp", nil)
+				if err != nil {
+					return "", err
+				}
+				packets[id] = c
+				return id, nil
+			case "udp-send": // id address bytes times: unconnected, waits for the echo
+				c := packets[f[1]]
+				to := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(f[2]))
+				n, _ := strconv.Atoi(f[3])
+				times, _ := strconv.Atoi(f[4])
+				for range times {
+					if _, err := c.WriteTo(make([]byte, n), to); err != nil {
+						return "", err
+					}
+					_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+					if _, _, err := c.ReadFrom(make([]byte, 65536)); err != nil {
+						return "", err
+					}
+				}
+				return "", nil
+			case "dial": // network address [timeout]: not blocking, as Go does it
+				d := net.Dialer{Timeout: 20 * time.Second}
+				if len(f) > 3 {
+					d.Timeout, _ = time.ParseDuration(f[3])
+				}
+				c, err := d.Dial(f[1], f[2])
+				if err != nil {
+					return "", err
+				}
+				conns[id] = c
+				return id + " " + c.LocalAddr().String(), nil
+			case "connect": // address: blocking
+				a := netip.MustParseAddrPort(f[1])
+				family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().Unmap().As4()})
+				if a.Addr().Is6() || len(f) > 2 { // mapped
+					family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+				}
+				fd, err := unix.Socket(family, unix.SOCK_STREAM, 0)
+				if err != nil {
+					return "", err
+				}
+				if err := unix.Connect(fd, sa); err != nil {
+					unix.Close(fd)
+					return "", err
+				}
+				fds[id] = fd
+				return id, nil
+			case "echo": // id bytes: writes and reads back
+				n, _ := strconv.Atoi(f[2])
+				c := conns[f[1]]
+				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+				go func() { _, _ = c.Write(make([]byte, n)) }()
+				_, err := io.ReadFull(c, make([]byte, n))
+				return "", err
+			case "say": // id text: writes, and waits for that much to come back
+				var text string
+				if err := json.Unmarshal([]byte(strings.SplitN(sc.Text(), " ", 3)[2]), &text); err != nil {
+					return "", err
+				}
+				c := conns[f[1]]
+				_ = c.SetDeadline(time.Now().Add(time.Second))
+				if _, err := io.WriteString(c, text); err != nil {
+					return "", err
+				}
+				_, err := io.ReadFull(c, make([]byte, len(text)))
+				return "", err
+			case "close":
+				if fd, ok := fds[f[1]]; ok {
+					return "", unix.Close(fd)
+				}
+				return "", conns[f[1]].Close()
+			case "raw":
+				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
+				if err == nil {
+					unix.Close(fd)
+				}
+				return "", err
+			case "bind": // tcp|udp port
+				port, _ := strconv.Atoi(f[2])
+				kind := unix.SOCK_STREAM
+				if f[1] == "udp" {
+					kind = unix.SOCK_DGRAM
+				}
+				fd, err := unix.Socket(unix.AF_INET, kind, 0)
+				if err != nil {
+					return "", err
+				}
+				defer unix.Close(fd)
+				return "", unix.Bind(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})
+			case "dns-serve": // address
+				return "", dnsServe(f[1])
+			case "dns": // network server name type
+				kind, _ := strconv.Atoi(f[4])
+				return dnsAsk(f[1], f[2], f[3], dnsmessage.Type(kind))
+			case "exec-in": // an address of another network namespace cannot be reached
+				return "", nil
+			}
+			return "", fmt.Errorf("verb %q", f[0])
+		}()
+		if err != nil {
+			fmt.Println("err", errno(err))
+			continue
+		}
+		fmt.Println("ok", reply)
+	}
+}
+
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	r, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, r)
+}
+
+// dnsServe answers every A question with 192.0.2.<length of the name> and others with
+// NXDOMAIN, over UDP and TCP.
+func dnsServe(addr string) error {
+	pc, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	answer := func(q []byte) []byte {
+		var m dnsmessage.Message
+		if m.Unpack(q) != nil || len(m.Questions) != 1 {
+			return q
+		}
+		m.Response = true
+		question := m.Questions[0]
+		if question.Type == dnsmessage.TypeA {
+			alias := dnsmessage.MustNewName("alias.example.")
+			m.Answers = []dnsmessage.Resource{
+				{Header: dnsmessage.ResourceHeader{Name: question.Name, Class: 1, TTL: 300}, Body: &dnsmessage.CNAMEResource{CNAME: alias}},
+				{Header: dnsmessage.ResourceHeader{Name: alias, Class: 1, TTL: 60}, Body: &dnsmessage.AResource{A: [4]byte{127, 0, 0, byte(len(question.Name.String()))}}},
+			}
+		} else {
+			m.RCode = dnsmessage.RCodeNameError
+		}
+		out, _ := m.Pack()
+		return out
+	}
+	go func() {
+		b := make([]byte, 4096)
+		for {
+			n, from, err := pc.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			_, _ = pc.WriteTo(answer(b[:n]), from)
+		}
+	}()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b := make([]byte, 4096)
+			n, _ := c.Read(b)
+			if n > 2 {
+				out := answer(b[2:n])
+				_, _ = c.Write(append([]byte{byte(len(out) >> 8), byte(len(out))}, out...))
+			}
+			c.Close()
+		}
+	}()
+	return nil
+}
+
+func dnsAsk(network, server, name string, kind dnsmessage.Type) (string, error) {
+	n, err := dnsmessage.NewName(name)
+	if err != nil {
+		return "", err
+	}
+	m := dnsmessage.Message{Header: dnsmessage.Header{ID: 4711, RecursionDesired: true}, Questions: []dnsmessage.Question{{Name: n, Type: kind, Class: 1}}}
+	q, err := m.Pack()
+	if err != nil {
+		return "", err
+	}
+	c, err := net.Dial(network, server)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	if network == "tcp" {
+		q = append([]byte{byte(len(q) >> 8), byte(len(q))}, q...)
+	}
+	if _, err := c.Write(q); err != nil {
+		return "", err
+	}
+	b := make([]byte, 4096)
+	got, err := c.Read(b)
+	return strconv.Itoa(got), err
+}
+
+// helper is one such process.
+type helper struct {
+	t   testing.TB
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Scanner
+}
+
+// contained starts a helper in its own namespaces, network included, as in a container.
+func contained(t testing.TB) *helper {
+	h := startHelper(t, unix.CLONE_NEWNS|unix.CLONE_NEWPID|unix.CLONE_NEWNET)
+	h.ok("lo")
+	return h
+}
+
+func startHelper(t testing.TB, flags uintptr) *helper {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), helperEnv+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: unix.SIGKILL}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		if errors.Is(err, unix.EPERM) && os.Getenv("CI") != "true" {
+			t.Skip("namespaces need root:", err)
+		}
+		t.Fatal(err)
+	}
+	h := &helper{t: t, cmd: cmd, in: in, out: bufio.NewScanner(out)}
+	t.Cleanup(func() {
+		in.Close()
+		_ = cmd.Wait()
+	})
+	return h
+}
+
+// do sends one line and returns the answer: "ok …" or "err ERRNO"; "" when the helper died.
+func (h *helper) do(format string, args ...any) string {
+	h.t.Helper()
+	if _, err := fmt.Fprintf(h.in, format+"\n", args...); err != nil {
+		return ""
+	}
+	if !h.out.Scan() {
+		return ""
+	}
+	return h.out.Text()
+}
+
+func (h *helper) ok(format string, args ...any) string {
+	h.t.Helper()
+	r, ok := strings.CutPrefix(h.do(format, args...), "ok")
+	if !ok {
+		h.t.Fatalf("%s: %s", fmt.Sprintf(format, args...), r)
+	}
+	return strings.TrimSpace(r)
+}
+
+func (h *helper) pid() uint32 { return uint32(h.cmd.Process.Pid) }
+
+// cgroup makes a cgroup in the tree that tells workloads apart, and puts the helper there.
+func (h *helper) cgroup(k *sensor.Kernel) uint64 {
+	h.t.Helper()
+	dir := filepath.Join(k.CgroupRoot, fmt.Sprintf("bollwerk-test-%d", h.pid()))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() {
+		h.in.Close()
+		_ = h.cmd.Wait()
+		for range 100 {
+			if os.Remove(dir) == nil {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+	h.ok("cgroup %s", dir)
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		h.t.Fatal(err)
+	}
+	return st.Ino
+}
+
+// watch is a running sensor with this source.
+type watch struct {
+	t      testing.TB
+	source *Source
+	sensor *sensor.Sensor
+	mu     sync.Mutex
+	events []*bollwerk.Event
+	more   chan struct{}
+}
+
+func newWatch(t testing.TB, c Config) *watch {
+	t.Helper()
+	w := openWatch(t, c)
+	w.run()
+	return w
+}
+
+func openWatch(t testing.TB, c Config) *watch {
+	t.Helper()
+	w := &watch{t: t, source: New(c), more: make(chan struct{}, 1)}
+	s, err := sensor.Open(t.Context(), sensor.Options{}, w.source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.sensor = s
+	if err := s.Kernel().BPF(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip("no BPF:", err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return w
+}
+
+func (w *watch) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := w.sensor.Run(ctx, func(e *bollwerk.Event) {
+			w.mu.Lock()
+			w.events = append(w.events, e)
+			w.mu.Unlock()
+			select {
+			case w.more <- struct{}{}:
+			default:
+			}
+		}); err != nil {
+			w.t.Error(err)
+		}
+	}()
+	w.t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+}
+
+// all events so far that match.
+func (w *watch) all(match func(*bollwerk.Event) bool) (out []*bollwerk.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events {
+		if match(e) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// await is the first event that matches; the test fails when none comes.
+func (w *watch) await(what string, match func(*bollwerk.Event) bool) *bollwerk.Event {
+	w.t.Helper()
+	deadline := time.After(20 * time.Second)
+	for {
+		if found := w.all(match); len(found) > 0 {
+			return found[0]
+		}
+		select {
+		case <-w.more:
+		case <-deadline:
+			w.mu.Lock()
+			for _, e := range w.events {
+				b, _ := json.Marshal(e)
+				w.t.Logf("%s", b)
+			}
+			w.mu.Unlock()
+			w.t.Fatalf("no event: %s", what)
+			return nil
+		}
+	}
+}
+
+// by matches events of a kind of one helper.
+func (h *helper) by(kind bollwerk.EventKind) func(*bollwerk.Event) bool {
+	return func(e *bollwerk.Event) bool {
+		return e.Kind == kind && e.Process != nil && e.Process.PID == h.pid()
+	}
+}

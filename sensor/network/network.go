@@ -1,0 +1,293 @@
+// Package network sees what workloads say to the network and holds them to what their
+// policy allows: connections with their result, listeners, datagrams, DNS, mining
+// protocols, and flows summed up in the kernel.
+//
+// It owns the sockets: whose they are, and what became of them. It does not know
+// containers by name, and it does not judge what it sees.
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/sensor"
+	"github.com/bollwerk/bollwerk/sensor/bpf"
+)
+
+// Config of the source; the zero value is usable.
+type Config struct {
+	// FlowEvery is how often flows are handed out; 0: 10 seconds.
+	FlowEvery time.Duration
+	// NoDNS leaves DNS messages alone; connections then have no names.
+	NoDNS bool
+	// NoProbe leaves the first packets of connections of containers alone; mining
+	// protocols are then not seen.
+	NoProbe bool
+}
+
+// Source of network events, and enforcer of the guards egress, ingress, bind and miner.
+type Source struct {
+	config   Config
+	k        *sensor.Kernel
+	loaded   *sensor.Loaded
+	names    *names
+	existing []*bollwerk.Event
+	cgroup   string // where programs are attached
+	attached map[string]error
+
+	mu      sync.Mutex
+	sends   bool // the hooks for unconnected datagrams are attached
+	sets    map[uint64]*set
+	nextSet uint32
+	dirty   bool // a policy came: the sockets that exist must learn of it
+	epoch   uint32
+	lost    uint64
+}
+
+// New returns a source to be given to sensor.Open.
+func New(c Config) *Source {
+	if c.FlowEvery <= 0 {
+		c.FlowEvery = 10 * time.Second
+	}
+	return &Source{config: c, names: newNames(), attached: map[string]error{}, sets: map[uint64]*set{}}
+}
+
+// Name of the source.
+func (s *Source) Name() string { return "network" }
+
+// The options of the object (bpf/network.h).
+const (
+	optNoDNS = 1 << iota
+	optNoProbe
+)
+
+var errUnattached = errors.New("not attached")
+
+type attachment struct {
+	program  string
+	to       ebpf.AttachType
+	enforces bool
+	lazy     bool
+}
+
+// attach says where each program goes. The two for unconnected datagrams cost
+// something for each of them and are attached when the first policy needs them.
+var attach = []attachment{
+	{program: "set_state", to: ebpf.AttachTraceRawTp, enforces: true},
+	{program: "sock_release", to: ebpf.AttachCgroupInetSockRelease},
+	{program: "sock_create", to: ebpf.AttachCGroupInetSockCreate, enforces: true},
+	{program: "connect4", to: ebpf.AttachCGroupInet4Connect, enforces: true},
+	{program: "connect6", to: ebpf.AttachCGroupInet6Connect, enforces: true},
+	{program: "bind4", to: ebpf.AttachCGroupInet4Bind, enforces: true},
+	{program: "bind6", to: ebpf.AttachCGroupInet6Bind, enforces: true},
+	{program: "post_bind4", to: ebpf.AttachCGroupInet4PostBind},
+	{program: "post_bind6", to: ebpf.AttachCGroupInet6PostBind},
+	{program: "egress", to: ebpf.AttachCGroupInetEgress, enforces: true},
+	{program: "ingress", to: ebpf.AttachCGroupInetIngress, enforces: true},
+	{program: "sendmsg4", to: ebpf.AttachCGroupUDP4Sendmsg, enforces: true, lazy: true},
+	{program: "sendmsg6", to: ebpf.AttachCGroupUDP6Sendmsg, enforces: true, lazy: true},
+}
+
+// Open loads the programs and attaches them to the root of the version 2 cgroup tree,
+// which holds all sockets of the host also where containers live in version 1 trees.
+func (s *Source) Open(ctx context.Context, k *sensor.Kernel) ([]sensor.Capability, error) {
+	s.k = k
+	if err := k.BPF(); err != nil {
+		return s.capabilities(err), nil
+	}
+	spec, err := bpf.LoadNetwork()
+	if err != nil {
+		return nil, err
+	}
+	var options uint64
+	if s.config.NoDNS {
+		options |= optNoDNS
+	}
+	if s.config.NoProbe {
+		options |= optNoProbe
+	}
+	if s.loaded, err = k.Load(spec, options); err != nil {
+		return s.capabilities(err), nil
+	}
+	dir, err := s.root()
+	if err != nil {
+		k.Log.Warn("network hooks need a version 2 cgroup tree", "error", err)
+		for _, a := range attach {
+			s.attached[a.program] = err
+		}
+	}
+	s.cgroup = dir
+	s.decoders()
+	for _, a := range attach {
+		if dir != "" || a.to == ebpf.AttachTraceRawTp {
+			s.attached[a.program] = s.attach(a)
+		}
+	}
+	for _, p := range []string{"living", "existing"} {
+		s.attached[p] = s.loaded.Refusal(p)
+	}
+	if s.attached["existing"] == nil {
+		s.attached["existing"] = s.readExisting()
+	}
+	return s.capabilities(nil), nil
+}
+
+func (s *Source) attach(a attachment) error {
+	program := s.loaded.Programs[a.program]
+	if program == nil {
+		return s.loaded.Refusal(a.program)
+	}
+	var l link.Link
+	var err error
+	if a.to == ebpf.AttachTraceRawTp {
+		l, err = link.AttachTracing(link.TracingOptions{Program: program})
+	} else {
+		l, err = link.AttachCgroup(link.CgroupOptions{Path: s.cgroup, Attach: a.to, Program: program})
+	}
+	switch {
+	case err == nil && a.lazy:
+		// Only tried, to know that it would work.
+		return l.Close()
+	case a.enforces:
+		return s.k.KeepEnforcing("network-"+a.program, l, err)
+	}
+	return s.k.Keep(l, err)
+}
+
+// root is a folder that shows the root of the version 2 tree; where none is mounted, a
+// mount of its own until Close.
+func (s *Source) root() (string, error) {
+	if s.k.Unified != "" {
+		return s.k.Unified, nil
+	}
+	dir, err := os.MkdirTemp("", "bollwerk-cgroup")
+	if err != nil {
+		return "", err
+	}
+	if err := unix.Mount("none", dir, "cgroup2", 0, ""); err != nil {
+		os.Remove(dir)
+		return "", fmt.Errorf("mount of a cgroup2 tree: %w", err)
+	}
+	return dir, nil
+}
+
+func unmount(dir string) {
+	if unix.Unmount(dir, unix.MNT_DETACH) == nil {
+		os.Remove(dir)
+	}
+}
+
+// whole reports whether the tree's root is the host's: a cgroup namespace hides what is
+// above.
+func whole(dir string) bool {
+	var st unix.Stat_t
+	return unix.Stat(dir, &st) == nil && st.Ino == 1
+}
+
+// Run hands out what existed before, and the flows.
+func (s *Source) Run(ctx context.Context) error {
+	for _, e := range s.existing {
+		if p := e.Process; p != nil {
+			e.Process = s.k.Processes.Get(p.PID, p.Start)
+		}
+		s.k.Emit(e)
+	}
+	s.existing = nil
+	if s.loaded == nil {
+		<-ctx.Done()
+		return nil
+	}
+	t := time.NewTicker(s.config.FlowEvery)
+	defer t.Stop()
+	read := make(<-chan time.Time)
+	for {
+		select {
+		case <-ctx.Done():
+			s.flipFlows()
+			s.readFlows()
+			return nil
+		case <-t.C:
+			s.mu.Lock()
+			dirty := s.dirty
+			s.dirty = false
+			s.mu.Unlock()
+			if dirty {
+				s.refresh()
+			}
+			s.flipFlows()
+			// A program that began before the change may still write to the old table.
+			read = time.After(min(time.Second, s.config.FlowEvery/2))
+		case <-read:
+			s.readFlows()
+		}
+	}
+}
+
+// Close takes back what the kernel's care does not: a mount of its own.
+func (s *Source) Close() error {
+	if s.k != nil && s.k.Unified == "" && s.cgroup != "" {
+		unmount(s.cgroup)
+	}
+	return nil
+}
+
+// ok reports whether all these programs are attached; else why not.
+func (s *Source) ok(programs ...string) error {
+	for _, p := range programs {
+		err, tried := s.attached[p]
+		if !tried {
+			err = errUnattached
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+func (s *Source) capabilities(all error) []sensor.Capability {
+	var rows []sensor.Capability
+	row := func(area, means string, outcome bollwerk.Outcome, note string, programs ...string) {
+		c := sensor.Capability{Area: area, Means: means, Verdict: bollwerk.Pass, Outcome: outcome}
+		err := all
+		if err == nil {
+			err = s.ok(programs...)
+		}
+		switch {
+		case err != nil:
+			c.Verdict, c.Cause = bollwerk.NotEvaluated, err.Error()
+			c.Remedy = "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN on Linux 5.11 or later with a cgroup2 tree"
+			c.Outcome = ""
+		case note != "":
+			c.Verdict, c.Cause = bollwerk.Degraded, note
+		case s.cgroup != "" && !whole(s.cgroup) && strings.Contains(means, "cgroup"):
+			c.Verdict, c.Cause = bollwerk.Degraded, "the agent sees only a part of the cgroup tree: what is above is not covered"
+			c.Remedy = "start the agent in the host's cgroup namespace"
+		}
+		rows = append(rows, c)
+	}
+	row("connect", "cgroup/connect4, connect6, tp_btf inet_sock_set_state", bollwerk.Seen, "", "connect4", "connect6", "set_state")
+	row("accept", "tp_btf inet_sock_set_state", bollwerk.Seen, "", "set_state")
+	row("listen", "tp_btf inet_sock_set_state", bollwerk.Seen, "", "set_state")
+	row("bind", "cgroup/post_bind4, post_bind6", bollwerk.Seen, "", "bind4", "bind6", "post_bind4", "post_bind6")
+	row("udp", "cgroup_skb/egress", bollwerk.Seen, "", "egress")
+	row("dns", "cgroup_skb/egress, ingress", bollwerk.Seen, map[bool]string{true: "switched off by configuration"}[s.config.NoDNS], "egress", "ingress")
+	row("flow", "tp_btf inet_sock_set_state, cgroup_skb, iter/bpf_sk_storage_map", bollwerk.Seen, "", "set_state", "egress", "ingress", "living")
+	row("raw socket", "cgroup/sock_create", bollwerk.Seen, "", "sock_create")
+	row("mining protocol", "cgroup_skb/egress", bollwerk.Denied, map[bool]string{true: "switched off by configuration"}[s.config.NoProbe], "egress")
+	row("existing sockets", "iter/task_file", bollwerk.Seen, "", "existing")
+	row("deny egress", "cgroup/connect4, connect6, sendmsg4, sendmsg6", bollwerk.Denied, "", "connect4", "connect6", "sendmsg4", "sendmsg6", "sock_create")
+	row("deny ingress", "cgroup_skb/ingress", bollwerk.Denied, "", "ingress", "set_state")
+	row("deny bind", "cgroup/bind4, bind6", bollwerk.Denied, "", "bind4", "bind6")
+	return rows
+}

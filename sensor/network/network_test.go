@@ -1,0 +1,131 @@
+package network
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bollwerk/bollwerk"
+)
+
+func TestConnectAcceptListen(t *testing.T) {
+	w := newWatch(t, Config{})
+	for _, c := range []struct{ name, network, address string }{
+		{"v4", "tcp4", "127.0.0.1:0"},
+		{"v6", "tcp6", "[::1]:0"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := contained(t)
+			addr := netip.MustParseAddrPort(h.ok("listen %s %s", c.network, c.address))
+			l := w.await("listen", h.by(bollwerk.EventListen))
+			if l.Connection.Local != addr || l.Connection.Protocol != "tcp" || l.Connection.Outgoing {
+				t.Errorf("listen: %+v, want local %v", l.Connection, addr)
+			}
+			_, local, _ := strings.Cut(h.ok("dial %s %s", c.network, addr), " ")
+			e := w.await("connect", h.by(bollwerk.EventConnect))
+			if e.Connection.Remote != addr || e.Connection.Local.String() != local || e.Result != 0 || !e.Connection.Outgoing || e.Outcome != bollwerk.Seen {
+				t.Errorf("connect: %+v %+v, want local %v", e, e.Connection, local)
+			}
+			if e.Connection.Cookie == 0 || e.Connection.NetNS == 0 || e.Connection.NetNS == w.sensor.Kernel().HostNamespaces().Net {
+				t.Errorf("connect: cookie %d, network namespace %d", e.Connection.Cookie, e.Connection.NetNS)
+			}
+			a := w.await("accept", h.by(bollwerk.EventAccept))
+			if a.Connection.Local != addr || a.Connection.Remote.String() != local || a.Connection.Outgoing {
+				t.Errorf("accept: %+v", a.Connection)
+			}
+		})
+	}
+}
+
+func TestConnectMapped(t *testing.T) {
+	w := newWatch(t, Config{})
+	h := contained(t)
+	addr := netip.MustParseAddrPort(h.ok("listen tcp4 127.0.0.1:0"))
+	h.ok("connect [::ffff:127.0.0.1]:%d mapped", addr.Port())
+	if e := w.await("connect", h.by(bollwerk.EventConnect)); e.Connection.Remote != addr {
+		t.Errorf("remote %v, want the plain %v", e.Connection.Remote, addr)
+	}
+}
+
+func TestConnectFailures(t *testing.T) {
+	w := newWatch(t, Config{})
+	for _, c := range []struct {
+		name, verb, answer string
+		result             unix.Errno
+	}{
+		{"refused", "connect 127.0.0.1:9", "err ECONNREFUSED", unix.ECONNREFUSED},
+		{"refused, not blocking", "dial tcp4 127.0.0.1:10", "err ECONNREFUSED", unix.ECONNREFUSED},
+		{"no route", "connect 192.0.2.1:9", "err ENETUNREACH", unix.ENETUNREACH},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := contained(t)
+			if got := h.do("%s", c.verb); got != c.answer {
+				t.Fatalf("%s: %q, want %q", c.verb, got, c.answer)
+			}
+			e := w.await("connect", h.by(bollwerk.EventConnect))
+			if unix.Errno(e.Result) != c.result {
+				t.Errorf("result %v, want %v", unix.Errno(e.Result), c.result)
+			}
+		})
+	}
+}
+
+func TestRepeatsStayInTheKernel(t *testing.T) {
+	w := newWatch(t, Config{FlowEvery: 200 * time.Millisecond})
+	h := contained(t)
+	addr := h.ok("listen tcp4 127.0.0.1:0")
+	const n, size = 50, 12345
+	for range n {
+		id, _, _ := strings.Cut(h.ok("dial tcp4 %s", addr), " ")
+		h.ok("echo %s %d", id, size)
+		h.ok("close %s", id)
+	}
+	out, in := sumFlows(t, w, h, n, n*size)
+	if got := len(w.all(h.by(bollwerk.EventConnect))); got != 1 {
+		t.Errorf("%d connect events for %d equal connections, want 1", got, n)
+	}
+	if got := len(w.all(h.by(bollwerk.EventAccept))); got != 1 {
+		t.Errorf("%d accept events, want 1", got)
+	}
+	// Payload, to the byte, in both directions and from both ends.
+	for name, f := range map[string]bollwerk.Flow{"outgoing": out, "incoming": in} {
+		if f.Connections != n || f.SentBytes != n*size || f.ReceivedBytes != n*size {
+			t.Errorf("%s: %d connections, %d sent, %d received, want %d, %d, %d", name, f.Connections, f.SentBytes, f.ReceivedBytes, n, n*size, n*size)
+		}
+		if f.SentPackets == 0 || f.ReceivedPackets == 0 {
+			t.Errorf("%s: no packets", name)
+		}
+	}
+}
+
+// sumFlows waits until the flows of a helper have so many connections and bytes (or more).
+func sumFlows(t *testing.T, w *watch, h *helper, connections, bytes uint64) (out, in bollwerk.Flow) {
+	t.Helper()
+	add := func(to *bollwerk.Flow, f *bollwerk.Flow) {
+		to.Connections += f.Connections
+		to.Failed += f.Failed
+		to.SentBytes += f.SentBytes
+		to.ReceivedBytes += f.ReceivedBytes
+		to.SentPackets += f.SentPackets
+		to.ReceivedPackets += f.ReceivedPackets
+	}
+	w.await("flows", func(*bollwerk.Event) bool {
+		out, in = bollwerk.Flow{}, bollwerk.Flow{}
+		for _, e := range w.events {
+			if !h.by(bollwerk.EventFlow)(e) {
+				continue
+			}
+			if e.Connection.Outgoing {
+				add(&out, e.Flow)
+			} else {
+				add(&in, e.Flow)
+			}
+		}
+		return out.Connections >= connections && in.Connections >= connections &&
+			out.SentBytes >= bytes && out.ReceivedBytes >= bytes && in.SentBytes >= bytes && in.ReceivedBytes >= bytes
+	})
+	return out, in
+}
