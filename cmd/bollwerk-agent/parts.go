@@ -8,7 +8,10 @@ import (
 	"github.com/bollwerk/bollwerk/agent"
 	"github.com/bollwerk/bollwerk/policy"
 	"github.com/bollwerk/bollwerk/sensor"
+	"github.com/bollwerk/bollwerk/sensor/lsm"
+	"github.com/bollwerk/bollwerk/sensor/network"
 	"github.com/bollwerk/bollwerk/sensor/process"
+	"github.com/bollwerk/bollwerk/sensor/tracing"
 	"github.com/bollwerk/bollwerk/workload"
 	"github.com/bollwerk/bollwerk/workload/containerd"
 	"github.com/bollwerk/bollwerk/workload/runc"
@@ -23,9 +26,24 @@ func (e *env) parts(c *agent.Config, log *slog.Logger) (*agent.Parts, error) {
 	return &agent.Parts{Config: c, Log: log, Version: e.version, Policies: ps, Sources: sources(c), Identities: identities()}, nil
 }
 
-// sources of events, in the order in which they are opened.
+// sources of events, in the order in which they are opened: what a better source
+// covers the later ones leave alone.
 func sources(c *agent.Config) []sensor.Source {
-	return []sensor.Source{process.New(process.Config{})}
+	if c.Backend == "none" {
+		return []sensor.Source{process.New(process.Config{})}
+	}
+	covered := func(string) bool { return false }
+	list := []sensor.Source{process.New(process.Config{})}
+	if c.Backend == "auto" {
+		best := lsm.New(lsm.Options{})
+		covered = best.Covered
+		list = append(list, best)
+	}
+	return append(list,
+		network.New(network.Config{}),
+		&tracing.Checks{Covered: covered},
+		&tracing.Files{Covered: covered},
+	)
 }
 
 // identities are the runtimes that name containers.
