@@ -41,12 +41,12 @@ type Parts struct {
 
 // Started is what the agent says of itself when it is ready.
 type Started struct {
-	Took         time.Duration
-	Capabilities []sensor.Capability
-	Workloads    int
-	Rules        int
-	Detectors    int
-	Causes       []string // why the agent as a whole is degraded
+	Took      time.Duration
+	Areas     []Area
+	Workloads int
+	Rules     int
+	Detectors int
+	Causes    []string // why the agent as a whole is degraded
 }
 
 // Agent protects one node.
@@ -217,7 +217,7 @@ func (a *Agent) begin(ctx context.Context) {
 	a.mu.Unlock()
 	_, causes := a.verdict()
 	a.p.Ready(Started{
-		Took: time.Since(a.began), Capabilities: a.sensor.Capabilities(), Workloads: n, Rules: a.rules.len(), Detectors: len(a.p.Detectors), Causes: causes,
+		Took: time.Since(a.began), Areas: Areas(a.sensor.Capabilities()), Workloads: n, Rules: a.rules.len(), Detectors: len(a.p.Detectors), Causes: causes,
 	})
 }
 
@@ -329,9 +329,9 @@ func (a *Agent) forgetOldest() {
 func (a *Agent) verdict() (bollwerk.Verdict, []string) {
 	var causes []string
 	if a.sensor != nil {
-		for _, c := range a.sensor.Capabilities() {
+		for _, c := range Areas(a.sensor.Capabilities()) {
 			if c.Verdict != bollwerk.Pass {
-				causes = append(causes, fmt.Sprintf("%s: %s", c.Area, c.Cause))
+				causes = append(causes, fmt.Sprintf("%s: %s", c.Name, c.Cause))
 			}
 		}
 	}

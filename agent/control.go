@@ -12,19 +12,18 @@ import (
 	"time"
 
 	"github.com/bollwerk/bollwerk"
-	"github.com/bollwerk/bollwerk/sensor"
 )
 
 // Status is what a running agent says of itself and its node.
 type Status struct {
-	Version      string              `json:"version"`
-	Node         string              `json:"node"`
-	Since        time.Time           `json:"since"`
-	Verdict      bollwerk.Verdict    `json:"verdict"`
-	Causes       []string            `json:"causes"`
-	Capabilities []sensor.Capability `json:"capabilities"`
-	Rules        int                 `json:"rules"`
-	Workloads    []WorkloadStatus    `json:"workloads"`
+	Version   string           `json:"version"`
+	Node      string           `json:"node"`
+	Since     time.Time        `json:"since"`
+	Verdict   bollwerk.Verdict `json:"verdict"`
+	Causes    []string         `json:"causes"`
+	Areas     []Area           `json:"areas"`
+	Rules     int              `json:"rules"`
+	Workloads []WorkloadStatus `json:"workloads"`
 }
 
 // WorkloadStatus is one workload with what is known and done about it.
@@ -44,7 +43,7 @@ type WorkloadStatus struct {
 
 // Status of the agent now.
 func (a *Agent) status() *Status {
-	s := &Status{Version: a.p.Version, Node: a.c.Node, Since: a.began, Rules: a.rules.len(), Capabilities: a.sensor.Capabilities(), Causes: []string{}, Workloads: []WorkloadStatus{}}
+	s := &Status{Version: a.p.Version, Node: a.c.Node, Since: a.began, Rules: a.rules.len(), Areas: Areas(a.sensor.Capabilities()), Causes: []string{}, Workloads: []WorkloadStatus{}}
 	var causes []string
 	s.Verdict, causes = a.verdict()
 	s.Causes = append(s.Causes, causes...)

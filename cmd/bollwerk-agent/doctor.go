@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/agent"
 	"github.com/bollwerk/bollwerk/internal/terminal"
 	"github.com/bollwerk/bollwerk/sensor"
 )
@@ -49,7 +51,7 @@ func runDoctor(ctx context.Context, e *env, backend string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	rows := s.Capabilities()
+	rows := agent.Areas(s.Capabilities())
 	if err := s.Close(); err != nil {
 		return err
 	}
@@ -66,7 +68,7 @@ func runDoctor(ctx context.Context, e *env, backend string, asJSON bool) error {
 			return err
 		}
 	} else {
-		printCapabilities(e.stdout, rows)
+		printAreas(e.stdout, rows)
 	}
 	if bad > 0 {
 		return &exitError{code: exitDegraded}
@@ -74,27 +76,43 @@ func runDoctor(ctx context.Context, e *env, backend string, asJSON bool) error {
 	return nil
 }
 
-func printCapabilities(w io.Writer, rows []sensor.Capability) {
+func printAreas(w io.Writer, rows []agent.Area) {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(tw, "WHAT\tVERDICT\tCAN BE\tBY")
 	for _, r := range rows {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", terminal.Clean(r.Area, 40), r.Verdict, r.Outcome, terminal.Clean(r.Means, 80))
+		by, can := strings.Join(r.Means, " + "), string(r.Outcome)
+		if len(r.Means) == 0 {
+			by, can = "-", "-"
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", terminal.Clean(r.Name, 40), r.Verdict, can, terminal.Clean(by, 70))
 	}
 	_ = tw.Flush()
 	n := 0
+	remedies := map[string][]string{}
+	var order []string
 	for _, r := range rows {
 		if r.Verdict == bollwerk.Pass {
 			continue
 		}
 		if n++; n == 1 {
-			fmt.Fprintln(w, "\nWhat is lost, and how to get it:")
+			fmt.Fprintln(w, "\nWhat is lost:")
 		}
-		fmt.Fprintf(w, "- %s: %s\n", terminal.Clean(r.Area, 40), terminal.Clean(r.Cause, 300))
+		fmt.Fprintf(w, "- %s: %s\n", terminal.Clean(r.Name, 40), terminal.Clean(r.Cause, 400))
 		if r.Remedy != "" {
-			fmt.Fprintf(w, "  → %s\n", terminal.Clean(r.Remedy, 300))
+			if remedies[r.Remedy] == nil {
+				order = append(order, r.Remedy)
+			}
+			remedies[r.Remedy] = append(remedies[r.Remedy], r.Name)
 		}
 	}
 	if n == 0 {
 		fmt.Fprintln(w, "\nEverything works.")
+		return
+	}
+	if len(order) > 0 {
+		fmt.Fprintln(w, "\nHow to get it:")
+	}
+	for _, r := range order {
+		fmt.Fprintf(w, "- %s (%s)\n", terminal.Clean(r, 300), terminal.Clean(strings.Join(remedies[r], ", "), 200))
 	}
 }
