@@ -243,6 +243,7 @@ static __noinline int on_mount(struct call *c)
 		return 0;
 	}
 	bw_header_of(&r->h, t, BW_MOUNT, sizeof(*r));
+	r->h.source = BW_FROM_TRACING;
 	r->flags = 0;
 	r->syscall = c->nr;
 	r->pad = 0;
@@ -309,6 +310,7 @@ static __noinline int on_write(struct call *c)
 		return 0;
 	}
 	bw_header_of(&r->h, t, BW_SETTING, sizeof(*r));
+	r->h.source = BW_FROM_TRACING;
 	r->means = BW_SETTING_FILE;
 	r->name[0] = r->value[0] = r->old[0] = 0;
 	r->length = c->a2;
@@ -370,6 +372,7 @@ static __noinline int on_namespace(struct call *c)
 		return 0;
 	}
 	bw_header_of(&r->h, t, BW_NAMESPACE, sizeof(*r));
+	r->h.source = BW_FROM_TRACING;
 	r->flags = flags;
 	r->syscall = c->nr;
 	r->inum = r->target = r->pad = 0;
@@ -415,6 +418,7 @@ static __noinline int on_object(struct call *c, __u32 kind)
 		return 0;
 	}
 	bw_header_of(&r->h, t, kind, sizeof(*r));
+	r->h.source = BW_FROM_TRACING;
 	r->syscall = c->nr;
 	r->type = 0;
 	r->name[0] = r->text[0] = 0;
@@ -492,6 +496,7 @@ int BPF_PROG(bw_cap_capable, const struct cred *cred, struct user_namespace *tar
 		return 0;
 	}
 	bw_header_of(&r->h, t, BW_CAPABILITY, sizeof(*r));
+	r->h.source = BW_FROM_TRACING;
 	r->h.result = ret;
 	r->cap = cap;
 	r->syscall = c.nr;
@@ -513,7 +518,7 @@ int BPF_PROG(bw_module_load, struct module___t *m)
 		return 0;
 	}
 	bw_header_of(&r->h, t, BW_MODULE, sizeof(*r));
-	r->h.source = 1;
+	r->h.source = BW_FROM_TRACING_MODULE;
 	r->syscall = 0;
 	r->type = 0;
 	r->text[0] = 0;
@@ -547,6 +552,7 @@ int bw_sysctl(struct bpf_sysctl *ctx)
 	r = bw_reserve(sizeof(*r));
 	if (r) {
 		bw_header_of(&r->h, t, BW_SETTING, sizeof(*r));
+		r->h.source = BW_FROM_TRACING;
 		r->means = BW_SETTING_SYSCTL;
 		__builtin_memcpy(r->name, key->name, sizeof(key->name));
 		r->name[sizeof(key->name)] = 0;

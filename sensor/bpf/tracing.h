@@ -4,6 +4,8 @@
 #define BOLLWERK_TRACING_H
 #include "event.h"
 
+#define BW_FROM_TRACING 208 // bw_header.source of all records here
+#define BW_FROM_TRACING_MODULE 209 // the module stands loaded
 #define BW_SETTING_NAME 96
 #define BW_SETTING_VALUE 256
 

@@ -160,6 +160,7 @@ type TracingBwSettingKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	TracingMapAlive            = "alive"
 	TracingMapCapabilities     = "capabilities"
 	TracingMapEvents           = "events"
 	TracingMapLosses           = "losses"
@@ -231,6 +232,7 @@ type TracingProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracingMapSpecs struct {
+	Alive        *ebpf.MapSpec `ebpf:"alive"`
 	Capabilities *ebpf.MapSpec `ebpf:"capabilities"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
@@ -274,6 +276,7 @@ func (o *TracingObjects) Close() error {
 //
 // It can be passed to LoadTracingObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracingMaps struct {
+	Alive        *ebpf.Map `ebpf:"alive"`
 	Capabilities *ebpf.Map `ebpf:"capabilities"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Losses       *ebpf.Map `ebpf:"losses"`
@@ -287,6 +290,7 @@ type TracingMaps struct {
 
 func (m *TracingMaps) Close() error {
 	return _TracingClose(
+		m.Alive,
 		m.Capabilities,
 		m.Events,
 		m.Losses,

@@ -50,6 +50,9 @@ type Checks struct {
 
 	k        *sensor.Kernel
 	restorer *restorer
+	options  uint64
+	// What is attached.
+	checks, sysctl, modules bool
 }
 
 // GuardedSettings are the ones with which a container reaches the host: programs that
@@ -108,6 +111,7 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	if err != nil {
 		return c.rows(options, err, err, err), nil
 	}
+	c.options = options
 	attach := func(program string, how func() (link.Link, error)) error {
 		p := l.Programs[program]
 		if p == nil {
@@ -116,7 +120,8 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 			}
 			return errors.New("not loaded")
 		}
-		return k.Keep(how())
+		held, err := how()
+		return k.KeepEnforcing("tracing_"+program, held, err)
 	}
 	checks := attach("bw_cap_capable", func() (link.Link, error) {
 		return link.AttachTracing(link.TracingOptions{Program: l.Programs["bw_cap_capable"]})
@@ -139,24 +144,32 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 			return link.AttachCgroup(link.CgroupOptions{Path: k.Unified, Attach: ebpf.AttachCGroupSysctl, Program: l.Programs["bw_sysctl"]})
 		})
 	}
-	if options&noCapability == 0 && checks == nil {
-		k.Decode(bollwerk.EventCapability, decodeCapability)
-	}
-	if options&noMount == 0 && checks == nil {
-		k.Decode(bollwerk.EventMount, decodeMount)
-	}
-	if options&noNamespace == 0 && checks == nil {
-		k.Decode(bollwerk.EventNamespace, c.decodeNamespace)
-	}
-	if options&noSetting == 0 && (checks == nil || sysctl == nil) {
-		c.restorer = newRestorer(settingFiles("/proc/self/mountinfo"))
-		k.Decode(bollwerk.EventSetting, c.decodeSetting)
-	}
-	if options&noObject == 0 && (checks == nil || modules == nil) {
-		k.Decode(bollwerk.EventModule, decodeObject)
-		k.Decode(bollwerk.EventBPF, decodeObject)
-	}
+	c.restorer = newRestorer(settingFiles("/proc/self/mountinfo"))
+	k.DecodeFrom(fromTracing, c.decode)
+	k.DecodeFrom(fromTracingModule, c.decode)
+	c.checks, c.sysctl, c.modules = checks == nil, sysctl == nil, modules == nil
 	return c.rows(options, checks, sysctl, modules), nil
+}
+
+// Means says how far each guard is held.
+func (c *Checks) Means() []sensor.Means {
+	var out []sensor.Means
+	add := func(ok bool, skip uint64, m sensor.Means) {
+		if ok && c.options&skip == 0 {
+			out = append(out, m)
+		}
+	}
+	add(c.checks && !c.sysctl, noSetting, sensor.Means{Guard: sensor.GuardSetting, Outcome: bollwerk.Killed, Means: "sigkill at cap_capable",
+		Cause: "only release_agent and its like; settings below /proc/sys pass"})
+	add(c.sysctl, noSetting, sensor.Means{Guard: sensor.GuardSetting, Outcome: bollwerk.Denied, Means: "cgroup/sysctl",
+		Cause: "release_agent is not below /proc/sys: its writer is killed after the write, and the old value put back"})
+	add(c.checks, noMount, sensor.Means{Guard: sensor.GuardMount, Outcome: bollwerk.Killed, Means: "sigkill at cap_capable",
+		Cause: "the mount may stand when the process ends"})
+	add(c.checks || c.modules, noObject, sensor.Means{Guard: sensor.GuardModule, Outcome: bollwerk.Killed, Means: "sigkill at cap_capable or module_load",
+		Cause: "the module may be loaded when the process ends"})
+	add(c.checks, noObject, sensor.Means{Guard: sensor.GuardBPF, Outcome: bollwerk.Killed, Means: "sigkill at cap_capable",
+		Cause: "the program is gone with the process, unless it was pinned by another"})
+	return out
 }
 
 func (c *Checks) settings() []string {
@@ -252,7 +265,24 @@ func record[T any](raw []byte) (*T, bool) {
 	return r, err == nil
 }
 
-func decodeCapability(_ *sensor.Header, raw []byte) *bollwerk.Event {
+// decode makes an event of any record of the object.
+func (c *Checks) decode(h *sensor.Header, raw []byte) *bollwerk.Event {
+	switch bollwerk.EventKind(h.Kind) {
+	case bollwerk.EventCapability:
+		return decodeCapability(raw)
+	case bollwerk.EventMount:
+		return decodeMount(raw)
+	case bollwerk.EventNamespace:
+		return c.decodeNamespace(raw)
+	case bollwerk.EventSetting:
+		return c.decodeSetting(h, raw)
+	case bollwerk.EventModule, bollwerk.EventBPF:
+		return decodeObject(h, raw)
+	}
+	return nil
+}
+
+func decodeCapability(raw []byte) *bollwerk.Event {
 	r, ok := record[bpf.TracingBwCapability](raw)
 	if !ok {
 		return nil
@@ -261,7 +291,7 @@ func decodeCapability(_ *sensor.Header, raw []byte) *bollwerk.Event {
 		Object: &bollwerk.Object{Name: syscallName(r.Syscall), Type: "system call", ID: uint64(r.Syscall)}}
 }
 
-func decodeMount(h *sensor.Header, raw []byte) *bollwerk.Event {
+func decodeMount(raw []byte) *bollwerk.Event {
 	r, ok := record[bpf.TracingBwMount](raw)
 	if !ok {
 		return nil
@@ -276,7 +306,7 @@ var cloneKinds = []struct {
 }{{unix.CLONE_NEWNS, "mnt"}, {unix.CLONE_NEWPID, "pid"}, {unix.CLONE_NEWNET, "net"}, {unix.CLONE_NEWUSER, "user"}, {unix.CLONE_NEWUTS, "uts"},
 	{unix.CLONE_NEWIPC, "ipc"}, {unix.CLONE_NEWCGROUP, "cgroup"}, {unix.CLONE_NEWTIME, "time"}}
 
-func (c *Checks) decodeNamespace(h *sensor.Header, raw []byte) *bollwerk.Event {
+func (c *Checks) decodeNamespace(raw []byte) *bollwerk.Event {
 	r, ok := record[bpf.TracingBwNamespace](raw)
 	if !ok {
 		return nil
@@ -333,8 +363,10 @@ func (c *Checks) decodeSetting(h *sensor.Header, raw []byte) *bollwerk.Event {
 
 // Numbers of bpf/tracing.h and bpf/event.h.
 const (
-	settingSysctl = 1
-	outcomeKilled = 2
+	settingSysctl     = 1
+	outcomeKilled     = 2
+	fromTracing       = 208
+	fromTracingModule = 209
 )
 
 func decodeObject(h *sensor.Header, raw []byte) *bollwerk.Event {
@@ -346,7 +378,7 @@ func decodeObject(h *sensor.Header, raw []byte) *bollwerk.Event {
 	switch {
 	case bollwerk.EventKind(h.Kind) == bollwerk.EventBPF:
 		o.Type = bpfTypeName(r.Type)
-	case r.Syscall != 0:
+	case h.Source == fromTracing:
 		o.Type = "attempt"
 	}
 	return &bollwerk.Event{Source: "tp_btf", Object: o}
