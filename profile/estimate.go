@@ -213,7 +213,7 @@ func (c *Completeness) sentence() string {
 		fmt.Fprintf(&b, "What happens less often than once in %s cannot be known.", hours(c.Until.Sub(c.Since)))
 	}
 	for _, s := range c.Saturated {
-		fmt.Fprintf(&b, " Category %s is saturated (more than %d entries) and judges nothing.", s, caps[s])
+		fmt.Fprintf(&b, " Category %s is saturated (too varied to be learned) and judges nothing.", s)
 	}
 	if c.Lost > 0 {
 		fmt.Fprintf(&b, " %s never arrived.", plural(c.Lost, "event"))
@@ -221,7 +221,7 @@ func (c *Completeness) sentence() string {
 	if c.Withheld > 0 {
 		fmt.Fprintf(&b, " %s of incidents were not learned.", plural(c.Withheld, "event"))
 	}
-	return strings.TrimSpace(b.String())
+	return strings.ReplaceAll(strings.TrimSpace(b.String()), "  ", " ")
 }
 
 func plural(n uint64, what string) string {

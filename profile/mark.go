@@ -205,7 +205,7 @@ func (m *mark) join(own uint64, o *mark, theirs uint64) {
 
 // bytes of memory a mark and its key take, roughly: for the budget of a book.
 func entryBytes(k key, m *mark) int {
-	n := 32*3/2 + 48 + len(k.value)
+	n := 2*32 + 48 + len(k.value)
 	if k.cat == Syscall || k.cat == Behaviour {
 		n -= len(k.value) // constants of the program
 	}

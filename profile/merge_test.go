@@ -25,7 +25,7 @@ func random(rng *rand.Rand, writer string) *Profile {
 				k.value = "/etc/" + k.value[1:]
 			}
 		case Name:
-			k.value = fmt.Sprintf("%c.%c.example.com", 'a'+rng.IntN(19), 'a'+rng.IntN(19))
+			k.value = fmt.Sprintf("%c%c.%c.example.com", 'a'+rng.IntN(2), 'a'+rng.IntN(19), 'a'+rng.IntN(2))
 		case Destination:
 			k.proto, k.n = protoTCP, uint32(443+rng.IntN(2))
 			k.value = fmt.Sprintf("%d.%d.%d.%d", 10+rng.IntN(18), rng.IntN(2), rng.IntN(10), rng.IntN(10))

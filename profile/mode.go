@@ -117,7 +117,7 @@ func (g Gate) missing(c *Completeness) []string {
 		out = append(out, fmt.Sprintf("about %.0f %% of what a start does was seen in one start only, at most %.0f %% are allowed", 100*c.Overall.StartUnseen, 100*g.StartUnseen))
 	}
 	for _, s := range c.Saturated {
-		out = append(out, fmt.Sprintf("category %s has more than %d entries and is too varied to be learned: remove entries or reset the profile", s, caps[s]))
+		out = append(out, fmt.Sprintf("category %s is saturated, as it is too varied to be learned: reset it once the cause is gone", s))
 	}
 	return out
 }

@@ -134,7 +134,10 @@ func fan(c Category, w string) int {
 		}
 		return 16
 	case Name:
-		return 16
+		return 32
+	}
+	if strings.HasPrefix(w, "name:") {
+		return 32
 	}
 	if strings.HasSuffix(w, "/0") {
 		return 16
