@@ -8,7 +8,7 @@ import (
 	"io/fs"
 )
 
-//go:embed distribution image provenance
+//go:embed distribution event image provenance
 var files embed.FS
 
 // Files returns the shipped policies as a read-only file tree, for policy.Load

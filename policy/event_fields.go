@@ -398,6 +398,7 @@ func smallMembers() map[string][]member {
 			madeField(list("gained", "capabilities that were not there before", func(s *Scratch) []string {
 				return s.capabilities(s.change.Capabilities &^ s.change.OldCapabilities)
 			})),
+			madeField(list("had", "capabilities that were there before", func(s *Scratch) []string { return s.capabilities(s.change.OldCapabilities) })),
 			text("used", "capability that was used for the first time, of kind capability", func(s *Scratch) string { return s.change.Used }),
 			flag("became_root", "the effective user is root and was not", func(s *Scratch) bool {
 				return s.e.Change != nil && s.e.Kind == bollwerk.EventCredentials && s.change.EUID == 0 && s.change.OldEUID != 0
@@ -450,6 +451,15 @@ func smallMembers() map[string][]member {
 			flag("host_pid", "it sees the host's processes", func(s *Scratch) bool { return s.container.HostPID }),
 			flag("host_network", "it shares the host's network", func(s *Scratch) bool { return s.container.HostNetwork }),
 			list("entrypoint", "what it was told to run", func(s *Scratch) []string { return s.container.Entrypoint }),
+			madeField(list("mounts", "folders and sockets of the host that are mounted into it", func(s *Scratch) []string {
+				start := len(s.list)
+				for i := range s.container.Mounts {
+					if m := &s.container.Mounts[i]; strings.HasPrefix(m.Source, "/") {
+						s.list = append(s.list, m.Source)
+					}
+				}
+				return s.list[start:len(s.list):len(s.list)]
+			})),
 			{name: "labels", doc: "of the container", labels: func(s *Scratch) map[string]string { return s.container.Labels }},
 			number("age", "seconds since it was started", func(s *Scratch) int64 {
 				if s.container.Started.IsZero() || s.e.Time.Before(s.container.Started) {
