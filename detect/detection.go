@@ -212,9 +212,10 @@ func clip(s string, n int) string {
 	return strings.Clone(s[:n])
 }
 
-// BriefEvent is a copy of an event to be kept, with a brief process.
+// BriefEvent is a copy of an event to be kept, with a brief process and its four nearest
+// ancestors.
 func BriefEvent(e *bollwerk.Event) *bollwerk.Event {
 	c := *e
-	c.Process, c.Target = Brief(e.Process), Brief(e.Target)
+	c.Process, c.Target = brief(e.Process, 4), brief(e.Target, 1)
 	return &c
 }

@@ -44,7 +44,7 @@ func New(cfg Config) *Detector {
 	return &Detector{
 		cfg:     cfg,
 		servers: detect.NewTable[detect.Actor, struct{}](2048, 24*time.Hour),
-		tally:   detect.NewTable[place, tally](256, window),
+		tally:   detect.NewTable[place, tally](128, window),
 	}
 }
 
@@ -65,7 +65,7 @@ var info = detect.Info{
 		{Kind: bollwerk.EventListen, Lost: "servers are known by their names only"},
 		{Kind: bollwerk.EventAccept, Lost: "servers that were listening before the agent are known by their names only"},
 	},
-	Bound: "2048 listening processes (24 h), 256 servers with signs (10 min), 12 commands each",
+	Bound: "2048 listening processes (24 h), 128 servers with signs (10 min), 12 commands each",
 }
 
 // Info tells what the detector sees and needs.
@@ -107,6 +107,8 @@ func (d *Detector) Observe(e *bollwerk.Event, report func(*bollwerk.Detection)) 
 	x.points += points
 	if len(x.commands) < 12 {
 		x.commands = append(x.commands, what)
+	}
+	if len(x.events) < 6 {
 		x.events = append(x.events, detect.BriefEvent(e))
 	}
 	level := 0
