@@ -92,25 +92,27 @@ struct pt_regs___t {
 enum {
 	NR_write = 1, NR_pwrite = 18, NR_writev = 20, NR_mmap = 9, NR_mprotect = 10, NR_brk = 12, NR_mremap = 25, NR_clone = 56, NR_fork = 57,
 	NR_vfork = 58, NR_execve = 59, NR_execveat = 322, NR_clone3 = 435, NR_mount = 165, NR_init_module = 175, NR_finit_module = 313,
-	NR_bpf = 321, NR_setns = 308, NR_unshare = 272,
+	NR_bpf = 321, NR_socket = 41, NR_setns = 308, NR_unshare = 272,
 };
 #else
 enum {
 	NR_write = 64, NR_pwrite = 68, NR_writev = 66, NR_mmap = 222, NR_mprotect = 226, NR_brk = 214, NR_mremap = 216, NR_clone = 220,
 	NR_fork = -1, NR_vfork = -2, NR_execve = 221, NR_execveat = 281, NR_clone3 = 435, NR_mount = 40, NR_init_module = 105,
-	NR_finit_module = 273, NR_bpf = 280, NR_setns = 268, NR_unshare = 97,
+	NR_finit_module = 273, NR_bpf = 280, NR_socket = 198, NR_setns = 268, NR_unshare = 97,
 };
 #endif
 enum { NR_move_mount = 429, NR_fsopen = 430, NR_mount_setattr = 442 }; // the same everywhere
 #define NR_COMPAT 0xffff // a 32-bit call: its numbers and registers are others
 
+#define AF_PACKET 17
+#define CAP_NET_RAW 13
 #define CAP_SYS_MODULE 16
 #define CAP_SYS_PTRACE 19
 #define CAP_SYS_ADMIN 21
 #define CAP_BPF 39
 // Failed checks of these are told too: nobody asks for them by accident.
 #define CAPS_TELLING ((1ULL << CAP_SYS_MODULE) | (1ULL << CAP_SYS_PTRACE) | (1ULL << 17) /* RAWIO */ | (1ULL << 27) /* MKNOD */ | \
-	(1ULL << 13) /* NET_RAW */ | (1ULL << 22) /* BOOT */ | (1ULL << 2) /* DAC_READ_SEARCH */ | (1ULL << CAP_BPF))
+	(1ULL << CAP_NET_RAW) | (1ULL << 22) /* BOOT */ | (1ULL << 2) /* DAC_READ_SEARCH */ | (1ULL << CAP_BPF))
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -426,6 +428,8 @@ static __noinline int on_object(struct call *c, __u32 kind)
 		if (c->nr == NR_finit_module && (f = file_of(c->a0)))
 			bpf_probe_read_kernel_str(r->name, sizeof(r->name), BPF_CORE_READ(f, f_path.dentry, d_name.name));
 		guard(&r->h, BW_GUARD_MODULE, 6);
+	} else if (kind == BW_SOCKET) {
+		r->type = c->a0;
 	} else {
 		// union bpf_attr of BPF_PROG_LOAD: prog_type at 0, prog_name at 48.
 		bpf_probe_read_user(&r->type, 4, (void *)c->a1);
@@ -480,6 +484,8 @@ int BPF_PROG(bw_cap_capable, const struct cred *cred, struct user_namespace *tar
 		else if (cap == CAP_BPF && c.nr == NR_bpf && c.a0 == 5 /* BPF_PROG_LOAD */)
 			on_object(&c, BW_BPF);
 	}
+	if (cap == CAP_NET_RAW && !ret && c.nr == NR_socket && c.a0 == AF_PACKET && !(config.options & BW_TRACING_NO_PACKET))
+		on_object(&c, BW_SOCKET);
 	if (config.options & BW_TRACING_NO_CAPABILITY || cap < 0 || cap > 63)
 		return 0;
 	if (ret && !(CAPS_TELLING & (1ULL << (cap & 63))))

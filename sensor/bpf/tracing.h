@@ -41,7 +41,8 @@ struct bw_setting {
 
 enum bw_setting_means { BW_SETTING_SYSCTL = 1, BW_SETTING_FILE = 2 };
 
-// A kernel module or BPF program that is about to be loaded.
+// A kernel module or BPF program that is about to be loaded, or a packet socket that is
+// about to be made (type: its domain).
 struct bw_object {
 	struct bw_header h;
 	__u32 syscall;
@@ -82,4 +83,5 @@ struct bw_setting_key {
 #define BW_TRACING_NO_SETTING (1ULL << 2)
 #define BW_TRACING_NO_OBJECT (1ULL << 3)
 #define BW_TRACING_NO_NAMESPACE (1ULL << 4)
+#define BW_TRACING_NO_PACKET (1ULL << 5)
 #endif

@@ -32,6 +32,7 @@ const (
 	AreaModule     = "module"
 	AreaBPF        = "bpf load"
 	AreaNamespace  = "namespace"
+	AreaPacket     = "packet socket"
 	AreaFile       = "file"
 	AreaFileDeny   = "deny file"
 	AreaExecDeny   = "deny exec"
@@ -86,6 +87,8 @@ const (
 	noSetting
 	noObject
 	noNamespace
+	noPacket
+	noneWanted = 1<<iota - 1
 )
 
 // Open loads the programs and attaches those that this kernel takes.
@@ -95,12 +98,12 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	for _, o := range []struct {
 		area string
 		bit  uint64
-	}{{AreaMount, noMount}, {AreaCapability, noCapability}, {AreaSetting, noSetting}, {AreaModule, noObject}, {AreaNamespace, noNamespace}} {
+	}{{AreaMount, noMount}, {AreaCapability, noCapability}, {AreaSetting, noSetting}, {AreaModule, noObject}, {AreaNamespace, noNamespace}, {AreaPacket, noPacket}} {
 		if c.covered(o.area) {
 			options |= o.bit
 		}
 	}
-	if options == noMount|noCapability|noSetting|noObject|noNamespace {
+	if options == noneWanted {
 		return nil, nil
 	}
 	spec, err := bpf.LoadTracing()
@@ -218,6 +221,9 @@ func (c *Checks) rows(options uint64, checks, sysctl, modules error) []sensor.Ca
 		r.Remedy = "boot with lsm=…,bpf"
 		out = append(out, r)
 	}
+	if options&noPacket == 0 {
+		out = append(out, row(AreaPacket, "tp_btf cap_capable", checks, bollwerk.Seen, ""))
+	}
 	if options&noSetting == 0 {
 		r := row(AreaSetting, "cgroup/sysctl", sysctl, bollwerk.Denied, "")
 		switch {
@@ -276,6 +282,8 @@ func (c *Checks) decode(h *sensor.Header, raw []byte) *bollwerk.Event {
 		return c.decodeNamespace(raw)
 	case bollwerk.EventSetting:
 		return c.decodeSetting(h, raw)
+	case bollwerk.EventSocket:
+		return &bollwerk.Event{Source: "tp_btf", Connection: &bollwerk.Connection{Protocol: "packet"}}
 	case bollwerk.EventModule, bollwerk.EventBPF:
 		return decodeObject(h, raw)
 	}

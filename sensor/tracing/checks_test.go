@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -155,6 +156,25 @@ func TestNamespaceSeen(t *testing.T) {
 	run(t, "unshare", "-m", "nsenter", "--mount=/proc/"+strconv.Itoa(os.Getpid())+"/ns/mnt", "true")
 	c.find(t, "setns", func(e *bollwerk.Event) bool {
 		return e.Kind == bollwerk.EventNamespace && slices.Equal(e.Namespace.Kinds, []string{"mnt"}) && e.Namespace.Entered && e.Namespace.ToHost
+	})
+}
+
+func TestPacketSocketSeen(t *testing.T) {
+	if os.Getenv("BOLLWERK_TEST_SOCKET") != "" {
+		if _, err := syscall.Socket(syscall.AF_PACKET, syscall.SOCK_RAW, 0); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	c := watch(t, &Checks{})
+	c.need(t, AreaPacket)
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestPacketSocketSeen$")
+	cmd.Env = append(os.Environ(), "BOLLWERK_TEST_SOCKET=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	c.find(t, "packet socket", func(e *bollwerk.Event) bool {
+		return e.Kind == bollwerk.EventSocket && e.Connection.Protocol == "packet" && e.Process.PID == uint32(cmd.Process.Pid)
 	})
 }
 
