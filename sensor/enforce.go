@@ -220,6 +220,13 @@ func resolve(pid uint32, paths []string) []string {
 		return out
 	}
 	defer unix.Close(root)
+	// Links of /proc are told from the top of the mount namespace; a root below it (chroot)
+	// stands before them.
+	top, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(root))
+	if err != nil {
+		return out
+	}
+	top = strings.TrimSuffix(top, "/")
 	for _, p := range paths {
 		fd, err := unix.Openat2(root, p, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
 		if err != nil {
@@ -227,7 +234,8 @@ func resolve(pid uint32, paths []string) []string {
 		}
 		to, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 		unix.Close(fd)
-		if err == nil && path.IsAbs(to) && to != p {
+		to, below := strings.CutPrefix(to, top)
+		if err == nil && below && path.IsAbs(to) && to != p {
 			out = append(out, to)
 		}
 	}

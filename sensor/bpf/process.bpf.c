@@ -58,6 +58,14 @@ struct {
 	__type(value, __u64);
 } signals_seen SEC(".maps");
 
+// Cgroups whose path was sent with an earlier start.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, __u8);
+} cgroups_named SEC(".maps");
+
 BW_INLINE __u64 bw_caps_of(const struct bw_caps *c)
 {
 	__u64 v = 0;
@@ -209,6 +217,30 @@ __noinline int bw_environment(__u32 at, unsigned long from, unsigned long end)
 	return b->sum;
 }
 
+// The path of a task's cgroup, as bw_walk_names writes it, to walk_scratch.
+__noinline int bw_cgroup_names(__u64 kernfs)
+{
+	__u32 zero = 0, n;
+	struct bw_walk *w = bpf_map_lookup_elem(&walk_scratch, &zero);
+	struct kernfs_node *kn = (struct kernfs_node *)kernfs, *up;
+	long len;
+
+	if (!w)
+		return 0;
+	w->length = 0;
+	for (int i = 0; i < 24; i++) {
+		up = bw_kn_parent(kn);
+		n = w->length;
+		if (!up || n > BW_CGROUP_MOST - 256)
+			return 0;
+		len = bpf_probe_read_kernel_str(&w->names[n], 256, BPF_CORE_READ(kn, name));
+		if (len > 0)
+			w->length = n + len;
+		kn = up;
+	}
+	return 0;
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(process_exec, struct task_struct *t, int old_pid, struct linux_binprm *bprm)
 {
@@ -220,7 +252,9 @@ int BPF_PROG(process_exec, struct task_struct *t, int old_pid, struct linux_binp
 	const char *filename = BPF_CORE_READ(bprm, filename);
 	struct bw_policy *p;
 	struct bw_exec_facts *x;
+	__u64 cgroup;
 	__u32 len;
+	__u8 one = 1;
 	int urgent = 0;
 
 	if (!b)
@@ -266,6 +300,23 @@ int BPF_PROG(process_exec, struct task_struct *t, int old_pid, struct linux_binp
 	}
 	if (b->e.cut)
 		b->e.h.flags |= BW_F_TRUNCATED;
+	// A container may be gone before anybody can read in /proc where it was.
+	b->e.cgroup = 0;
+	cgroup = b->e.h.cgroup;
+	if (at <= BW_EXEC_DATA - BW_CGROUP_MOST && !bpf_map_lookup_elem(&cgroups_named, &cgroup)) {
+		struct bw_walk *w = bpf_map_lookup_elem(&walk_scratch, &zero);
+
+		bpf_map_update_elem(&cgroups_named, &cgroup, &one, BPF_ANY);
+		bw_cgroup_names((__u64)bw_kn(t));
+		if (w) {
+			len = w->length;
+			if (len > BW_CGROUP_MOST)
+				len = BW_CGROUP_MOST;
+			bpf_probe_read_kernel(&b->data[at], len, w->names);
+			b->e.cgroup = len;
+			at += len;
+		}
+	}
 
 	if (b->e.h.flags & BW_F_CONTAINED && (p = bw_policy_of(t)) && (x = bw_exec_facts())) {
 		__u64 *other = bpf_map_lookup_elem(&covered, &zero), kill = p->enforce;
@@ -413,6 +464,7 @@ int process_list(struct bpf_iter__task *ctx)
 	b->e.args = 0;
 	b->e.environment = 0;
 	b->e.script = 0;
+	b->e.cgroup = 0;
 	at = bw_image_of(b, t, BPF_CORE_READ(t, mm, exe_file), 0);
 	if (b->e.cut)
 		b->e.h.flags |= BW_F_TRUNCATED;

@@ -38,12 +38,12 @@ struct bw_stdio {
 #define BW_ARGS_MOST 4096
 #define BW_ENV_MOST 2048
 #define BW_SCRIPT_MOST 1024
-// args, environment, path, cwd and script behind each other, and room for a careless verifier.
-#define BW_EXEC_DATA (BW_ARGS_MOST + BW_ENV_MOST + 4096 + 4096 + BW_SCRIPT_MOST)
+#define BW_CGROUP_MOST 1024
+#define BW_EXEC_DATA (BW_ARGS_MOST + BW_ENV_MOST + 4096 + 4096 + BW_SCRIPT_MOST + BW_CGROUP_MOST)
 
-// A program start, also one that was before us. The texts follow as they are in
-// memory: args and environment with a zero byte after each, path and cwd from the last
-// name to the first.
+// A program start, also one that was before us. The texts follow in
+// the order of their lengths: args and environment with a zero byte after each, path,
+// cwd and the path of the cgroup (only with the first start in it) from the last name to the first.
 struct bw_exec {
 	struct bw_header h;
 	struct bw_task task;
@@ -52,9 +52,9 @@ struct bw_exec {
 	__u16 mode;
 	__u8 origin;
 	__u8 pad;
-	__u16 args, environment, path, cwd, script; // lengths
-	__u16 cut;                                   // which of them are not whole, bits in this order
-	__u32 pad2;
+	__u16 args, environment, path, cwd, script, cgroup; // lengths
+	__u16 cut;                                           // which of them are not whole, bits in this order
+	__u16 pad2;
 	char tty[16];
 	struct bw_stdio stdio[3];
 };

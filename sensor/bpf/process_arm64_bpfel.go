@@ -49,8 +49,9 @@ type ProcessBwExec struct {
 	Path        uint16
 	Cwd         uint16
 	Script      uint16
+	Cgroup      uint16
 	Cut         uint16
-	Pad2        uint32
+	Pad2        uint16
 	Tty         [16]int8
 	Stdio       [3]ProcessBwStdio
 }
@@ -190,6 +191,7 @@ type ProcessBwVariable struct {
 const (
 	ProcessMapAlive          = "alive"
 	ProcessMapBuilders       = "builders"
+	ProcessMapCgroupsNamed   = "cgroups_named"
 	ProcessMapCovered        = "covered"
 	ProcessMapEvents         = "events"
 	ProcessMapExecAllowed    = "exec_allowed"
@@ -270,21 +272,22 @@ type ProcessProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProcessMapSpecs struct {
-	Alive       *ebpf.MapSpec `ebpf:"alive"`
-	Builders    *ebpf.MapSpec `ebpf:"builders"`
-	Covered     *ebpf.MapSpec `ebpf:"covered"`
-	Events      *ebpf.MapSpec `ebpf:"events"`
-	ExecAllowed *ebpf.MapSpec `ebpf:"exec_allowed"`
-	ExecBuffer  *ebpf.MapSpec `ebpf:"exec_buffer"`
-	ExecScratch *ebpf.MapSpec `ebpf:"exec_scratch"`
-	Losses      *ebpf.MapSpec `ebpf:"losses"`
-	LossesTotal *ebpf.MapSpec `ebpf:"losses_total"`
-	Policies    *ebpf.MapSpec `ebpf:"policies"`
-	PolicyRoots *ebpf.MapSpec `ebpf:"policy_roots"`
-	Shells      *ebpf.MapSpec `ebpf:"shells"`
-	SignalsSeen *ebpf.MapSpec `ebpf:"signals_seen"`
-	Variables   *ebpf.MapSpec `ebpf:"variables"`
-	WalkScratch *ebpf.MapSpec `ebpf:"walk_scratch"`
+	Alive        *ebpf.MapSpec `ebpf:"alive"`
+	Builders     *ebpf.MapSpec `ebpf:"builders"`
+	CgroupsNamed *ebpf.MapSpec `ebpf:"cgroups_named"`
+	Covered      *ebpf.MapSpec `ebpf:"covered"`
+	Events       *ebpf.MapSpec `ebpf:"events"`
+	ExecAllowed  *ebpf.MapSpec `ebpf:"exec_allowed"`
+	ExecBuffer   *ebpf.MapSpec `ebpf:"exec_buffer"`
+	ExecScratch  *ebpf.MapSpec `ebpf:"exec_scratch"`
+	Losses       *ebpf.MapSpec `ebpf:"losses"`
+	LossesTotal  *ebpf.MapSpec `ebpf:"losses_total"`
+	Policies     *ebpf.MapSpec `ebpf:"policies"`
+	PolicyRoots  *ebpf.MapSpec `ebpf:"policy_roots"`
+	Shells       *ebpf.MapSpec `ebpf:"shells"`
+	SignalsSeen  *ebpf.MapSpec `ebpf:"signals_seen"`
+	Variables    *ebpf.MapSpec `ebpf:"variables"`
+	WalkScratch  *ebpf.MapSpec `ebpf:"walk_scratch"`
 }
 
 // ProcessVariableSpecs contains global variables before they are loaded into the kernel.
@@ -318,27 +321,29 @@ func (o *ProcessObjects) Close() error {
 //
 // It can be passed to LoadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProcessMaps struct {
-	Alive       *ebpf.Map `ebpf:"alive"`
-	Builders    *ebpf.Map `ebpf:"builders"`
-	Covered     *ebpf.Map `ebpf:"covered"`
-	Events      *ebpf.Map `ebpf:"events"`
-	ExecAllowed *ebpf.Map `ebpf:"exec_allowed"`
-	ExecBuffer  *ebpf.Map `ebpf:"exec_buffer"`
-	ExecScratch *ebpf.Map `ebpf:"exec_scratch"`
-	Losses      *ebpf.Map `ebpf:"losses"`
-	LossesTotal *ebpf.Map `ebpf:"losses_total"`
-	Policies    *ebpf.Map `ebpf:"policies"`
-	PolicyRoots *ebpf.Map `ebpf:"policy_roots"`
-	Shells      *ebpf.Map `ebpf:"shells"`
-	SignalsSeen *ebpf.Map `ebpf:"signals_seen"`
-	Variables   *ebpf.Map `ebpf:"variables"`
-	WalkScratch *ebpf.Map `ebpf:"walk_scratch"`
+	Alive        *ebpf.Map `ebpf:"alive"`
+	Builders     *ebpf.Map `ebpf:"builders"`
+	CgroupsNamed *ebpf.Map `ebpf:"cgroups_named"`
+	Covered      *ebpf.Map `ebpf:"covered"`
+	Events       *ebpf.Map `ebpf:"events"`
+	ExecAllowed  *ebpf.Map `ebpf:"exec_allowed"`
+	ExecBuffer   *ebpf.Map `ebpf:"exec_buffer"`
+	ExecScratch  *ebpf.Map `ebpf:"exec_scratch"`
+	Losses       *ebpf.Map `ebpf:"losses"`
+	LossesTotal  *ebpf.Map `ebpf:"losses_total"`
+	Policies     *ebpf.Map `ebpf:"policies"`
+	PolicyRoots  *ebpf.Map `ebpf:"policy_roots"`
+	Shells       *ebpf.Map `ebpf:"shells"`
+	SignalsSeen  *ebpf.Map `ebpf:"signals_seen"`
+	Variables    *ebpf.Map `ebpf:"variables"`
+	WalkScratch  *ebpf.Map `ebpf:"walk_scratch"`
 }
 
 func (m *ProcessMaps) Close() error {
 	return _ProcessClose(
 		m.Alive,
 		m.Builders,
+		m.CgroupsNamed,
 		m.Covered,
 		m.Events,
 		m.ExecAllowed,

@@ -86,7 +86,7 @@ func (s *Source) image(raw []byte) *sensor.Record {
 		data = data[len(b):]
 		return b
 	}
-	args, environment, exe, cwd, script := take(e.Args), take(e.Environment), take(e.Path), take(e.Cwd), take(e.Script)
+	args, environment, exe, cwd, script, cgroup := take(e.Args), take(e.Environment), take(e.Path), take(e.Cwd), take(e.Script), take(e.Cgroup)
 	p.Args = texts.List(args)
 	p.Env = s.variables(texts.List(environment))
 	p.Path = texts.Text(turn(exe, e.Task.Flags&flagMemfd != 0, e.Cut&cutPath != 0))
@@ -114,6 +114,9 @@ func (s *Source) image(raw []byte) *sensor.Record {
 		if f, ok := open(i, &e.Stdio[i]); ok {
 			p.Stdio = append(p.Stdio, f)
 		}
+	}
+	if len(cgroup) > 0 {
+		s.k.Processes.SetCgroupPath(p.Cgroup, string(turn(cgroup, false, false)))
 	}
 	p.CgroupPath = s.k.Processes.CgroupPath(p.Cgroup, p.PID)
 	return r

@@ -1,0 +1,178 @@
+// Package sensortest helps the tests of sources: it runs a sensor, waits for events
+// without sleeping, and makes small real containers.
+package sensortest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/sensor"
+)
+
+// Patience is the longest wait for something that is certain to come.
+const Patience = 30 * time.Second
+
+// Unable ends a test that cannot run here; in CI, where everything can run, it fails.
+func Unable(t testing.TB, format string, a ...any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf(format, a...)
+	}
+	t.Skipf(format, a...)
+}
+
+// Root ends a test that needs root and has not.
+func Root(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		Unable(t, "needs root")
+	}
+}
+
+// Log is a running sensor and all the events it has handed out.
+type Log struct {
+	Sensor *sensor.Sensor
+
+	mu     sync.Mutex
+	more   chan struct{}
+	events []*bollwerk.Event
+	stop   func()
+}
+
+// Watch opens a sensor and runs it until the end of the test.
+func Watch(t testing.TB, o sensor.Options, sources ...sensor.Source) *Log {
+	t.Helper()
+	Root(t)
+	if o.Log == nil {
+		o.Log = slog.New(slog.NewTextHandler(testWriter{t}, nil))
+	}
+	if o.PinRoot == "" {
+		o.PinRoot = sensor.PinRoot + "-test"
+	}
+	s, err := sensor.Open(t.Context(), o, sources...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &Log{Sensor: s, more: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, l.take) }()
+	l.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(l.stop)
+	return l
+}
+
+// Stop ends the sensor before the end of the test.
+func (l *Log) Stop() { l.stop() }
+
+func (l *Log) take(e *bollwerk.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, e)
+	close(l.more)
+	l.more = make(chan struct{})
+}
+
+// Find waits for the first event that fits and fails the test when none comes.
+func (l *Log) Find(t testing.TB, what string, fits func(*bollwerk.Event) bool) *bollwerk.Event {
+	t.Helper()
+	e := l.wait(fits, Patience)
+	if e == nil {
+		t.Fatalf("%s: no such event; the last of %s", what, l.tail(30))
+	}
+	return e
+}
+
+func (l *Log) wait(fits func(*bollwerk.Event) bool, patience time.Duration) *bollwerk.Event {
+	late := time.After(patience)
+	seen := 0
+	for {
+		l.mu.Lock()
+		more := l.more
+		for ; seen < len(l.events); seen++ {
+			if fits(l.events[seen]) {
+				defer l.mu.Unlock()
+				return l.events[seen]
+			}
+		}
+		l.mu.Unlock()
+		select {
+		case <-more:
+		case <-late:
+			return nil
+		}
+	}
+}
+
+// Exec waits for the start of a program, other than the test program itself, with this
+// as its last argument.
+func (l *Log) Exec(t testing.TB, last string) *bollwerk.Event {
+	t.Helper()
+	self, _ := os.Executable()
+	return l.Find(t, "exec of "+last, func(e *bollwerk.Event) bool {
+		return e.Kind == bollwerk.EventExec && e.Process.Path != self && len(e.Process.Args) > 0 && e.Process.Args[len(e.Process.Args)-1] == last
+	})
+}
+
+// Events returns those so far that fit.
+func (l *Log) Events(fits func(*bollwerk.Event) bool) []*bollwerk.Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []*bollwerk.Event
+	for _, e := range l.events {
+		if fits(e) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// Settle waits until everything that happened before the call has been handed out: it
+// makes something happen and waits for that, as the ring keeps the order.
+func (l *Log) Settle(t testing.TB) {
+	t.Helper()
+	mark := fmt.Sprintf("settle-%d", time.Now().UnixNano())
+	if err := command("/bin/true", mark); err != nil {
+		t.Fatal(err)
+	}
+	l.Exec(t, mark)
+}
+
+func (l *Log) tail(n int) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d events:", len(l.events))
+	for _, e := range l.events[max(0, len(l.events)-n):] {
+		fmt.Fprintf(&b, "\n  %s", e.Kind)
+		if p := e.Process; p != nil {
+			fmt.Fprintf(&b, " %d %q %q %s %s", p.PID, p.Path, p.Args, e.Outcome, e.Rule)
+		}
+	}
+	return b.String()
+}
+
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(b []byte) (int, error) {
+	// A sensor may speak after the test ended; that is not worth a panic.
+	if w.t.Context().Err() == nil {
+		w.t.Log(strings.TrimSpace(string(b)))
+	}
+	return len(b), nil
+}
