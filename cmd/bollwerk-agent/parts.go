@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 
 	"github.com/bollwerk/bollwerk/agent"
+	"github.com/bollwerk/bollwerk/detect"
+	"github.com/bollwerk/bollwerk/detect/reverseshell"
 	"github.com/bollwerk/bollwerk/policy"
 	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/sensor/lsm"
@@ -23,7 +25,7 @@ func (e *env) parts(c *agent.Config, log *slog.Logger) (*agent.Parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &agent.Parts{Config: c, Log: log, Version: e.version, Policies: ps, Sources: sources(c), Identities: identities()}, nil
+	return &agent.Parts{Config: c, Log: log, Version: e.version, Policies: ps, Sources: sources(c), Identities: identities(), Detectors: []detect.Detector{reverseshell.New(reverseshell.Config{})}}, nil
 }
 
 // sources of events, in the order in which they are opened: what a better source

@@ -1,0 +1,227 @@
+package attack
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bollwerk/bollwerk"
+)
+
+// agentProgram is built once; inside of a virtual machine it is given.
+func agentProgram(t testing.TB) string {
+	t.Helper()
+	if p := os.Getenv("BOLLWERK_AGENT"); p != "" {
+		return p
+	}
+	p := filepath.Join(t.TempDir(), "bollwerk-agent")
+	cmd := exec.Command("go", "build", "-o", p, "github.com/bollwerk/bollwerk/cmd/bollwerk-agent")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building the agent: %v\n%s", err, out)
+	}
+	return p
+}
+
+// agent is a running agent whose lines are kept.
+type agent struct {
+	t       testing.TB
+	cmd     *exec.Cmd
+	program string
+	state   string
+	socket  string
+
+	mu         sync.Mutex
+	changed    *sync.Cond
+	detections []*bollwerk.Detection
+	events     []*bollwerk.Event
+	stderr     bytes.Buffer
+	ended      bool
+}
+
+type line struct {
+	Type string `json:"type"`
+}
+
+// startAgent starts it and waits until it watches.
+func startAgent(t testing.TB, args ...string) *agent {
+	t.Helper()
+	dir := t.TempDir()
+	a := &agent{t: t, program: agentProgram(t), state: filepath.Join(dir, "state"), socket: filepath.Join(dir, "s")}
+	a.changed = sync.NewCond(&a.mu)
+	a.start(args...)
+	t.Cleanup(a.stop)
+	return a
+}
+
+func (a *agent) start(args ...string) {
+	a.t.Helper()
+	if os.Getenv("ATTACK_DEBUG") != "" {
+		args = append(args, "--events", "--verbose")
+	}
+	a.cmd = exec.Command(a.program, append([]string{"run", "--stdout-json", "--state", a.state, "--socket", a.socket}, args...)...)
+	out, err := a.cmd.StdoutPipe()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	errs, err := a.cmd.StderrPipe()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if err := a.cmd.Start(); err != nil {
+		a.t.Fatal(err)
+	}
+	ready := make(chan struct{})
+	go func() {
+		sc := bufio.NewScanner(errs)
+		open := true
+		for sc.Scan() {
+			a.mu.Lock()
+			if a.stderr.Len() < 1<<20 {
+				fmt.Fprintln(&a.stderr, sc.Text())
+			}
+			a.mu.Unlock()
+			if open && strings.HasPrefix(sc.Text(), "watching") {
+				open = false
+				close(ready)
+			}
+		}
+		if open {
+			close(ready)
+		}
+	}()
+	var lines io.Reader = out
+	if name := os.Getenv("ATTACK_DEBUG"); name != "" { // everything the agent says, for a person
+		f, err := os.Create(name)
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		lines = io.TeeReader(out, f)
+	}
+	go a.read(lines)
+	select {
+	case <-ready:
+	case <-time.After(2 * time.Minute):
+		a.t.Fatalf("the agent is not ready after two minutes:\n%s", a.log())
+	}
+	if !strings.Contains(a.log(), "watching") {
+		a.t.Fatalf("the agent did not start:\n%s", a.log())
+	}
+}
+
+func (a *agent) log() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.stderr.String()
+}
+
+func (a *agent) read(r io.Reader) {
+	br := bufio.NewReaderSize(r, 1<<20)
+	for {
+		b, err := br.ReadBytes('\n')
+		if len(b) > 0 {
+			a.take(b)
+		}
+		if err != nil {
+			a.mu.Lock()
+			a.ended = true
+			a.changed.Broadcast()
+			a.mu.Unlock()
+			return
+		}
+	}
+}
+
+func (a *agent) take(b []byte) {
+	var l line
+	if err := json.Unmarshal(b, &l); err != nil {
+		a.t.Errorf("a line that is not JSON: %q", b)
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch l.Type {
+	case "detection":
+		d := &bollwerk.Detection{}
+		if err := json.Unmarshal(b, d); err != nil {
+			a.t.Errorf("%v: %q", err, b)
+		}
+		a.detections = append(a.detections, d)
+	case "event":
+		e := &bollwerk.Event{}
+		if err := json.Unmarshal(b, e); err != nil {
+			a.t.Errorf("%v: %q", err, b)
+		}
+		a.events = append(a.events, e)
+	default:
+		a.t.Errorf("a line of type %q", l.Type)
+	}
+	a.changed.Broadcast()
+}
+
+// await waits until ok, called under the lock, is true.
+func (a *agent) await(limit time.Duration, ok func() bool) bool {
+	stop := time.AfterFunc(limit, func() {
+		a.mu.Lock()
+		a.changed.Broadcast()
+		a.mu.Unlock()
+	})
+	defer stop.Stop()
+	deadline := time.Now().Add(limit)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for !ok() {
+		if a.ended || !time.Now().Before(deadline) {
+			return false
+		}
+		a.changed.Wait()
+	}
+	return true
+}
+
+// of returns the detections about one container.
+func (a *agent) of(id string) []*bollwerk.Detection {
+	var out []*bollwerk.Detection
+	for _, d := range a.detections {
+		if w := d.Workload; w != nil && w.Container != nil && w.Container.ID == id {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+func (a *agent) stop() {
+	if name := os.Getenv("ATTACK_DEBUG"); name != "" {
+		defer func() { _ = os.WriteFile(name+".log", []byte(a.log()), 0o600) }()
+	}
+	if a.cmd.ProcessState != nil {
+		return
+	}
+	_ = a.cmd.Process.Signal(os.Interrupt)
+	done := make(chan struct{})
+	go func() { _ = a.cmd.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		_ = a.cmd.Process.Kill()
+		<-done
+		a.t.Errorf("the agent did not stop within 30 seconds:\n%s", a.log())
+	}
+}
+
+func describe(ds []*bollwerk.Detection) string {
+	var b strings.Builder
+	for _, d := range ds {
+		fmt.Fprintf(&b, "  %s %s %s (%s) ×%d: %s\n", d.Rule, d.Severity, d.Outcome, d.How, d.Count, d.Message)
+	}
+	return b.String()
+}

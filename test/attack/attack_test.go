@@ -1,0 +1,91 @@
+package attack
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bollwerk/bollwerk"
+)
+
+// attackCase is one attack: a script run by bash in a container of its own.
+type attackCase struct {
+	name   string
+	script string
+	opts   []option
+	rules  []string // one of these must be told …
+	least  bollwerk.Severity
+	// … with this outcome here ("": any), and this where BPF LSM works.
+	outcome, lsm bollwerk.Outcome
+	// proof must not be in the output when the attack was denied or killed in time.
+	proof string
+}
+
+// hold keeps the container alive for a moment after the attack, as a real one would be.
+const hold = "; sleep 0.3"
+
+// attackWait is how long a detection may take on a busy machine.
+const attackWait = 10 * time.Second
+
+func TestAttacks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs containers")
+	}
+	n := newNetwork(t)
+	shells := make(chan string, 64)
+	n.listen(attacker+":4444", func(c net.Conn) {
+		fmt.Fprint(c, "echo pwned-$((40+2))\nsleep 0.2\nexit\n")
+		sc := bufio.NewScanner(c)
+		for sc.Scan() {
+			if strings.Contains(sc.Text(), "pwned-42") {
+				select {
+				case shells <- sc.Text():
+				default:
+				}
+			}
+		}
+	})
+	n.listen(attacker+":3333", func(c net.Conn) { _, _ = bufio.NewReader(c).ReadString('\n') })
+	for _, addr := range []string{attacker + ":80", apiAddr + ":443", metadata + ":80"} {
+		n.listen(addr, func(c net.Conn) { fmt.Fprint(c, "HTTP/1.0 200 OK\r\n\r\n#!/bin/sh\necho dropped\n") })
+	}
+	cs := newContainers(t, n)
+	a := startAgent(t)
+	only := os.Getenv("ATTACK")
+	for _, tt := range attacks() {
+		if only != "" && !strings.Contains(tt.name, only) {
+			continue
+		}
+		t.Run(tt.name, func(t *testing.T) {
+			r := cs.run(tt.name, tt.script+hold, tt.opts...)
+			var hit *bollwerk.Detection
+			ok := a.await(attackWait, func() bool {
+				for _, d := range a.of(r.id) {
+					if slices.Contains(tt.rules, d.Rule) && d.Severity >= tt.least && (tt.outcome == "" || d.Outcome == tt.outcome) {
+						hit = d
+						return true
+					}
+				}
+				return false
+			})
+			a.mu.Lock()
+			all := describe(a.of(r.id))
+			a.mu.Unlock()
+			if !ok {
+				t.Fatalf("not told by any of %v at %s or above with outcome %q; told:\n%soutput:\n%s", tt.rules, tt.least, tt.outcome, all, r.out)
+			}
+			if tt.proof != "" && strings.Contains(r.out.String(), tt.proof) {
+				t.Errorf("said to be %s, but it happened:\n%s", hit.Outcome, r.out)
+			}
+			if hit.Message == "" || hit.Advice == "" || hit.Workload == nil || hit.Process == nil || len(hit.Attack) == 0 {
+				t.Errorf("a detection nobody can act on: %+v", hit)
+			}
+			t.Logf("told:\n%s", all)
+		})
+	}
+}

@@ -1,0 +1,333 @@
+package attack
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
+)
+
+// The little internet of the tests: one network namespace whose loopback interface has
+// these addresses besides 127.0.0.1.
+const (
+	attacker = "203.0.113.5"     // listens for reverse shells and miners
+	resolver = "203.0.113.53"    // answers every DNS question
+	apiAddr  = "10.96.0.1"       // a Kubernetes API server
+	metadata = "169.254.169.254" // of the cloud
+	self     = "10.77.0.2"
+)
+
+// network is a namespace of its own with listeners in it.
+type network struct {
+	t    testing.TB
+	path string // of the namespace
+	// do runs on the thread that lives in the namespace.
+	do chan func()
+}
+
+func need(t testing.TB, program string) string {
+	t.Helper()
+	p, err := exec.LookPath(program)
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("%s is missing; test/deps.sh installs it", program)
+		}
+		t.Skipf("%s is missing; test/deps.sh installs it", program)
+	}
+	return p
+}
+
+func newNetwork(t testing.TB) *network {
+	t.Helper()
+	busybox := need(t, "busybox")
+	n := &network{t: t, path: filepath.Join(t.TempDir(), "net"), do: make(chan func())}
+	if err := os.WriteFile(n.path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	began := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == nil {
+			err = unix.Mount("/proc/thread-self/ns/net", n.path, "", unix.MS_BIND, "")
+		}
+		began <- err
+		if err != nil {
+			return
+		}
+		for f := range n.do {
+			f()
+		}
+	}()
+	if err := <-began; err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip("a network namespace cannot be made: ", err)
+	}
+	t.Cleanup(func() {
+		close(n.do)
+		_ = unix.Unmount(n.path, unix.MNT_DETACH)
+	})
+	n.in(func() {
+		for _, args := range [][]string{
+			{"link", "set", "lo", "up"}, {"addr", "add", attacker + "/32", "dev", "lo"}, {"addr", "add", resolver + "/32", "dev", "lo"},
+			{"addr", "add", apiAddr + "/32", "dev", "lo"}, {"addr", "add", metadata + "/32", "dev", "lo"}, {"addr", "add", self + "/16", "dev", "lo"},
+		} {
+			if out, err := exec.Command(busybox, append([]string{"ip"}, args...)...).CombinedOutput(); err != nil {
+				t.Fatalf("ip %v: %v: %s", args, err, out)
+			}
+		}
+	})
+	n.serveDNS()
+	return n
+}
+
+func (n *network) in(f func()) {
+	done := make(chan struct{})
+	n.do <- func() { defer close(done); f() }
+	<-done
+}
+
+// listen calls serve for each connection to an address in the namespace.
+func (n *network) listen(addr string, serve func(net.Conn)) {
+	n.t.Helper()
+	var l net.Listener
+	var err error
+	n.in(func() { l, err = net.Listen("tcp", addr) })
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+				serve(c)
+			}()
+		}
+	}()
+}
+
+// serveDNS answers A questions with an address, except for names that begin with "nx".
+func (n *network) serveDNS() {
+	var pc net.PacketConn
+	var err error
+	n.in(func() { pc, err = net.ListenPacket("udp", resolver+":53") })
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { _ = pc.Close() })
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			size, from, err := pc.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			if b := dnsAnswer(buf[:size]); b != nil {
+				_, _ = pc.WriteTo(b, from)
+			}
+		}
+	}()
+}
+
+func dnsAnswer(q []byte) []byte {
+	var p dnsmessage.Parser
+	h, err := p.Start(q)
+	if err != nil {
+		return nil
+	}
+	question, err := p.Question()
+	if err != nil {
+		return nil
+	}
+	h.Response, h.RecursionAvailable = true, true
+	name := question.Name.String()
+	if strings.HasPrefix(name, "nx") {
+		h.RCode = dnsmessage.RCodeNameError
+	}
+	b := dnsmessage.NewBuilder(nil, h)
+	_ = b.StartQuestions()
+	_ = b.Question(question)
+	_ = b.StartAnswers()
+	if h.RCode == dnsmessage.RCodeSuccess {
+		rh := dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, TTL: 60}
+		switch question.Type {
+		case dnsmessage.TypeA:
+			_ = b.AResource(rh, dnsmessage.AResource{A: netip.MustParseAddr(attacker).As4()})
+		case dnsmessage.TypeTXT:
+			_ = b.TXTResource(rh, dnsmessage.TXTResource{TXT: []string{strings.Repeat("x", 200)}})
+		}
+	}
+	out, err := b.Finish()
+	if err != nil {
+		return nil
+	}
+	return out
+}
+
+// containers are made with runc over the root file system of this machine: the image is
+// what is installed here, the writable layer is empty, and /tmp, /root and /home are fresh.
+type containers struct {
+	t    testing.TB
+	runc string
+	dir  string
+	net  *network
+	next atomic.Int64
+}
+
+func newContainers(t testing.TB, n *network) *containers {
+	t.Helper()
+	c := &containers{t: t, runc: need(t, "runc"), net: n}
+	// The writable layer may not lie below the image: it stands on a tmpfs of its own.
+	dir, err := os.MkdirTemp("/dev/shm", "bollwerk-attack-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1g,mode=755"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = unix.Unmount(dir, unix.MNT_DETACH)
+		_ = os.RemoveAll(dir)
+	})
+	c.dir = dir
+	return c
+}
+
+// container is one run of a script.
+type container struct {
+	id  string
+	cmd *exec.Cmd
+	out *strings.Builder
+}
+
+// option changes the OCI configuration.
+type option func(spec map[string]any)
+
+func privileged(spec map[string]any) {
+	p := spec["process"].(map[string]any)
+	var all []string
+	for _, c := range strings.Fields(`CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN
+		NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE SETFCAP BPF PERFMON`) {
+		all = append(all, "CAP_"+c)
+	}
+	p["capabilities"] = map[string]any{"bounding": all, "effective": all, "permitted": all}
+	l := spec["linux"].(map[string]any)
+	delete(l, "maskedPaths")
+	delete(l, "readonlyPaths")
+	l["resources"] = map[string]any{"devices": []any{map[string]any{"allow": true, "access": "rwm"}}}
+	var ms []any
+	for _, m := range spec["mounts"].([]any) {
+		if m.(map[string]any)["destination"] == "/sys" {
+			m.(map[string]any)["options"] = []string{"nosuid", "noexec", "nodev"}
+		}
+		ms = append(ms, m)
+	}
+	spec["mounts"] = ms
+}
+
+func hostPID(spec map[string]any) {
+	l := spec["linux"].(map[string]any)
+	var ns []any
+	for _, n := range l["namespaces"].([]any) {
+		if n.(map[string]any)["type"] != "pid" {
+			ns = append(ns, n)
+		}
+	}
+	l["namespaces"] = ns
+}
+
+// start begins a container that runs a script with bash and returns at once.
+func (c *containers) start(name, script string, opts ...option) *container {
+	c.t.Helper()
+	id := fmt.Sprintf("%s-%d-%d", name, os.Getpid(), c.next.Add(1))
+	dir := filepath.Join(c.dir, id)
+	bundle := filepath.Join(dir, "bundle")
+	root, upper, work := filepath.Join(bundle, "rootfs"), filepath.Join(dir, "upper"), filepath.Join(dir, "work")
+	for _, d := range []string{root, upper, work} {
+		must(c.t, os.MkdirAll(d, 0o755))
+	}
+	for _, d := range []struct {
+		name string
+		mode os.FileMode
+	}{{"tmp", 0o777 | os.ModeSticky}, {"root", 0o700}, {"home", 0o755}} {
+		p := filepath.Join(upper, d.name)
+		must(c.t, os.Mkdir(p, 0o755))
+		must(c.t, os.Chmod(p, d.mode))
+		must(c.t, unix.Setxattr(p, "trusted.overlay.opaque", []byte("y"), 0))
+	}
+	must(c.t, unix.Mount("overlay", root, "overlay", 0, "lowerdir=/,upperdir="+upper+",workdir="+work))
+	c.t.Cleanup(func() { _ = unix.Unmount(root, unix.MNT_DETACH) })
+	must(c.t, os.Remove(filepath.Join(root, "etc/resolv.conf")))
+	must(c.t, os.WriteFile(filepath.Join(root, "etc/resolv.conf"), []byte("nameserver "+resolver+"\n"), 0o644))
+	// The image is as old as it looks: what was prepared here is not the container's doing.
+	cmd := exec.Command(c.runc, "spec", "--bundle", bundle)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		c.t.Fatalf("runc spec: %v: %s", err, out)
+	}
+	file := filepath.Join(bundle, "config.json")
+	var spec map[string]any
+	b, err := os.ReadFile(file)
+	must(c.t, err)
+	must(c.t, json.Unmarshal(b, &spec))
+	p := spec["process"].(map[string]any)
+	p["terminal"] = false
+	p["args"] = []string{"bash", "-c", script}
+	p["cwd"] = "/"
+	p["env"] = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
+	spec["root"] = map[string]any{"path": "rootfs", "readonly": false}
+	l := spec["linux"].(map[string]any)
+	for _, ns := range l["namespaces"].([]any) {
+		if m := ns.(map[string]any); m["type"] == "network" {
+			m["path"] = c.net.path
+		}
+	}
+	for _, o := range opts {
+		o(spec)
+	}
+	b, err = json.Marshal(spec)
+	must(c.t, err)
+	must(c.t, os.WriteFile(file, b, 0o644))
+	run := &container{id: id, out: &strings.Builder{}, cmd: exec.Command(c.runc, "--root", filepath.Join(c.dir, "state"), "run", "--bundle", bundle, id)}
+	run.cmd.Stdout, run.cmd.Stderr = run.out, run.out
+	run.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	must(c.t, run.cmd.Start())
+	c.t.Cleanup(func() {
+		_ = exec.Command(c.runc, "--root", filepath.Join(c.dir, "state"), "delete", "--force", id).Run()
+	})
+	return run
+}
+
+// run runs a script to its end, which a time-out in the script must guarantee.
+func (c *containers) run(name, script string, opts ...option) *container {
+	c.t.Helper()
+	r := c.start(name, script, opts...)
+	_ = r.cmd.Wait()
+	return r
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
