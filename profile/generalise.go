@@ -53,7 +53,7 @@ func appendPath(dst []byte, p string, loose bool) []byte {
 			}
 			continue
 		}
-		if depth == maxDepth || len(dst)-start > maxText-maxComponent-4 {
+		if depth == maxDepth || len(dst)-start+min(len(c), 4*maxComponent) > maxText-4 {
 			return append(dst, "/**"...)
 		}
 		depth++
@@ -96,18 +96,43 @@ func appendComponent(dst []byte, c string, loose, valid bool) []byte {
 			i++
 			continue
 		}
+		before := byte(0)
+		if i > 0 {
+			before = c[i-1]
+		}
 		j := i
+		if isUUID(c[i:]) {
+			dst = appendStar(dst, start)
+			i += uuidLen
+			continue
+		}
 		for j < len(c) && alnum(c[j]) {
 			j++
 		}
-		after := byte(0)
-		if i > 0 {
-			after = c[i-1]
-		}
-		dst = appendToken(dst, start, c[i:j], after)
+		dst = appendToken(dst, start, c[i:j], before)
 		i = j
 	}
 	return dst
+}
+
+const uuidLen = 36
+
+// isUUID reports whether s begins with the text form of RFC 9562, section 4.
+func isUUID(s string) bool {
+	if len(s) < uuidLen || len(s) > uuidLen && alnum(s[uuidLen]) {
+		return false
+	}
+	for i := 0; i < uuidLen; i++ {
+		switch c := s[i]; {
+		case i == 8 || i == 13 || i == 18 || i == 23:
+			if c != '-' {
+				return false
+			}
+		case !digit(c) && (c|0x20 < 'a' || c|0x20 > 'f'):
+			return false
+		}
+	}
+	return true
 }
 
 // appendToken appends one run of letters and digits, made general when it looks made
@@ -130,14 +155,14 @@ func appendToken(dst []byte, start int, t string, before byte) []byte {
 		}
 	}
 	switch {
+	case len(t) >= 7 && strings.HasPrefix(t, "tmp"):
+		return append(dst, "tmp*"...)
 	case digits == len(t),
 		hex && digits > 0 && len(t) >= 8,
 		len(t) >= 16 && digits >= 2,
 		len(t) >= 5 && changes >= 3,
 		upper && lower && len(t) >= 6 && len(t) <= 12 && (before == '.' || before == '-' || before == '_'):
 		return appendStar(dst, start)
-	case len(t) >= 7 && strings.HasPrefix(t, "tmp"):
-		return append(dst, "tmp*"...)
 	}
 	if digits < 3 {
 		return append(dst, t...)
@@ -193,6 +218,9 @@ func appendName(dst []byte, name string) []byte {
 		name = name[len(name)-255:]
 	}
 	name = strings.TrimSuffix(name, ".")
+	if name == "" {
+		return append(dst, '.')
+	}
 	valid := utf8.ValidString(name)
 	labels := strings.Count(name, ".") + 1
 	for ; labels > maxLabels; labels-- {
