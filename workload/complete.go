@@ -115,6 +115,9 @@ func (r *Resolver) ask(b *body, rec *record) {
 		}
 		switch s.Part() {
 		case PartContainer:
+			if named && r.lacking(rec) == "" {
+				continue
+			}
 			if named && rec.found[i] == nil && s.Name() != runtime || named && rec.found[i] != nil && rec.found[i].More == "" {
 				continue
 			}

@@ -195,6 +195,7 @@ func TestAPIServer(t *testing.T) {
 	if w := r.Resolve(context.Background(), 1<<40, path, 0); w.Key() != "pod shop/Deployment/cart/app@sha256:"+strings.Repeat("cd", 32) {
 		t.Errorf("key %q", w.Key())
 	}
+	workloadtest.Eventually(t, "the second page is known", func() bool { _, err := s.Local(workload.Ref{ID: "etl1"}); return err == nil })
 	if f, err := s.Local(workload.Ref{ID: "etl1"}); err != nil || f.Pod.OwnerKind != "CronJob" || f.Pod.OwnerName != "etl" {
 		t.Errorf("%+v, %v", f.Pod, err)
 	}
