@@ -440,8 +440,7 @@ static __noinline int on_object(struct call *c, __u32 kind)
 	return 0;
 }
 
-SEC("tp_btf/cap_capable")
-int BPF_PROG(bw_cap_capable, const struct cred *cred, struct user_namespace *target, const struct user_namespace *capable, int cap, int ret)
+BW_INLINE int checked(struct user_namespace *target, int cap, int ret)
 {
 	struct bw_capability_key key = {};
 	struct bw_capability *r;
@@ -510,6 +509,21 @@ int BPF_PROG(bw_cap_capable, const struct cred *cred, struct user_namespace *tar
 	r->pad = 0;
 	bw_submit(r, 0);
 	return 0;
+}
+
+SEC("tp_btf/cap_capable")
+int BPF_PROG(bw_cap_capable, const struct cred *cred, struct user_namespace *target, const struct user_namespace *capable, int cap, int ret)
+{
+	return checked(target, cap, ret);
+}
+
+// The same on kernels before 6.13, where programs may be attached to functions.
+SEC("fexit/cap_capable")
+int BPF_PROG(bw_cap_capable_exit, const struct cred *cred, struct user_namespace *target, int cap, unsigned int opts, int ret)
+{
+	if (opts & 2) // CAP_OPT_NOAUDIT: memory accounting and other questions out of interest
+		return 0;
+	return checked(target, cap, ret);
 }
 
 // Kernels with modules tell also of those that the kernel itself asks for.

@@ -160,25 +160,26 @@ type TracingBwSettingKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	TracingMapAlive            = "alive"
-	TracingMapCapabilities     = "capabilities"
-	TracingMapEvents           = "events"
-	TracingMapLosses           = "losses"
-	TracingMapLossesTotal      = "losses_total"
-	TracingMapMounts           = "mounts"
-	TracingMapPolicies         = "policies"
-	TracingMapPolicyRoots      = "policy_roots"
-	TracingMapScratch          = "scratch"
-	TracingMapSettings         = "settings"
-	TracingProgBwCapCapable    = "bw_cap_capable"
-	TracingProgBwModuleLoad    = "bw_module_load"
-	TracingProgBwSysctl        = "bw_sysctl"
-	TracingVarConfig           = "config"
-	TracingVarTypeBwCapability = "type_bw_capability"
-	TracingVarTypeBwMount      = "type_bw_mount"
-	TracingVarTypeBwNamespace  = "type_bw_namespace"
-	TracingVarTypeBwObject     = "type_bw_object"
-	TracingVarTypeBwSetting    = "type_bw_setting"
+	TracingMapAlive             = "alive"
+	TracingMapCapabilities      = "capabilities"
+	TracingMapEvents            = "events"
+	TracingMapLosses            = "losses"
+	TracingMapLossesTotal       = "losses_total"
+	TracingMapMounts            = "mounts"
+	TracingMapPolicies          = "policies"
+	TracingMapPolicyRoots       = "policy_roots"
+	TracingMapScratch           = "scratch"
+	TracingMapSettings          = "settings"
+	TracingProgBwCapCapable     = "bw_cap_capable"
+	TracingProgBwCapCapableExit = "bw_cap_capable_exit"
+	TracingProgBwModuleLoad     = "bw_module_load"
+	TracingProgBwSysctl         = "bw_sysctl"
+	TracingVarConfig            = "config"
+	TracingVarTypeBwCapability  = "type_bw_capability"
+	TracingVarTypeBwMount       = "type_bw_mount"
+	TracingVarTypeBwNamespace   = "type_bw_namespace"
+	TracingVarTypeBwObject      = "type_bw_object"
+	TracingVarTypeBwSetting     = "type_bw_setting"
 )
 
 // LoadTracing returns the embedded CollectionSpec for Tracing.
@@ -223,9 +224,10 @@ type TracingSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracingProgramSpecs struct {
-	BwCapCapable *ebpf.ProgramSpec `ebpf:"bw_cap_capable"`
-	BwModuleLoad *ebpf.ProgramSpec `ebpf:"bw_module_load"`
-	BwSysctl     *ebpf.ProgramSpec `ebpf:"bw_sysctl"`
+	BwCapCapable     *ebpf.ProgramSpec `ebpf:"bw_cap_capable"`
+	BwCapCapableExit *ebpf.ProgramSpec `ebpf:"bw_cap_capable_exit"`
+	BwModuleLoad     *ebpf.ProgramSpec `ebpf:"bw_module_load"`
+	BwSysctl         *ebpf.ProgramSpec `ebpf:"bw_sysctl"`
 }
 
 // TracingMapSpecs contains maps before they are loaded into the kernel.
@@ -319,14 +321,16 @@ type TracingVariables struct {
 //
 // It can be passed to LoadTracingObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracingPrograms struct {
-	BwCapCapable *ebpf.Program `ebpf:"bw_cap_capable"`
-	BwModuleLoad *ebpf.Program `ebpf:"bw_module_load"`
-	BwSysctl     *ebpf.Program `ebpf:"bw_sysctl"`
+	BwCapCapable     *ebpf.Program `ebpf:"bw_cap_capable"`
+	BwCapCapableExit *ebpf.Program `ebpf:"bw_cap_capable_exit"`
+	BwModuleLoad     *ebpf.Program `ebpf:"bw_module_load"`
+	BwSysctl         *ebpf.Program `ebpf:"bw_sysctl"`
 }
 
 func (p *TracingPrograms) Close() error {
 	return _TracingClose(
 		p.BwCapCapable,
+		p.BwCapCapableExit,
 		p.BwModuleLoad,
 		p.BwSysctl,
 	)

@@ -52,6 +52,7 @@ type Checks struct {
 	k        *sensor.Kernel
 	restorer *restorer
 	options  uint64
+	means    string // how checks are seen
 	// What is attached.
 	checks, sysctl, modules bool
 }
@@ -112,6 +113,7 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	}
 	l, err := k.Load(spec, options)
 	if err != nil {
+		c.means = "tp_btf cap_capable"
 		return c.rows(options, err, err, err), nil
 	}
 	c.options = options
@@ -129,6 +131,18 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	checks := attach("bw_cap_capable", func() (link.Link, error) {
 		return link.AttachTracing(link.TracingOptions{Program: l.Programs["bw_cap_capable"]})
 	})
+	means := "tp_btf cap_capable"
+	if checks != nil {
+		err := attach("bw_cap_capable_exit", func() (link.Link, error) {
+			return link.AttachTracing(link.TracingOptions{Program: l.Programs["bw_cap_capable_exit"]})
+		})
+		if err == nil {
+			checks, means = nil, "fexit cap_capable"
+		} else {
+			checks = fmt.Errorf("tp_btf cap_capable: %w; fexit cap_capable: %w", checks, err)
+		}
+	}
+	c.means = means
 	modules := attach("bw_module_load", func() (link.Link, error) {
 		return link.AttachTracing(link.TracingOptions{Program: l.Programs["bw_module_load"]})
 	})
@@ -194,7 +208,7 @@ func fill(dst []int8, s string) bool {
 }
 
 func (c *Checks) rows(options uint64, checks, sysctl, modules error) []sensor.Capability {
-	const newer = "run kernel 6.13 or newer, or boot with lsm=…,bpf"
+	const newer = "run kernel 6.13 or newer, or one of 5.15 or newer that lets BPF programs be attached to functions, or boot with lsm=…,bpf"
 	row := func(area, means string, err error, outcome bollwerk.Outcome, cause string) sensor.Capability {
 		r := sensor.Capability{Area: area, Means: means, Verdict: bollwerk.Degraded, Outcome: outcome, Cause: cause}
 		if err != nil {
@@ -207,22 +221,22 @@ func (c *Checks) rows(options uint64, checks, sysctl, modules error) []sensor.Ca
 	}
 	var out []sensor.Capability
 	if options&noCapability == 0 {
-		out = append(out, row(AreaCapability, "tp_btf cap_capable", checks, bollwerk.Seen, ""))
+		out = append(out, row(AreaCapability, c.means, checks, bollwerk.Seen, ""))
 	}
 	if options&noMount == 0 {
-		r := row(AreaMount, "tp_btf cap_capable", checks, bollwerk.Killed,
+		r := row(AreaMount, c.means, checks, bollwerk.Killed,
 			"the mount is seen when it is asked for; how the call ended is not told, and a refused one ends the process after the call")
 		r.Remedy = "boot with lsm=…,bpf to refuse mounts before they happen"
 		out = append(out, r)
 	}
 	if options&noNamespace == 0 {
-		r := row(AreaNamespace, "tp_btf cap_capable", checks, bollwerk.Seen,
+		r := row(AreaNamespace, c.means, checks, bollwerk.Seen,
 			"the call is seen when it is asked for; a new user namespace alone needs no capability and is seen when its process next starts a program")
 		r.Remedy = "boot with lsm=…,bpf"
 		out = append(out, r)
 	}
 	if options&noPacket == 0 {
-		out = append(out, row(AreaPacket, "tp_btf cap_capable", checks, bollwerk.Seen, ""))
+		out = append(out, row(AreaPacket, c.means, checks, bollwerk.Seen, ""))
 	}
 	if options&noSetting == 0 {
 		r := row(AreaSetting, "cgroup/sysctl", sysctl, bollwerk.Denied, "")
@@ -233,7 +247,7 @@ func (c *Checks) rows(options uint64, checks, sysctl, modules error) []sensor.Ca
 			r.Verdict, r.Outcome, r.Cause = bollwerk.Degraded, bollwerk.Killed, "settings below /proc/sys are not seen: "+sysctl.Error()
 			r.Remedy = "mount a cgroup version 2 tree"
 		case sysctl == nil:
-			r.Means += " and tp_btf cap_capable"
+			r.Means += " and " + c.means
 			r.Verdict, r.Cause = bollwerk.Degraded, "values below /proc/sys are refused before they are written; a write to release_agent ends the process after the call"
 			r.Remedy = "boot with lsm=…,bpf to refuse both"
 		}
@@ -242,11 +256,11 @@ func (c *Checks) rows(options uint64, checks, sysctl, modules error) []sensor.Ca
 	if options&noObject == 0 {
 		r := row(AreaModule, "tp_btf module_load", modules, bollwerk.Killed, "the module is loaded when its loader is ended")
 		if modules != nil && checks == nil {
-			r = row(AreaModule, "tp_btf cap_capable", nil, bollwerk.Killed, "only the attempt is seen, not how it ended: "+modules.Error())
+			r = row(AreaModule, c.means, nil, bollwerk.Killed, "only the attempt is seen, not how it ended: "+modules.Error())
 		}
 		r.Remedy = "boot with lsm=…,bpf to refuse modules before they are loaded"
 		out = append(out, r)
-		r = row(AreaBPF, "tp_btf cap_capable", checks, bollwerk.Killed, "the attempt is seen, not how it ended")
+		r = row(AreaBPF, c.means, checks, bollwerk.Killed, "the attempt is seen, not how it ended")
 		r.Remedy = "boot with lsm=…,bpf to refuse programs before they are loaded"
 		out = append(out, r)
 	}
