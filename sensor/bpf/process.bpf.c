@@ -122,17 +122,41 @@ BW_INLINE void bw_task_of(struct bw_task *o, struct task_struct *t)
 	BPF_CORE_READ_INTO(&o->comm, t, comm);
 }
 
-// The executable, the working directory, the terminal and the descriptors. Returns the
-// length of the texts after `at`.
-BW_INLINE __u32 bw_image_of(struct bw_exec_buffer *b, struct task_struct *t, struct file *f, __u32 at)
+// These work on exec_buffer and are verified once each.
+__noinline int bw_fill_task(__u64 task)
 {
-	struct bw_exec *e = &b->e;
+	__u32 zero = 0;
+	struct bw_exec_buffer *b = bpf_map_lookup_elem(&exec_buffer, &zero);
+
+	if (b)
+		bw_task_of(&b->e.task, (struct task_struct *)task);
+	return 0;
+}
+
+__noinline int bw_fill_stdio(__u64 task)
+{
+	__u32 zero = 0;
+	struct bw_exec_buffer *b = bpf_map_lookup_elem(&exec_buffer, &zero);
+
+	if (b)
+		bw_read_stdio((struct task_struct *)task, b->e.stdio);
+	return 0;
+}
+
+__noinline int bw_fill_file(__u64 task, __u64 file)
+{
+	__u32 zero = 0;
+	struct bw_exec_buffer *b = bpf_map_lookup_elem(&exec_buffer, &zero);
+	struct task_struct *t = (struct task_struct *)task;
+	struct file *f = (struct file *)file;
 	struct inode *inode = BPF_CORE_READ(f, f_inode);
 	struct super_block *sb = BPF_CORE_READ(inode, i_sb);
 	struct tty_struct *tty = BPF_CORE_READ(t, signal, tty);
-	int cut = 0;
-	__u32 n;
+	struct bw_exec *e;
 
+	if (!b)
+		return 0;
+	e = &b->e;
 	e->inode = BPF_CORE_READ(inode, i_ino);
 	e->size = BPF_CORE_READ(inode, i_size);
 	e->device = BPF_CORE_READ(sb, s_dev);
@@ -150,8 +174,50 @@ BW_INLINE __u32 bw_image_of(struct bw_exec_buffer *b, struct task_struct *t, str
 	__builtin_memset(e->tty, 0, sizeof(e->tty));
 	if (tty)
 		bpf_core_read_str(e->tty, sizeof(e->tty), &tty->name);
-	bw_read_stdio(t, e->stdio);
+	return 0;
+}
 
+// Asks the guards about the start in exec_buffer and ends the process if they say so.
+__noinline int bw_judge(__u64 task, __u64 file)
+{
+	struct task_struct *t = (struct task_struct *)task;
+	struct bw_policy *p = bw_policy_of(t);
+	struct bw_exec_facts *x = bw_exec_facts();
+	__u32 zero = 0, hit;
+	struct bw_exec_buffer *b = bpf_map_lookup_elem(&exec_buffer, &zero);
+	__u64 *other = bpf_map_lookup_elem(&covered, &zero), kill;
+
+	if (!p || !x || !b)
+		return 0;
+	kill = p->enforce;
+	if (other)
+		kill &= ~*other;
+	x->task = t;
+	x->file = (struct file *)file;
+	x->set = p->set;
+	x->origin = b->e.origin;
+	__builtin_memcpy(x->stdio, b->e.stdio, sizeof(x->stdio));
+	__builtin_memcpy(x->called, b->e.task.comm, sizeof(x->called));
+	hit = bw_exec_guard(kill);
+	if (hit && !bpf_send_signal(9))
+		b->e.h.outcome = BW_KILLED;
+	if (!hit)
+		hit = bw_exec_guard(p->report | p->enforce);
+	if (hit)
+		b->e.h.guard = bw_guard_number(hit);
+	return hit;
+}
+
+// The executable, the working directory, the terminal and the descriptors. Returns the
+// length of the texts after `at`.
+BW_INLINE __u32 bw_image_of(struct bw_exec_buffer *b, struct task_struct *t, struct file *f, __u32 at)
+{
+	struct bw_exec *e = &b->e;
+	int cut = 0;
+	__u32 n;
+
+	bw_fill_file((__u64)t, (__u64)f);
+	bw_fill_stdio((__u64)t);
 	e->path = 0;
 	if (f && at <= BW_ARGS_MOST + BW_ENV_MOST) {
 		n = bw_path_of(&b->data[at], t, BPF_CORE_READ(f, f_path.mnt), BPF_CORE_READ(f, f_path.dentry), &cut);
@@ -198,20 +264,17 @@ __noinline int bw_environment(__u32 at, unsigned long from, unsigned long end)
 		len = bpf_probe_read_user_str(to, 256, (void *)from);
 		if (len <= 0)
 			break;
-		from += len - (len == 256); // its last letter then was a zero put in by the helper
-		b->goes_on = len == 256;
-		if (before || len < 6)
+		b->goes_on = len >> 8; // 256: there is more; the last letter is a zero of the helper's
+		from += len - (len >> 8);
+		if (before)
 			continue;
-		__builtin_memcpy(&four, to, 4);
+		bpf_probe_read_kernel(&head, sizeof(head), to);
+		four = head;
 		v = bpf_map_lookup_elem(&variables, &four);
-		if (!v)
-			continue;
-		__builtin_memcpy(&head, to, 8);
-		if ((head & v->mask) != v->want)
+		if (!v || (head & v->mask) != v->want)
 			continue;
 		b->sum = n + len;
-		if (len == 256)
-			b->e.cut |= 2;
+		b->e.cut |= len >> 8 << 1;
 	}
 	b->e.cut |= 2;
 	return b->sum;
@@ -242,16 +305,15 @@ __noinline int bw_cgroup_names(__u64 kernfs)
 }
 
 SEC("tp_btf/sched_process_exec")
-int BPF_PROG(process_exec, struct task_struct *t, int old_pid, struct linux_binprm *bprm)
+int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
+	struct task_struct *t = bw_current(); // a number to the verifier, so that functions take it
 	__u32 zero = 0, at = 0;
 	struct bw_exec_buffer *b = bpf_map_lookup_elem(&exec_buffer, &zero);
 	struct mm_struct *mm = BPF_CORE_READ(t, mm);
 	struct file *f = BPF_CORE_READ(mm, exe_file);
 	unsigned long from = BPF_CORE_READ(mm, arg_start), end = BPF_CORE_READ(mm, arg_end);
 	const char *filename = BPF_CORE_READ(bprm, filename);
-	struct bw_policy *p;
-	struct bw_exec_facts *x;
 	__u64 cgroup;
 	__u32 len;
 	__u8 one = 1;
@@ -260,7 +322,7 @@ int BPF_PROG(process_exec, struct task_struct *t, int old_pid, struct linux_binp
 	if (!b)
 		return 0;
 	bw_header_of(&b->e.h, t, BW_EXEC, 0);
-	bw_task_of(&b->e.task, t);
+	bw_fill_task((__u64)t);
 	b->e.pad = 0;
 	b->e.pad2 = 0;
 	b->e.cut = 0;
@@ -318,28 +380,8 @@ int BPF_PROG(process_exec, struct task_struct *t, int old_pid, struct linux_binp
 		}
 	}
 
-	if (b->e.h.flags & BW_F_CONTAINED && (p = bw_policy_of(t)) && (x = bw_exec_facts())) {
-		__u64 *other = bpf_map_lookup_elem(&covered, &zero), kill = p->enforce;
-		__u32 hit;
-
-		x->task = t;
-		x->file = f;
-		x->set = p->set;
-		x->origin = b->e.origin;
-		__builtin_memcpy(x->stdio, b->e.stdio, sizeof(x->stdio));
-		__builtin_memcpy(x->called, b->e.task.comm, sizeof(x->called));
-		if (other)
-			kill &= ~*other;
-		hit = bw_exec_guard(kill);
-		if (hit && !bpf_send_signal(9))
-			b->e.h.outcome = BW_KILLED;
-		if (!hit)
-			hit = bw_exec_guard(p->report | p->enforce);
-		if (hit) {
-			b->e.h.guard = bw_guard_number(hit);
-			urgent = 1;
-		}
-	}
+	if (b->e.h.flags & BW_F_CONTAINED)
+		urgent = bw_judge((__u64)t, (__u64)f) != 0;
 	if (at > BW_EXEC_DATA)
 		at = BW_EXEC_DATA;
 	b->e.h.size = sizeof(b->e) + at;
@@ -444,19 +486,20 @@ int process_list(struct bpf_iter__task *ctx)
 {
 	struct bpf_iter_meta *meta = ctx->meta;
 	struct seq_file *seq = meta->seq;
-	struct task_struct *t = ctx->task;
+	struct task_struct *task = ctx->task, *t;
 	__u32 zero = 0, at;
 	struct bw_exec_buffer *b;
 
-	if (!t)
+	if (!task)
 		return 0;
-	if (BPF_CORE_READ(t, pid) != BPF_CORE_READ(t, tgid))
+	t = BPF_CORE_READ(task, group_leader); // a number to the verifier
+	if (BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
 		return 0;
 	b = bpf_map_lookup_elem(&exec_buffer, &zero);
 	if (!b)
 		return 0;
 	bw_header_of(&b->e.h, t, BW_EXEC, 0);
-	bw_task_of(&b->e.task, t);
+	bw_fill_task((__u64)t);
 	b->e.task.flags |= BW_PROCESS_EXISTING;
 	b->e.pad = 0;
 	b->e.pad2 = 0;
