@@ -24,7 +24,6 @@ type reader struct {
 	catalog *catalog
 	prog    *program
 	names   map[string]*node // variables read so far, and entries of loops
-	opening map[string]bool  // variables being read
 	level   int
 	made    int
 }

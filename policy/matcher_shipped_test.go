@@ -1,0 +1,235 @@
+package policy_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/policies"
+	"github.com/bollwerk/bollwerk/policy"
+)
+
+func shippedEvents(t testing.TB) []*policy.Policy {
+	t.Helper()
+	var out []*policy.Policy
+	for _, p := range shipped(t) {
+		if p.Subject == policy.EventKind {
+			out = append(out, p)
+		}
+	}
+	if len(out) < 40 {
+		t.Fatalf("%d policies about events are shipped", len(out))
+	}
+	return out
+}
+
+// caseEvents are the events of all tests of the shipped policies.
+func caseEvents(t testing.TB, ps []*policy.Policy) []*bollwerk.Event {
+	t.Helper()
+	var out []*bollwerk.Event
+	for _, p := range ps {
+		s, err := policy.LoadSuite(policies.Files(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range s.Cases {
+			m, ok := c.Subject.(map[string]any)
+			if !ok {
+				continue
+			}
+			e, err := policy.ParseEvent(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// Every test of a shipped policy holds for the matcher, too, texts included.
+func TestMatcherPassesTheSuites(t *testing.T) {
+	ps := shippedEvents(t)
+	for _, p := range ps {
+		suite, err := policy.LoadSuite(policies.Files(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		attacks, benign := 0, 0
+		for _, c := range suite.Cases {
+			m, problems := policy.NewMatcher([]*policy.Policy{p}, policy.MatcherOptions{Parameters: map[string]map[string]any{p.ID: c.Parameters}})
+			if len(problems) > 0 {
+				t.Fatal(problems)
+			}
+			subject, _ := c.Subject.(map[string]any)
+			e, err := policy.ParseEvent(subject)
+			if err != nil {
+				t.Fatalf("%s: %s: %v", p.ID, c.Name, err)
+			}
+			var s policy.Scratch
+			matched := len(m.Match(&s, e)) == 1
+			if matched != (c.Want == string(bollwerk.Fail)) {
+				t.Errorf("%s: %s: want %s, the matcher says %v", p.ID, c.Name, c.Want, matched)
+			}
+			if !matched {
+				benign++
+				continue
+			}
+			attacks++
+			if message, fix := m.Texts(&s, e, p); message == "" || fix == "" || strings.Contains(message, "{{") {
+				t.Errorf("%s: %s: says %q, %q", p.ID, c.Name, message, fix)
+			}
+		}
+		if attacks == 0 || benign < 2 {
+			t.Errorf("%s: %d attacks, %d benign cases", p.ID, attacks, benign)
+		}
+		if len(p.Attack()) == 0 || p.Why == "" || p.Fix.Text == "" || len(p.References) == 0 {
+			t.Errorf("%s: wants why, fix, references and techniques", p.ID)
+		}
+		if p.Mode == policy.Enforce && p.Response == "" {
+			t.Errorf("%s: enforce without a response", p.ID)
+		}
+	}
+}
+
+// All shipped policies and CEL's evaluator agree about all events of all tests,
+// and about random ones.
+func TestShippedPoliciesAreCEL(t *testing.T) {
+	ps := shippedEvents(t)
+	m, e, s := matcher(t, ps...), engine(t, policy.Options{}), &policy.Scratch{}
+	events := caseEvents(t, ps)
+	r := rand.New(rand.NewPCG(3, 4))
+	n := 100
+	if testing.Short() {
+		n, events = 10, events[:40]
+	}
+	for range n {
+		events = append(events, mixed(r, events), randomEvent(r))
+	}
+	for _, event := range events {
+		differ(t, e, m, s, ps, event)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// mixed puts parts of two events together: near misses find more than noise.
+func mixed(r *rand.Rand, events []*bollwerk.Event) *bollwerk.Event {
+	pick := func() *bollwerk.Event { return events[r.IntN(len(events))] }
+	e := *pick()
+	switch o := pick(); r.IntN(5) {
+	case 0:
+		e.Process = o.Process
+	case 1:
+		e.Workload = o.Workload
+	case 2:
+		e.Kind, e.File, e.Connection = o.Kind, o.File, o.Connection
+	case 3:
+		if e.Process != nil && o.Process != nil {
+			p := *e.Process
+			p.Parent = o.Process
+			e.Process = &p
+		}
+	case 4:
+		e.Kind = o.Kind
+	}
+	return &e
+}
+
+// The benign cases of every policy are the ordinary life of a machine: no other
+// policy of medium or above may speak about them, but for those that are an attack
+// of another kind.
+func TestBenignCasesAreQuiet(t *testing.T) {
+	ps := shippedEvents(t)
+	m, s := matcher(t, ps...), &policy.Scratch{}
+	others := map[string]string{
+		"cloud-credential-read: a service account token is the business of another policy": "service-account-token-read",
+		"drift-by-build-tool: somebody else's program":                                     "drift-execution execution-from-temporary-folder",
+	}
+	for _, p := range ps {
+		suite, err := policy.LoadSuite(policies.Files(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range suite.Cases {
+			subject, ok := c.Subject.(map[string]any)
+			if c.Want != string(bollwerk.Pass) || !ok || len(c.Parameters) > 0 {
+				continue
+			}
+			e, err := policy.ParseEvent(subject)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, q := range m.Match(s, e) {
+				if q.Severity >= bollwerk.SeverityMedium && !strings.Contains(others[p.ID+": "+c.Name], q.ID) {
+					t.Errorf("%s: %s: %s speaks", p.ID, c.Name, q.ID)
+				}
+			}
+		}
+	}
+}
+
+func TestMatcherDoesNotAllocate(t *testing.T) {
+	ps := shippedEvents(t)
+	m, s := matcher(t, ps...), &policy.Scratch{}
+	events := caseEvents(t, ps)
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 200 {
+		events = append(events, randomEvent(r))
+	}
+	all := func() {
+		for _, e := range events {
+			m.Match(s, e)
+		}
+	}
+	all() // the Scratch finds its size
+	if n := testing.AllocsPerRun(20, all); n != 0 {
+		t.Errorf("%v allocations for %d events", n, len(events))
+	}
+}
+
+func BenchmarkMatcher(b *testing.B) {
+	ps := shippedEvents(b)
+	m, s := matcher(b, ps...), &policy.Scratch{}
+	events := caseEvents(b, ps)
+	var execs []*bollwerk.Event
+	for _, e := range events {
+		if e.Kind == bollwerk.EventExec {
+			execs = append(execs, e)
+		}
+	}
+	run := func(name string, events []*bollwerk.Event) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				m.Match(s, events[i])
+				if i++; i == len(events) {
+					i = 0
+				}
+			}
+		})
+	}
+	run("all", events)
+	run("exec", execs)
+	b.Run("cel", func(b *testing.B) {
+		e := engine(b, policy.Options{})
+		i := 0
+		for b.Loop() {
+			if _, err := e.Evaluate(context.Background(), policy.EventKind, events[i], ps); err != nil {
+				b.Fatal(err)
+			}
+			if i++; i == len(events) {
+				i = 0
+			}
+		}
+	})
+	b.Run("load", func(b *testing.B) {
+		for b.Loop() {
+			matcher(b, ps...)
+		}
+	})
+}
