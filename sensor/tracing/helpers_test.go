@@ -4,6 +4,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -45,3 +47,24 @@ func await(t *testing.T, what string, done func() bool) {
 }
 
 func filesOf(c *collector) *Files { return c.files }
+
+// container starts a shell script in what a container is made of: an overlay of its own
+// over lower, in a mount namespace of its own. It returns when the script runs; each
+// "read x" in it waits for a line.
+func container(t *testing.T, lower, script string) (*exec.Cmd, io.Writer) {
+	t.Helper()
+	if _, err := os.Stat("/bin/busybox"); err != nil {
+		unavailable(t, "busybox is missing")
+	}
+	dir := t.TempDir()
+	setup := `set -e; cd ` + dir + `; mount -t tmpfs none .; cd .; cd ` + dir + `; mkdir u w m
+		mount -t overlay overlay -o lowerdir=` + lower + `,upperdir=u,workdir=w m
+		mkdir -p m/bin m/dev; cp /bin/busybox m/bin/sh; cp /bin/busybox m/bin/busybox; ln -s busybox m/bin/cat; cp /bin/busybox m/bin/evil
+		exec chroot m /bin/sh -c "$1"`
+	cmd, in := start(t, "unshare", "-m", "sh", "-c", setup, "setup", script)
+	await(t, "the container", func() bool {
+		b, _ := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/cmdline")
+		return strings.HasPrefix(string(b), "/bin/sh\x00-c\x00")
+	})
+	return cmd, in
+}

@@ -1,0 +1,190 @@
+package tracing
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/sensor"
+)
+
+const gated = `read x
+	evil true 2>/out/err1 || echo evil refused $? >> /out/log
+	/bin/cat /etc/passwd >/dev/null && echo cat passed >> /out/log
+	/bin/cat /etc/shadow >/dev/null 2>&1 || echo shadow refused >> /out/log
+	read x`
+
+func gatePolicy(pid int) *sensor.Policy {
+	return &sensor.Policy{Cgroup: 4712, PID: uint32(pid), Enforce: sensor.GuardExec | sensor.GuardRead, Exec: []string{"/bin/cat", "/bin/sh"}}
+}
+
+func TestGateDenies(t *testing.T) {
+	dir := tree(t)
+	if err := os.Mkdir(filepath.Join(dir, "out"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	g := &Gate{}
+	c := watch(t, g)
+	c.need(t, AreaExecDeny)
+	cmd, in := container(t, dir, gated)
+	pid := cmd.Process.Pid
+	if err := g.Apply(gatePolicy(pid)); err != nil {
+		t.Fatal(err)
+	}
+	log := func() string {
+		b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/root/out/log")
+		return string(b)
+	}
+	in.Write([]byte("\n"))
+	await(t, "the script's end", func() bool { return strings.Contains(log(), "shadow") || strings.Count(log(), "\n") == 3 })
+	if got := log(); got != "evil refused 126\ncat passed\nshadow refused\n" {
+		t.Errorf("%q", got)
+	}
+	e := c.find(t, "refused exec", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventExec && e.Outcome == bollwerk.Denied })
+	if e.File.Path != "/bin/evil" || e.Rule != "exec" || e.Result != int32(syscall.EPERM) || e.Process.PID == 0 {
+		t.Errorf("%+v %+v", e, e.File)
+	}
+	e = c.find(t, "refused read", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventOpen && e.Outcome == bollwerk.Denied })
+	if e.File.Path != "/etc/shadow" || e.Rule != "read" {
+		t.Errorf("%+v %+v", e, e.File)
+	}
+	// From outside, as a runtime or an admin reaches in: never refused.
+	if out, err := exec.Command("/proc/"+strconv.Itoa(pid)+"/root/bin/evil", "true").CombinedOutput(); err != nil && !strings.Contains(string(out), "applet not found") {
+		t.Errorf("the host was refused: %v %s", err, out)
+	}
+	if _, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/root/etc/shadow"); err != nil {
+		t.Error(err)
+	}
+	if err := g.Remove(4712); err != nil {
+		t.Fatal(err)
+	}
+	in.Write([]byte("\n"))
+	cmd.Wait()
+	if n := len(c.s.Means()); n == 0 {
+		t.Error("no means")
+	}
+}
+
+// The host's own mount namespace is never marked, whatever a policy says.
+func TestGateSparesHost(t *testing.T) {
+	g := &Gate{}
+	c := watch(t, g)
+	c.need(t, AreaExecDeny)
+	if err := g.Apply(gatePolicy(os.Getpid())); err != nil {
+		t.Fatal(err)
+	}
+	if len(g.guarded) != 0 {
+		t.Error("the host is guarded")
+	}
+	if out, err := exec.Command("/bin/true").CombinedOutput(); err != nil {
+		t.Errorf("%v %s", err, out)
+	}
+}
+
+// An agent that does not answer lets everybody pass after a bounded time, and says so.
+func TestGateIsPatient(t *testing.T) {
+	dir := tree(t)
+	g := &Gate{}
+	s, err := sensor.Open(t.Context(), sensor.Options{NoBPF: true}, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if g.err != nil || g.group == nil {
+		t.Skip(g.err)
+	}
+	cmd, in := container(t, dir, "read x; /bin/evil true; echo done > /etc/done; read x")
+	if err := g.Apply(gatePolicy(cmd.Process.Pid)); err != nil {
+		t.Fatal(err)
+	}
+	in.Write([]byte("\n"))
+	// Take the question like the reader would, and then say nothing.
+	if _, err := unix.Poll([]unix.PollFd{{Fd: int32(g.group.fd), Events: unix.POLLIN}}, 20000); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4096)
+	n, err := g.group.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e notice
+	if _, ok := nextNotice(buf[:n], &e); !ok {
+		t.Fatal("no question")
+	}
+	g.mu.Lock()
+	g.pending[e.fd] = time.Now()
+	g.mu.Unlock()
+	loss := make(chan *bollwerk.Event, 16)
+	go s.Run(t.Context(), func(e *bollwerk.Event) {
+		if e.Kind == bollwerk.EventLoss {
+			loss <- e
+		}
+	})
+	select {
+	case e := <-loss:
+		if e.Loss.Count == 0 {
+			t.Error("nothing counted")
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the question was never let go")
+	}
+	await(t, "the program", func() bool {
+		_, err := os.Stat("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/root/etc/done")
+		return err == nil
+	})
+}
+
+// kill -9 of the agent with a gate in force: the kernel lets everybody pass.
+func TestGateDeathFallsOpen(t *testing.T) {
+	if pid := os.Getenv("BOLLWERK_TEST_GATE"); pid != "" {
+		g := &Gate{}
+		watch(t, g)
+		n, _ := strconv.Atoi(pid)
+		if err := g.Apply(gatePolicy(n)); err != nil {
+			t.Fatal(err)
+		}
+		os.Stdout.WriteString("armed\n")
+		time.Sleep(time.Minute)
+	}
+	dir := tree(t)
+	c := watch(t, &Gate{})
+	c.need(t, AreaExecDeny)
+	cmd, in := container(t, dir, "while read x; do /bin/evil true; echo $? > /etc/result; done")
+	agent := exec.Command(os.Args[0], "-test.run", "^TestGateDeathFallsOpen$")
+	agent.Env = append(os.Environ(), "BOLLWERK_TEST_GATE="+strconv.Itoa(cmd.Process.Pid))
+	out, err := agent.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { agent.Process.Kill(); agent.Wait() }()
+	for sc := bufio.NewScanner(out); sc.Scan() && sc.Text() != "armed"; {
+	}
+	result := func() string {
+		name := "/proc/" + strconv.Itoa(cmd.Process.Pid) + "/root/etc/result"
+		os.Remove(name)
+		in.Write([]byte("\n"))
+		var b []byte
+		await(t, "a result", func() bool { b, _ = os.ReadFile(name); return len(b) > 1 })
+		return strings.TrimSpace(string(b))
+	}
+	if got := result(); got != "126" {
+		t.Errorf("with the agent: %s, want a refusal (126)", got)
+	}
+	agent.Process.Kill()
+	agent.Wait()
+	if got := result(); got == "126" {
+		t.Errorf("without the agent: still refused")
+	}
+}
