@@ -38,6 +38,7 @@ const (
 	queueLength  = 512
 	queueWorkers = 2
 	firstPause   = 2 * time.Second
+	absentPause  = 5 * time.Second
 	longestPause = time.Minute
 	maxTries     = 6
 )
@@ -70,6 +71,7 @@ func (s *sourceState) outcome(err error, took time.Duration, c Config) {
 	case errors.Is(err, ErrAbsent):
 		s.verdict, s.cause = bollwerk.NotEvaluated, err.Error()
 		s.slow.Store(false)
+		s.closed = c.Now().Add(absentPause)
 	case errors.Is(err, context.DeadlineExceeded):
 		s.timedOut++
 		s.slow.Store(true)
@@ -82,10 +84,14 @@ func (s *sourceState) outcome(err error, took time.Duration, c Config) {
 	}
 }
 
-// shut reports whether the source timed out a moment ago, and what to say about it.
+// shut reports whether the source timed out or was absent a moment ago, and what to say
+// about it: nothing of what is not on this machine.
 func (s *sourceState) shut(now time.Time) (string, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.verdict == bollwerk.NotEvaluated {
+		return "", now.Before(s.closed)
+	}
 	return s.cause, now.Before(s.closed)
 }
 
@@ -128,7 +134,9 @@ func (r *Resolver) ask(b *body, rec *record) {
 		}
 		b.asked[i] = true
 		if cause, shut := s.shut(r.config.Now()); shut {
-			b.failed[s.Name()] = cause
+			if cause != "" {
+				b.failed[s.Name()] = cause
+			}
 			continue
 		}
 		select {
@@ -230,7 +238,7 @@ func (r *Resolver) answer(ctx context.Context, s *sourceState, b *body) {
 	defer r.mu.Unlock()
 	b.pending[s.index] = false
 	switch {
-	case shut:
+	case shut && cause != "":
 		b.failed[s.Name()] = cause
 	case errors.Is(err, context.DeadlineExceeded):
 		b.failed[s.Name()] = fmt.Sprintf("does not answer within %s", r.config.Timeout)
@@ -250,7 +258,7 @@ func (r *Resolver) prefetch(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rec := r.byID[id]
-	if rec == nil || rec.asked {
+	if rec == nil || rec.asked || !rec.has(PartContainer, r.sources) {
 		return
 	}
 	rec.asked = true

@@ -167,11 +167,12 @@ func (r *Resolver) lookup(id uint64, path string, pid uint32) *body {
 		}
 		r.mu.Unlock()
 	}
-	return r.begin(id, path, pid)
+	return r.begin(id, path, pid, time.Time{})
 }
 
-// begin makes the entry of a cgroup.
-func (r *Resolver) begin(id uint64, path string, pid uint32) *body {
+// begin makes the entry of a cgroup. What sources said since the given time is not read
+// again; the zero time trusts nothing that can still be read.
+func (r *Resolver) begin(id uint64, path string, pid uint32, since time.Time) *body {
 	r.stats.asked.Add(1)
 	told, known := path, true
 	if path == "" || r.nested {
@@ -191,7 +192,7 @@ func (r *Resolver) begin(id uint64, path string, pid uint32) *body {
 	}
 	var b *body
 	if known {
-		b = r.place(id, path, pid)
+		b = r.place(id, path, pid, since)
 	} else {
 		// Nobody can say any more: the truth is that we do not know.
 		r.stats.unresolved.Add(1)
@@ -228,11 +229,11 @@ func (r *Resolver) begin(id uint64, path string, pid uint32) *body {
 }
 
 // place reads a path and what is on disk: the first answer about a workload.
-func (r *Resolver) place(id uint64, path string, pid uint32) *body {
+func (r *Resolver) place(id uint64, path string, pid uint32, since time.Time) *body {
 	p := ParsePath(path)
 	candidates := r.withKnownPaths(p.Containers, path)
 	below := userBelow(path)
-	if c, rec := r.choose(candidates, p, path, below, pid); c != nil {
+	if c, rec := r.choose(candidates, p, path, below, pid, since); c != nil {
 		return r.containerBody(id, path, below, pid, *c, rec)
 	}
 	if p.Unit == "" {
@@ -259,7 +260,7 @@ func (r *Resolver) place(id uint64, path string, pid uint32) *body {
 // manager or of a service with a subtree of its own it is not, and "docker-<id of
 // another>.scope" there would borrow that container's profile and rights. Such a name
 // counts only if its runtime stands by this very cgroup.
-func (r *Resolver) choose(cs []Named, p Place, path, below string, pid uint32) (*Named, *record) {
+func (r *Resolver) choose(cs []Named, p Place, path, below string, pid uint32, since time.Time) (*Named, *record) {
 	var chosen *Named
 	var said *record
 	for i := range cs {
@@ -267,7 +268,7 @@ func (r *Resolver) choose(cs []Named, p Place, path, below string, pid uint32) (
 		at := path[:c.End]
 		var rec *record
 		if !c.Final {
-			rec = r.local(Ref{ID: c.ID, Runtime: c.Runtime, Path: at, PodUID: c.PodUID, PID: pid}, below)
+			rec = r.local(Ref{ID: c.ID, Runtime: c.Runtime, Path: at, PodUID: c.PodUID, PID: pid}, below, since)
 		}
 		switch {
 		case i == 0 && p.Unit == "" && below == "":
@@ -339,7 +340,7 @@ func (r *Resolver) withKnownPaths(cs []Named, path string) []Named {
 	for end := len(path); end > 1 && n < 2; n++ {
 		i := strings.LastIndexByte(path[:end], '/')
 		if id := path[i+1 : end]; ValidID(id) && !isUnit(id) && !strings.HasSuffix(id, ".slice") {
-			if rec := r.local(Ref{ID: id, Path: path[:end]}, userBelow(path)); r.proven(rec, path[:end], "") {
+			if rec := r.local(Ref{ID: id, Path: path[:end]}, userBelow(path), time.Time{}); r.proven(rec, path[:end], "") {
 				return []Named{{ID: id, Runtime: rec.runtime(), End: end}}
 			}
 		}
@@ -364,7 +365,15 @@ func userBelow(path string) string {
 
 // local gathers what every source has at hand, and falls back on what was said before:
 // the files of a container that lived for ten milliseconds are gone by now.
-func (r *Resolver) local(ref Ref, below string) *record {
+func (r *Resolver) local(ref Ref, below string, since time.Time) *record {
+	if !since.IsZero() {
+		r.mu.RLock()
+		rec := r.record(ref.ID, below)
+		r.mu.RUnlock()
+		if rec.has(PartContainer, r.sources) && !rec.seen.Before(since) {
+			return rec
+		}
+	}
 	for _, p := range [...]Part{PartContainer, PartPod} {
 		if p == PartPod {
 			if !r.pods {

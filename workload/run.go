@@ -101,7 +101,7 @@ func (r *Resolver) again() {
 	r.mu.Unlock()
 	for _, b := range list {
 		// The disk first: it may have become readable since.
-		r.local(b.ref, b.below)
+		r.local(b.ref, b.below, time.Time{})
 		gone := !r.h.Has(b.path, b.key.cgroup)
 		r.mu.Lock()
 		if gone && b.gone.IsZero() {
@@ -201,6 +201,7 @@ func (r *Resolver) Sweep() {
 // not answer within a quarter of a second completes its part later. The second result
 // says what could not be looked at, "" for nothing.
 func (r *Resolver) Existing(ctx context.Context) ([]*bollwerk.Workload, string) {
+	start := r.config.Now()
 	var wg sync.WaitGroup
 	for _, s := range r.sources {
 		wg.Go(func() {
@@ -224,11 +225,19 @@ func (r *Resolver) Existing(ctx context.Context) ([]*bollwerk.Workload, string) 
 		if ctx.Err() != nil {
 			return false
 		}
-		// A slice has no processes of its own; what is inside of a container is the container's.
-		if strings.HasSuffix(path, ".slice") || r.inside(path) {
+		if !r.begins(path) {
 			return true
 		}
-		if b := r.lookup(id, path, 0); b != r.host && !seen[b] {
+		r.mu.RLock()
+		e := r.cgroups[id]
+		r.mu.RUnlock()
+		var b *body
+		if e != nil && e.path == path {
+			b = e.body
+		} else {
+			b = r.begin(id, path, 0, start)
+		}
+		if b != r.host && !seen[b] {
 			seen[b] = true
 			bodies = append(bodies, b)
 		}
@@ -248,19 +257,20 @@ func (r *Resolver) Existing(ctx context.Context) ([]*bollwerk.Workload, string) 
 	return out, ""
 }
 
-// inside reports whether path is below the cgroup of a container or unit.
-func (r *Resolver) inside(path string) bool {
-	p := ParsePath(path)
-	if len(p.Containers) > 0 {
-		return len(p.Containers) == 1 && p.Containers[0].End < len(path)
-	}
-	return p.Unit != "" && p.UnitEnd < len(path) && !r.hasKnownBelow(path)
-}
-
-func (r *Resolver) hasKnownBelow(path string) bool {
+// begins reports whether a workload begins at path: a container or a unit, but nothing
+// inside of them and nothing that only groups them.
+func (r *Resolver) begins(path string) bool {
 	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.byPath[path] != nil
+	known := r.byPath[path] != nil
+	r.mu.RUnlock()
+	p := ParsePath(path)
+	switch {
+	case known:
+		return true
+	case len(p.Containers) > 0:
+		return len(p.Containers) > 1 || p.Containers[0].End == len(path)
+	}
+	return p.Unit != "" && p.UnitEnd == len(path)
 }
 
 // Workloads returns what is remembered now, without the host.

@@ -66,6 +66,9 @@ func (s *Source) Local(ref workload.Ref) (workload.Found, error) {
 
 // Lookup is Local: there is nobody to ask.
 func (s *Source) Lookup(_ context.Context, ref workload.Ref) (workload.Found, error) {
+	if len(s.folders()) == 0 {
+		return workload.Found{}, workload.ErrAbsent
+	}
 	return s.Local(ref)
 }
 

@@ -177,6 +177,9 @@ func (s *Source) find(st store, id string) (workload.Found, error) {
 // Lookup adds what only the API service knows, if there is to be one.
 func (s *Source) Lookup(ctx context.Context, ref workload.Ref) (workload.Found, error) {
 	f, err := s.Local(ref)
+	if errors.Is(err, workload.ErrUnknown) && !s.present(ref) {
+		return f, workload.ErrAbsent
+	}
 	if err != nil || s.socket == nil || f.Below != "" {
 		return f, err
 	}
@@ -201,6 +204,19 @@ func (s *Source) Lookup(ctx context.Context, ref workload.Ref) (workload.Found, 
 	f.More = ""
 	f.Bound()
 	return f, nil
+}
+
+// present reports whether Podman ever had a container of root here; of users it may.
+func (s *Source) present(ref workload.Ref) bool {
+	if strings.HasPrefix(ref.Path, "/user.slice/user-") {
+		return true
+	}
+	for _, st := range s.system() {
+		if dirs, _ := filepath.Glob(filepath.Join(st.dir, "*-containers")); len(dirs) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // List reads the files of all containers that run.

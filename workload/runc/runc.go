@@ -59,7 +59,12 @@ func (s *Source) Local(ref workload.Ref) (workload.Found, error) {
 
 // Lookup is Local: there is nobody to ask.
 func (s *Source) Lookup(_ context.Context, ref workload.Ref) (workload.Found, error) {
-	return s.Local(ref)
+	for _, dir := range s.states {
+		if _, err := os.Stat(dir); err == nil {
+			return s.Local(ref)
+		}
+	}
+	return workload.Found{}, workload.ErrAbsent
 }
 
 // List reads all states.
