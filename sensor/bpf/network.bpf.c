@@ -26,6 +26,7 @@ struct bw_dns_event *unused_dns_event __attribute__((unused));
 struct bw_probe_event *unused_probe_event __attribute__((unused));
 
 #define AF_INET 2
+#define PROTO_MPTCP 262
 #define AF_INET6 10
 #define SOCK_STREAM 1
 #define SOCK_DGRAM 2
@@ -68,6 +69,9 @@ struct socket___net {
 struct tcp_sock___net {
 	__u64 bytes_sent, bytes_retrans, bytes_received;
 	__u32 segs_out, segs_in;
+};
+struct mptcp_sock___net {
+	struct sock___net *first;
 };
 struct inode___net {
 	unsigned long i_ino;
@@ -144,6 +148,14 @@ struct {
 	__type(value, struct rate);
 } dns_rates SEC(".maps");
 
+// Listeners' inner sockets that are older than the sensor, by address.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, struct bw_sock);
+} inner SEC(".maps");
+
 struct port_key {
 	__u32 netns;
 	__u32 port;
@@ -197,6 +209,20 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } net_overflow SEC(".maps");
+
+// Who sent datagrams to a server of a restricted workload: it may answer.
+struct asker {
+	__u64 root;
+	__u8 remote[16];
+	__u16 rport, lport;
+	__u32 netns;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct asker);
+	__type(value, __u64);
+} askers SEC(".maps");
 
 #define IDLE (300ULL * 1000000000)
 #define AGAIN (60ULL * 1000000000)
@@ -270,7 +296,9 @@ static __noinline int own(struct bw_sock *st, struct task_struct *t, __u32 polic
 	if (st->pid == config.agent_pid)
 		st->flags |= S_IGNORE;
 	st->root = 0;
-	if (policies) {
+	// What shares the host's namespaces is never held to a policy, wherever it sits:
+	// container runtimes leave helpers of theirs in the container's cgroup.
+	if (policies && st->flags & S_CONTAINED) {
 		p = bw_policy_of(t);
 		if (p)
 			st->root = p->root;
@@ -597,13 +625,55 @@ BW_INLINE void not_sent(struct bw_sock *st)
 	bw_submit(e, 0);
 }
 
+BW_INLINE void address_of(__u8 *to, struct bpf_sock_addr *ctx, int v6)
+{
+	if (v6) {
+		__u32 w[4] = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]};
+		__builtin_memcpy(to, w, 16);
+	} else {
+		map4(to, ctx->user_ip4);
+	}
+}
+
+// A policy's word on a call that leaves no trace on the socket: unconnected datagrams,
+// and multipath TCP, whose inner sockets are told of by their state changes.
+BW_INLINE int allow_passing(struct bpf_sock_addr *ctx, int v6, __u8 protocol, __u32 kind, __u32 source)
+{
+	struct bw_net_state *s = state_now();
+	struct bw_sock st = {};
+
+	if (!s || !s->policies)
+		return 1;
+	own(&st, bw_current(), 1);
+	if (!st.root)
+		return 1;
+	address_of(st.remote, ctx, v6);
+	st.rport = bpf_ntohs(ctx->user_port);
+	st.protocol = protocol;
+	st.type = protocol == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM;
+	st.direction = BW_NET_OUT;
+	if (protocol == IPPROTO_UDP) {
+		struct bw_sock *server = bpf_sk_storage_get(&socks, ctx->sk, 0, 0);
+		struct asker who = {.root = st.root, .rport = st.rport, .netns = st.netns};
+
+		if (server && server->flags & S_SERVER) {
+			who.lport = server->lport;
+			copy_addr(who.remote, st.remote);
+			if (bpf_map_lookup_elem(&askers, &who))
+				return 1;
+		}
+	}
+	return allow_egress(&st, kind, source);
+}
+
 BW_INLINE int connecting(struct bpf_sock_addr *ctx, int v6)
 {
 	struct bw_net_state *s = state_now();
-	__u8 protocol = ctx->protocol;
+	__u32 protocol = ctx->protocol;
 	struct bw_sock *st;
-	__u32 w[4];
 
+	if (protocol == PROTO_MPTCP)
+		return allow_passing(ctx, v6, IPPROTO_TCP, BW_CONNECT, BW_NET_CONNECT);
 	if (!s || (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP))
 		return 1;
 	st = bpf_sk_storage_get(&socks, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
@@ -614,15 +684,7 @@ BW_INLINE int connecting(struct bpf_sock_addr *ctx, int v6)
 	if (protocol == IPPROTO_UDP && st->slot == 2)
 		flow_report(st, st->tx_bytes, st->rx_bytes, st->tx_packets, st->rx_packets);
 	own(st, bw_current(), s->policies);
-	if (v6) {
-		w[0] = ctx->user_ip6[0];
-		w[1] = ctx->user_ip6[1];
-		w[2] = ctx->user_ip6[2];
-		w[3] = ctx->user_ip6[3];
-		__builtin_memcpy(st->remote, w, 16);
-	} else {
-		map4(st->remote, ctx->user_ip4);
-	}
+	address_of(st->remote, ctx, v6);
 	st->rport = bpf_ntohs(ctx->user_port);
 	st->protocol = protocol;
 	st->type = ctx->type;
@@ -654,49 +716,23 @@ int connect6(struct bpf_sock_addr *ctx)
 	return connecting(ctx, 1);
 }
 
-// Attached only while a policy restricts what workloads may send to.
-BW_INLINE int sending(struct bpf_sock_addr *ctx, int v6)
-{
-	struct bw_net_state *s = state_now();
-	struct bw_sock st = {};
-	struct task_struct *t = bw_current();
-	struct bw_policy *p;
-
-	if (!s || !s->policies)
-		return 1;
-	p = bw_policy_of(t);
-	if (!p || !((p->enforce | p->report) & BW_GUARD_EGRESS))
-		return 1;
-	own(&st, t, 1);
-	if (v6) {
-		__u32 w[4] = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]};
-		__builtin_memcpy(st.remote, w, 16);
-	} else {
-		map4(st.remote, ctx->user_ip4);
-	}
-	st.rport = bpf_ntohs(ctx->user_port);
-	st.protocol = IPPROTO_UDP;
-	st.type = SOCK_DGRAM;
-	st.direction = BW_NET_OUT;
-	return allow_egress(&st, BW_SEND, BW_NET_SENDMSG);
-}
-
+// Attached when the first policy restricts what a workload may send to.
 SEC("cgroup/sendmsg4")
 int sendmsg4(struct bpf_sock_addr *ctx)
 {
-	return sending(ctx, 0);
+	return allow_passing(ctx, 0, IPPROTO_UDP, BW_SEND, BW_NET_SENDMSG);
 }
 
 SEC("cgroup/sendmsg6")
 int sendmsg6(struct bpf_sock_addr *ctx)
 {
-	return sending(ctx, 1);
+	return allow_passing(ctx, 1, IPPROTO_UDP, BW_SEND, BW_NET_SENDMSG);
 }
 
 BW_INLINE int binding(struct bpf_sock_addr *ctx)
 {
 	struct bw_net_state *s = state_now();
-	__u8 protocol = ctx->protocol;
+	__u32 protocol = ctx->protocol == PROTO_MPTCP ? IPPROTO_TCP : ctx->protocol;
 	__u16 port = bpf_ntohs(ctx->user_port);
 	struct bw_sock *st;
 	struct bw_policy *p;
@@ -797,7 +833,7 @@ int sock_create(struct bpf_sock *ctx)
 
 	if (ctx->type != SOCK_RAW && (ctx->type == SOCK_STREAM || ctx->type == SOCK_DGRAM) &&
 	    (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6 ||
-	     protocol == 262 /* MPTCP */))
+	     protocol == PROTO_MPTCP))
 		return 1;
 	s = state_now();
 	if (!s)
@@ -896,6 +932,26 @@ BW_INLINE void began_to_listen(struct sock___net *sk, struct bw_sock *st)
 	state_event(st, sk, BW_LISTEN, st->lport, 0);
 }
 
+// A connection that passed no connect hook: the inner socket of multipath TCP.
+BW_INLINE void began_inside(struct sock___net *sk, struct bw_sock *st)
+{
+	struct bw_net_state *s = state_now();
+	struct task_struct *t = bw_current();
+
+	if (!st || !s)
+		return;
+	own(st, t, s->policies);
+	if (BPF_CORE_READ(t, flags) & BW_PF_KTHREAD)
+		st->flags |= S_IGNORE;
+	remote_of(st->remote, sk);
+	st->rport = bpf_ntohs(sk->__sk_common.skc_dport);
+	st->protocol = IPPROTO_TCP;
+	st->type = SOCK_STREAM;
+	st->direction = BW_NET_OUT;
+	st->since = bpf_ktime_get_boot_ns();
+	st->probe = st->flags & S_CONTAINED && !(config.options & BW_NET_OPT_NO_PROBE) ? 3 : 0;
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state, struct sock___net *sk, int oldstate, int newstate)
 {
@@ -911,6 +967,10 @@ int BPF_PROG(set_state, struct sock___net *sk, int oldstate, int newstate)
 		return 0;
 	}
 	st = bpf_sk_storage_get(&socks, sk, 0, 0);
+	if (!st && newstate == SYN_SENT) {
+		began_inside(sk, bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE));
+		return 0;
+	}
 	if (!st)
 		return 0;
 	if (newstate == SYN_SENT) {
@@ -1307,7 +1367,7 @@ __attribute__((noinline)) int probe(struct __sk_buff *skb, __u32 off, __u32 len)
 		goto discard;
 	st->probe = 0;
 	p = policy_by_root(st->root);
-	if (!p && (bpf_get_current_pid_tgid() >> 32) == st->pid)
+	if (!p && st->flags & S_CONTAINED && (bpf_get_current_pid_tgid() >> 32) == st->pid)
 		p = bw_policy_of(bw_current());
 	if (p && p->enforce & BW_GUARD_MINER) {
 		deny = 1;
@@ -1459,6 +1519,32 @@ static __noinline int allow_ingress(struct bw_sock *st, struct packet *k, __u32 
 	return !deny;
 }
 
+BW_INLINE void remember_asker(struct bw_sock *st, struct packet *p)
+{
+	struct asker who = {.root = st->root, .rport = p->rport, .lport = st->lport, .netns = st->netns};
+	__u64 now = bpf_ktime_get_boot_ns();
+
+	copy_addr(who.remote, p->remote);
+	bpf_map_update_elem(&askers, &who, &now, BPF_ANY);
+}
+
+BW_INLINE struct bw_sock *adopt(struct bpf_sock *sk)
+{
+	__u64 at = (__u64)sk;
+	struct bw_sock *known, *st;
+
+	sk = bpf_sk_fullsock(sk);
+	if (!sk || sk->protocol != IPPROTO_TCP || sk->state != LISTEN)
+		return 0;
+	known = bpf_map_lookup_elem(&inner, &at);
+	if (!known || known->lport != sk->src_port)
+		return 0;
+	st = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (st)
+		*st = *known;
+	return st;
+}
+
 SEC("cgroup_skb/ingress")
 int ingress(struct __sk_buff *skb)
 {
@@ -1472,10 +1558,15 @@ int ingress(struct __sk_buff *skb)
 		return 1;
 	st = bpf_sk_storage_get(&socks, sk, 0, 0);
 	if (!st)
+		st = adopt(sk);
+	if (!st)
 		return 1;
 	if (st->protocol == IPPROTO_UDP) {
-		if (st->root && st->flags & S_SERVER && parse(skb, &p, 0) && !allow_ingress(st, &p, BW_ACCEPT))
-			return 0;
+		if (st->root && st->flags & S_SERVER && parse(skb, &p, 0)) {
+			if (!allow_ingress(st, &p, BW_ACCEPT))
+				return 0;
+			remember_asker(st, &p);
+		}
 		datagram(skb, st, 0);
 		return 1;
 	}
@@ -1510,6 +1601,68 @@ struct bw_iter_storage {
 	void *value;
 };
 
+BW_INLINE void existing_event(struct bw_iter_meta *meta, struct bw_sock *st, struct sock___net *sk, __u8 state)
+{
+	struct bw_net_event e;
+
+	header_from(&e.h, st,
+		    st->protocol == IPPROTO_UDP	      ? BW_BIND
+		    : state == LISTEN		      ? BW_LISTEN
+		    : st->direction == BW_NET_IN      ? BW_ACCEPT
+						      : BW_CONNECT,
+		    sizeof(e), BW_NET_ITER);
+	copy_addr(e.remote, st->remote);
+	__builtin_memset(e.local, 0, 16);
+	local_of(e.local, sk);
+	e.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	e.count = 1;
+	e.lport = st->lport;
+	e.rport = st->rport;
+	e.netns = st->netns;
+	e.protocol = st->protocol;
+	e.type = st->type;
+	e.direction = st->direction;
+	e.state = state;
+	e.pad = 0;
+	bpf_seq_write(meta->seq, &e, sizeof(e));
+}
+
+// The inner socket of multipath TCP, which Go's listeners speak, is found by its address
+// only: it gets its owner when the first packet comes (ingress).
+BW_INLINE void existing_inner(struct bw_iter_meta *meta, struct sock___net *outer, struct task_struct *task, struct bw_net_state *s)
+{
+	struct sock___net *sk = BPF_CORE_READ((struct mptcp_sock___net *)outer, first);
+	struct bw_sock st = {}, *known;
+	struct port_key port;
+	__u64 at = (__u64)sk;
+	__u8 state, one = 1;
+
+	if (s->policies && bw_contained(task))
+		bw_policy_of(task);
+	if (!sk)
+		return;
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	if (state != LISTEN)
+		return;
+	known = bpf_map_lookup_elem(&inner, &at);
+	if (known) {
+		if (known->flags & S_EXISTING && !(known->flags & S_IGNORE))
+			existing_event(meta, known, sk, state);
+		known->flags &= ~S_EXISTING;
+		return;
+	}
+	own(&st, task, s->policies);
+	st.protocol = IPPROTO_TCP;
+	st.type = SOCK_STREAM;
+	st.direction = BW_NET_IN;
+	st.flags |= S_LISTENER | S_EXISTING;
+	st.lport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	bpf_map_update_elem(&inner, &at, &st, BPF_NOEXIST);
+	port.netns = st.netns;
+	port.port = st.lport;
+	bpf_map_update_elem(&listening, &port, &one, BPF_ANY);
+}
+
 // Sockets that are older than the sensor get their owner by the descriptors of all
 // processes. It runs twice at the start: listeners first tell their ports, by which
 // the second pass knows who began an established connection; and again when a policy
@@ -1517,7 +1670,6 @@ struct bw_iter_storage {
 SEC("iter/task_file")
 int existing(struct bw_iter_task_file *ctx)
 {
-	struct bw_net_event e;
 	struct file___net *file = ctx->file;
 	struct task_struct *task = ctx->task;
 	struct bw_net_state *s = state_now();
@@ -1536,16 +1688,19 @@ int existing(struct bw_iter_task_file *ctx)
 	sk = sock->sk;
 	if (!sk)
 		return 0;
+	if (sk->sk_protocol == PROTO_MPTCP) {
+		existing_inner(ctx->meta, sk, task, s);
+		return 0;
+	}
 	family = sk->__sk_common.skc_family;
 	if ((family != AF_INET && family != AF_INET6) || (sk->sk_protocol != IPPROTO_TCP && sk->sk_protocol != IPPROTO_UDP))
 		return 0;
+	if (s->policies && bw_contained(task))
+		bw_policy_of(task); // notes the root of the cgroup, for the other iterator
 	st = bpf_sk_storage_get(&socks, sk, 0, 0);
 	if (st && !(st->flags & S_EXISTING)) {
-		if (s->policies && st->pid == task->tgid) {
-			struct bw_policy *p = bw_policy_of(task);
-
-			st->root = p ? p->root : 0;
-		}
+		if (st->pid == task->tgid)
+			st->cgroup = bw_cgroup(task); // it may have been moved
 		return 0;
 	}
 	state = sk->__sk_common.skc_state;
@@ -1596,38 +1751,31 @@ int existing(struct bw_iter_task_file *ctx)
 	st->flags &= ~S_EXISTING;
 	if (st->flags & S_IGNORE)
 		return 0;
-	header_from(&e.h, st, st->protocol == IPPROTO_UDP ? BW_BIND : state == LISTEN ? BW_LISTEN : st->direction == BW_NET_IN ? BW_ACCEPT : BW_CONNECT,
-		    sizeof(e), BW_NET_ITER);
-	copy_addr(e.remote, st->remote);
-	__builtin_memset(e.local, 0, 16);
-	local_of(e.local, sk);
-	e.cookie = sk->__sk_common.skc_cookie.counter;
-	e.count = 1;
-	e.lport = st->lport;
-	e.rport = st->rport;
-	e.netns = st->netns;
-	e.protocol = st->protocol;
-	e.type = st->type;
-	e.direction = st->direction;
-	e.state = state;
-	e.pad = 0;
-	bpf_seq_write(ctx->meta->seq, &e, sizeof(e));
+	existing_event(ctx->meta, st, sk, state);
 	return 0;
 }
 
-// Puts what living sockets counted since the last time into the flow table.
+// Puts what living sockets counted since the last time into the flow table, and tells
+// them of the policy that came after them.
 SEC("iter/bpf_sk_storage_map")
 int living(struct bw_iter_storage *ctx)
 {
+	struct bw_net_state *s = state_now();
 	struct sock___net *sk = ctx->sk;
 	struct bw_sock *st;
+	__u64 *root;
 	__u8 state;
 
-	if (!sk)
+	if (!sk || !s)
 		return 0;
 	st = bpf_sk_storage_get(&socks, sk, 0, 0);
 	if (!st)
 		return 0;
+	if (s->policies && st->flags & S_CONTAINED) {
+		root = bpf_map_lookup_elem(&policy_roots, &st->cgroup);
+		if (root)
+			st->root = *root;
+	}
 	if (st->protocol == IPPROTO_UDP) {
 		if (st->slot == 2 && (st->tx_packets || st->rx_packets))
 			flow_report(st, st->tx_bytes, st->rx_bytes, st->tx_packets, st->rx_packets);

@@ -166,10 +166,12 @@ type NetworkBwSeenKey struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	NetworkMapAlive            = "alive"
+	NetworkMapAskers           = "askers"
 	NetworkMapDnsRates         = "dns_rates"
 	NetworkMapEvents           = "events"
 	NetworkMapFlowsA           = "flows_a"
 	NetworkMapFlowsB           = "flows_b"
+	NetworkMapInner            = "inner"
 	NetworkMapListening        = "listening"
 	NetworkMapLosses           = "losses"
 	NetworkMapLossesTotal      = "losses_total"
@@ -267,10 +269,12 @@ type NetworkProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkMapSpecs struct {
 	Alive       *ebpf.MapSpec `ebpf:"alive"`
+	Askers      *ebpf.MapSpec `ebpf:"askers"`
 	DnsRates    *ebpf.MapSpec `ebpf:"dns_rates"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	FlowsA      *ebpf.MapSpec `ebpf:"flows_a"`
 	FlowsB      *ebpf.MapSpec `ebpf:"flows_b"`
+	Inner       *ebpf.MapSpec `ebpf:"inner"`
 	Listening   *ebpf.MapSpec `ebpf:"listening"`
 	Losses      *ebpf.MapSpec `ebpf:"losses"`
 	LossesTotal *ebpf.MapSpec `ebpf:"losses_total"`
@@ -316,10 +320,12 @@ func (o *NetworkObjects) Close() error {
 // It can be passed to LoadNetworkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkMaps struct {
 	Alive       *ebpf.Map `ebpf:"alive"`
+	Askers      *ebpf.Map `ebpf:"askers"`
 	DnsRates    *ebpf.Map `ebpf:"dns_rates"`
 	Events      *ebpf.Map `ebpf:"events"`
 	FlowsA      *ebpf.Map `ebpf:"flows_a"`
 	FlowsB      *ebpf.Map `ebpf:"flows_b"`
+	Inner       *ebpf.Map `ebpf:"inner"`
 	Listening   *ebpf.Map `ebpf:"listening"`
 	Losses      *ebpf.Map `ebpf:"losses"`
 	LossesTotal *ebpf.Map `ebpf:"losses_total"`
@@ -337,10 +343,12 @@ type NetworkMaps struct {
 func (m *NetworkMaps) Close() error {
 	return _NetworkClose(
 		m.Alive,
+		m.Askers,
 		m.DnsRates,
 		m.Events,
 		m.FlowsA,
 		m.FlowsB,
+		m.Inner,
 		m.Listening,
 		m.Losses,
 		m.LossesTotal,

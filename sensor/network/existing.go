@@ -47,5 +47,8 @@ func (s *Source) refresh() error {
 	if s.attached["existing"] != nil {
 		return s.attached["existing"]
 	}
-	return s.runIter("existing", link.IterOptions{}, nil)
+	if err := s.runIter("existing", link.IterOptions{}, nil); err != nil || s.attached["living"] != nil {
+		return err
+	}
+	return s.runIter("living", link.IterOptions{Map: s.loaded.Maps["socks"]}, nil)
 }

@@ -66,6 +66,12 @@ func helperMain() {
 				return "", os.WriteFile(filepath.Join(f[1], "cgroup.procs"), []byte("0"), 0)
 			case "lo":
 				return "", loopbackUp()
+			case "address": // prefix, on lo
+				out, err := exec.Command("ip", "address", "add", f[1], "dev", "lo").CombinedOutput()
+				if err != nil {
+					return "", fmt.Errorf("%s", out)
+				}
+				return "", nil
 			case "listen": // network address; sends back what it reads
 				l, err := net.Listen(f[1], f[2])
 				if err != nil {
@@ -130,6 +136,10 @@ func helperMain() {
 				return "", nil
 			case "dial": // network address [timeout]: not blocking, as Go does it
 				d := net.Dialer{Timeout: 20 * time.Second}
+				if n, ok := strings.CutPrefix(f[1], "mp"); ok {
+					f[1] = n
+					d.SetMultipathTCP(true)
+				}
 				if len(f) > 3 {
 					d.Timeout, _ = time.ParseDuration(f[3])
 				}
@@ -141,9 +151,9 @@ func helperMain() {
 				return id + " " + c.LocalAddr().String(), nil
 			case "connect": // address: blocking
 				a := netip.MustParseAddrPort(f[1])
-				family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().Unmap().As4()})
-				if a.Addr().Is6() || len(f) > 2 { // mapped
-					family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+				family, sa := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()})
+				if a.Addr().Is4() {
+					family, sa = unix.AF_INET, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
 				}
 				fd, err := unix.Socket(family, unix.SOCK_STREAM, 0)
 				if err != nil {
@@ -202,8 +212,6 @@ func helperMain() {
 			case "dns": // network server name type
 				kind, _ := strconv.Atoi(f[4])
 				return dnsAsk(f[1], f[2], f[3], dnsmessage.Type(kind))
-			case "exec-in": // an address of another network namespace cannot be reached
-				return "", nil
 			}
 			return "", fmt.Errorf("verb %q", f[0])
 		}()
@@ -320,6 +328,8 @@ type helper struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Scanner
+	// join is the cgroup it was put in
+	join uint64
 }
 
 // contained starts a helper in its own namespaces, network included, as in a container.
@@ -402,6 +412,7 @@ func (h *helper) cgroup(k *sensor.Kernel) uint64 {
 	if err := unix.Stat(dir, &st); err != nil {
 		h.t.Fatal(err)
 	}
+	h.join = st.Ino
 	return st.Ino
 }
 
@@ -487,8 +498,13 @@ func (w *watch) await(what string, match func(*bollwerk.Event) bool) *bollwerk.E
 		case <-w.more:
 		case <-deadline:
 			w.mu.Lock()
-			for _, e := range w.events {
-				b, _ := json.Marshal(e)
+			for _, e := range w.events[max(0, len(w.events)-40):] {
+				short := *e
+				short.Process = &bollwerk.Process{}
+				if e.Process != nil {
+					short.Process.PID, short.Process.Cgroup = e.Process.PID, e.Process.Cgroup
+				}
+				b, _ := json.Marshal(&short)
 				w.t.Logf("%s", b)
 			}
 			w.mu.Unlock()

@@ -16,10 +16,11 @@ func TestConnectAcceptListen(t *testing.T) {
 	for _, c := range []struct{ name, network, address string }{
 		{"v4", "tcp4", "127.0.0.1:0"},
 		{"v6", "tcp6", "[::1]:0"},
+		{"multipath", "mptcp4", "127.0.0.1:0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := contained(t)
-			addr := netip.MustParseAddrPort(h.ok("listen %s %s", c.network, c.address))
+			addr := netip.MustParseAddrPort(h.ok("listen %s %s", strings.TrimPrefix(c.network, "mp"), c.address))
 			l := w.await("listen", h.by(bollwerk.EventListen))
 			if l.Connection.Local != addr || l.Connection.Protocol != "tcp" || l.Connection.Outgoing {
 				t.Errorf("listen: %+v, want local %v", l.Connection, addr)
@@ -44,7 +45,7 @@ func TestConnectMapped(t *testing.T) {
 	w := newWatch(t, Config{})
 	h := contained(t)
 	addr := netip.MustParseAddrPort(h.ok("listen tcp4 127.0.0.1:0"))
-	h.ok("connect [::ffff:127.0.0.1]:%d mapped", addr.Port())
+	h.ok("connect [::ffff:127.0.0.1]:%d", addr.Port())
 	if e := w.await("connect", h.by(bollwerk.EventConnect)); e.Connection.Remote != addr {
 		t.Errorf("remote %v, want the plain %v", e.Connection.Remote, addr)
 	}
