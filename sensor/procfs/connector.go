@@ -29,7 +29,7 @@ const (
 	AreaCredentials = "credentials"
 	AreaConnect     = "connect"
 	AreaListen      = "listen"
-	AreaPacket      = "packet socket"
+	AreaPacket      = "raw socket"
 )
 
 // Numbers of linux/connector.h and linux/cn_proc.h.
@@ -81,10 +81,11 @@ func (c *Connector) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capabili
 	if c.Interval == 0 {
 		c.Interval = time.Second
 	}
-	if !c.covered(AreaExec) {
+	// With BPF, tracepoints tell of starts and ends better than we could.
+	if k.BPF() != nil && !c.covered(AreaExec) {
 		c.want |= eventFork | eventExec
 	}
-	if !c.covered(AreaExit) {
+	if k.BPF() != nil && !c.covered(AreaExit) {
 		c.want |= eventExit
 	}
 	if !c.covered(AreaPtrace) {

@@ -141,7 +141,7 @@ func helper(t *testing.T, role string, wrap ...string) (*exec.Cmd, io.WriteClose
 }
 
 func TestPtraceSeen(t *testing.T) {
-	c := watch(t, sensor.Options{}, &Connector{Covered: func(a string) bool { return a == AreaExec || a == AreaExit }})
+	c := watch(t, sensor.Options{}, &Connector{})
 	c.need(t, AreaPtrace, "proc connector")
 	target := exec.Command("sleep", "60")
 	if err := target.Start(); err != nil {

@@ -93,6 +93,10 @@ func (s *Sockets) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability
 	}
 	// One table serves two areas: listeners are told of when connections are not.
 	inet := []table{{file: "tcp", protocol: "tcp"}, {file: "tcp6", protocol: "tcp"}}
+	if k.BPF() == nil {
+		add(AreaPacket, table{file: "packet", protocol: "packet"})
+		return rows, nil // the rest is told better by programs
+	}
 	add(AreaConnect, append(inet, table{file: "udp", protocol: "udp"}, table{file: "udp6", protocol: "udp"})...)
 	add(AreaListen, inet...)
 	add(AreaPacket, table{file: "packet", protocol: "packet"}, table{file: "raw", protocol: "raw"}, table{file: "raw6", protocol: "raw"})

@@ -32,7 +32,7 @@ const (
 	AreaModule     = "module"
 	AreaBPF        = "bpf load"
 	AreaNamespace  = "namespace"
-	AreaPacket     = "packet socket"
+	AreaPacket     = "raw socket"
 	AreaFile       = "file"
 	AreaFileDeny   = "deny file"
 	AreaExecDeny   = "deny exec"
@@ -168,6 +168,19 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	return c.rows(options, checks, sysctl, modules), nil
 }
 
+// Sees reports whether an area is seen as it happens. It knows after Open.
+func (c *Checks) Sees(area string) bool {
+	switch area {
+	case AreaCapability, AreaMount, AreaNamespace, AreaPacket, AreaBPF:
+		return c.checks
+	case AreaSetting:
+		return c.checks && c.sysctl
+	case AreaModule:
+		return c.checks || c.modules
+	}
+	return false
+}
+
 // Means says how far each guard is held.
 func (c *Checks) Means() []sensor.Means {
 	var out []sensor.Means
@@ -287,6 +300,14 @@ func record[T any](raw []byte) (*T, bool) {
 
 // decode makes an event of any record of the object.
 func (c *Checks) decode(h *sensor.Header, raw []byte) *bollwerk.Event {
+	e := c.read(h, raw)
+	if e != nil && e.Source == "" {
+		e.Source, _, _ = strings.Cut(c.means, " ")
+	}
+	return e
+}
+
+func (c *Checks) read(h *sensor.Header, raw []byte) *bollwerk.Event {
 	switch bollwerk.EventKind(h.Kind) {
 	case bollwerk.EventCapability:
 		return decodeCapability(raw)
@@ -297,7 +318,7 @@ func (c *Checks) decode(h *sensor.Header, raw []byte) *bollwerk.Event {
 	case bollwerk.EventSetting:
 		return c.decodeSetting(h, raw)
 	case bollwerk.EventSocket:
-		return &bollwerk.Event{Source: "tp_btf", Connection: &bollwerk.Connection{Protocol: "packet"}}
+		return &bollwerk.Event{Connection: &bollwerk.Connection{Protocol: "packet"}}
 	case bollwerk.EventModule, bollwerk.EventBPF:
 		return decodeObject(h, raw)
 	}
@@ -309,7 +330,7 @@ func decodeCapability(raw []byte) *bollwerk.Event {
 	if !ok {
 		return nil
 	}
-	return &bollwerk.Event{Source: "tp_btf", Change: &bollwerk.Change{Used: CapabilityName(r.Cap)},
+	return &bollwerk.Event{Change: &bollwerk.Change{Used: CapabilityName(r.Cap)},
 		Object: &bollwerk.Object{Name: syscallName(r.Syscall), Type: "system call", ID: uint64(r.Syscall)}}
 }
 
@@ -318,7 +339,7 @@ func decodeMount(raw []byte) *bollwerk.Event {
 	if !ok {
 		return nil
 	}
-	return &bollwerk.Event{Source: "tp_btf", Mount: &bollwerk.Mount{Source: text(r.Source[:]), Target: text(r.Target[:]), Type: text(r.Type[:]), Flags: r.Flags},
+	return &bollwerk.Event{Mount: &bollwerk.Mount{Source: text(r.Source[:]), Target: text(r.Target[:]), Type: text(r.Type[:]), Flags: r.Flags},
 		Object: &bollwerk.Object{Name: syscallName(r.Syscall), Type: "system call", ID: uint64(r.Syscall)}}
 }
 
@@ -360,7 +381,7 @@ func (c *Checks) decodeNamespace(raw []byte) *bollwerk.Event {
 			}
 		}
 	}
-	return &bollwerk.Event{Source: "tp_btf", Namespace: n}
+	return &bollwerk.Event{Namespace: n}
 }
 
 func (c *Checks) decodeSetting(h *sensor.Header, raw []byte) *bollwerk.Event {
@@ -368,7 +389,7 @@ func (c *Checks) decodeSetting(h *sensor.Header, raw []byte) *bollwerk.Event {
 	if !ok {
 		return nil
 	}
-	e := &bollwerk.Event{Source: "tp_btf", Object: &bollwerk.Object{
+	e := &bollwerk.Event{Object: &bollwerk.Object{
 		Name: text(r.Name[:]), Type: "file", Value: strings.TrimRight(text(r.Value[:]), "\n"), Old: strings.TrimRight(text(r.Old[:]), "\n")}}
 	switch {
 	case r.Means == settingSysctl:
@@ -403,5 +424,5 @@ func decodeObject(h *sensor.Header, raw []byte) *bollwerk.Event {
 	case h.Source == fromTracing:
 		o.Type = "attempt"
 	}
-	return &bollwerk.Event{Source: "tp_btf", Object: o}
+	return &bollwerk.Event{Object: o}
 }

@@ -30,12 +30,13 @@ type Files struct {
 	// Root is the host's root folder; "": "/".
 	Root string
 
-	k       *sensor.Kernel
-	self    int32
-	file    *group // events with file handles and names
-	legacy  *group // events with open files, where handles are not to be had
-	entries uint64 // mask for entries of folders
-	orders  chan order
+	k    *sensor.Kernel
+	self int32
+	// Containers have a queue of their own: one that floods it does not blind us on the host.
+	host, boxes *group // events with file handles and names
+	legacy      *group // events with open files, where handles are not to be had
+	entries     uint64 // mask for entries of folders
+	orders      chan order
 
 	mu     sync.Mutex
 	roots  map[uint64]*root
@@ -43,13 +44,13 @@ type Files struct {
 	marked int
 
 	folds folds
-	moved *notice // half of a rename, on kernels that tell it in two
 }
 
 // group is a fanotify group. os.File.Fd would make it block, so the number is kept.
 type group struct {
 	*os.File
-	fd int
+	fd    int
+	moved *notice // half of a rename, on kernels that tell it in two
 }
 
 func newGroup(flags, open uint) (*group, error) {
@@ -57,7 +58,7 @@ func newGroup(flags, open uint) (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &group{os.NewFile(uintptr(fd), "fanotify"), fd}, nil
+	return &group{File: os.NewFile(uintptr(fd), "fanotify"), fd: fd}, nil
 }
 
 // order is a container that came or went.
@@ -108,7 +109,12 @@ func (f *Files) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, 
 			"files below /proc are not seen",
 		Remedy: "boot with lsm=…,bpf"}
 	var err, err2 error
-	f.file, err = newGroup(unix.FAN_REPORT_FID|unix.FAN_REPORT_DFID_NAME, 0)
+	if f.host, err = newGroup(unix.FAN_REPORT_FID|unix.FAN_REPORT_DFID_NAME, 0); err == nil {
+		if f.boxes, err = newGroup(unix.FAN_REPORT_FID|unix.FAN_REPORT_DFID_NAME, 0); err != nil {
+			f.boxes = f.host
+		}
+		err = nil
+	}
 	f.legacy, err2 = newGroup(0, unix.O_LARGEFILE)
 	if err != nil && err2 != nil {
 		row.Verdict, row.Cause, row.Remedy = bollwerk.NotEvaluated, "fanotify: "+err.Error(), "run the agent with CAP_SYS_ADMIN"
@@ -116,7 +122,7 @@ func (f *Files) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, 
 		return []sensor.Capability{row}, nil
 	}
 	f.entries = unix.FAN_CREATE | unix.FAN_DELETE | unix.FAN_RENAME | unix.FAN_ATTRIB | unix.FAN_CLOSE_WRITE
-	if f.file == nil {
+	if f.host == nil {
 		f.entries = unix.FAN_CLOSE_WRITE
 		row.Cause += "; this kernel does not tell names, so that only reads and writes of existing files are seen"
 		row.Remedy = "run kernel 5.9 or newer"
@@ -124,7 +130,7 @@ func (f *Files) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, 
 	if unix.Geteuid() != 0 {
 		row.Cause += "; without CAP_SYS_ADMIN only own processes are named"
 	}
-	host := &root{prefix: f.Root, where: "host", mountNS: k.HostNamespaces().Mount}
+	host := &root{group: f.host, prefix: f.Root, where: "host", mountNS: k.HostNamespaces().Mount}
 	f.roots[0] = host
 	f.arm(host, nil)
 	if f.marked == 0 {
@@ -161,7 +167,7 @@ func (f *Files) follow(o order) {
 	if !o.began || f.roots[o.cgroup] != nil {
 		return
 	}
-	r := &root{cgroup: o.cgroup, pid: o.pid, prefix: "/proc/" + strconv.Itoa(int(o.pid)) + "/root", where: "container", mountNS: mountNS(o.pid)}
+	r := &root{group: f.boxes, cgroup: o.cgroup, pid: o.pid, prefix: "/proc/" + strconv.Itoa(int(o.pid)) + "/root", where: "container", mountNS: mountNS(o.pid)}
 	if r.mountNS == 0 || r.mountNS == f.roots[0].mountNS {
 		return // gone already, or the host's own files
 	}
@@ -211,16 +217,18 @@ func (f *Files) Run(ctx context.Context) error {
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	errs := make(chan error, 2)
+	errs := make(chan error, 3)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var last *group
 	for _, g := range []struct {
 		group *group
-		tell  func(*notice)
-	}{{f.file, f.tell}, {f.legacy, f.tellLegacy}} {
-		if g.group == nil {
+		tell  func(*group, *notice)
+	}{{f.host, f.tell}, {f.boxes, f.tell}, {f.legacy, f.tellLegacy}} {
+		if g.group == nil || g.group == last {
 			continue
 		}
+		last = g.group
 		wg.Go(func() {
 			if err := f.read(g.group, g.tell); err != nil {
 				errs <- err
@@ -233,13 +241,14 @@ func (f *Files) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			for _, g := range []*group{f.file, f.legacy} {
+			for _, g := range []*group{f.host, f.boxes, f.legacy} {
 				if g != nil {
 					g.SetReadDeadline(time.Unix(1, 0))
 				}
 			}
 			wg.Wait()
 			f.folds.flush(time.Time{}, f.k.Emit)
+			f.tellOver()
 			select {
 			case err := <-errs:
 				return err
@@ -250,15 +259,16 @@ func (f *Files) Run(ctx context.Context) error {
 			f.follow(o)
 		case now := <-tick.C:
 			f.folds.flush(now.Add(-foldWindow), f.k.Emit)
+			f.tellOver()
 		}
 	}
 }
 
-func (f *Files) read(file *group, tell func(*notice)) error {
+func (f *Files) read(g *group, tell func(*group, *notice)) error {
 	buf := make([]byte, 16<<10)
 	var e notice
 	for {
-		n, err := file.Read(buf)
+		n, err := g.Read(buf)
 		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, os.ErrClosed) {
 				return nil
@@ -274,37 +284,50 @@ func (f *Files) read(file *group, tell func(*notice)) error {
 				continue
 			}
 			if e.pid != f.self {
-				tell(&e)
+				tell(g, &e)
 			}
 			if e.fd >= 0 {
 				unix.Close(int(e.fd))
 			}
 		}
-		if file == f.file {
-			f.mu.Lock()
-			f.settle()
-			f.mu.Unlock()
-		}
+		f.mu.Lock()
+		f.settle(g)
+		f.mu.Unlock()
 	}
 }
 
 // settle tells of half a rename whose other half did not come: the file left what is watched.
-func (f *Files) settle() {
-	if f.moved != nil {
-		f.rename(f.moved, nil)
-		f.moved = nil
+func (f *Files) settle(g *group) {
+	if g.moved != nil {
+		f.rename(g.moved, nil)
+		g.moved = nil
 	}
 }
 
 // Close ends the groups; the kernel drops their marks.
 func (f *Files) Close() error {
 	var errs []error
-	for _, g := range []*group{f.file, f.legacy} {
+	if f.boxes == f.host {
+		f.boxes = nil
+	}
+	for _, g := range []*group{f.host, f.boxes, f.legacy} {
 		if g != nil {
 			errs = append(errs, g.Close())
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// tellOver tells how many events of each root were too many to be handed on.
+func (f *Files) tellOver() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range f.roots {
+		if r.over > 0 {
+			f.lost("queue", r.cgroup, r.over)
+			r.over = 0
+		}
+	}
 }
 
 // at finds what a handle means for a process: the same inode may be a volume in several
@@ -332,24 +355,24 @@ func (f *Files) process(pid int32) *bollwerk.Process {
 }
 
 // tell makes events of a notice with handles and names.
-func (f *Files) tell(e *notice) {
+func (f *Files) tell(g *group, e *notice) {
 	p := f.process(e.pid)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.moved != nil {
-		if e.mask&unix.FAN_MOVED_TO != 0 && e.pid == f.moved.pid {
-			f.rename(f.moved, e)
-			f.moved = nil
+	if g.moved != nil {
+		if e.mask&unix.FAN_MOVED_TO != 0 && e.pid == g.moved.pid {
+			f.rename(g.moved, e)
+			g.moved = nil
 			return
 		}
-		f.settle()
+		f.settle(g)
 	}
 	if e.mask&unix.FAN_RENAME != 0 {
 		f.rename(e, e)
 	}
 	if e.mask&unix.FAN_MOVED_FROM != 0 {
 		half := *e
-		f.moved = &half
+		g.moved = &half
 		return
 	}
 	if e.mask&unix.FAN_MOVED_TO != 0 {
@@ -498,13 +521,17 @@ func fileOf(name string, st *unix.Stat_t, there bool) *bollwerk.FileEvent {
 
 func (f *Files) emit(kind bollwerk.EventKind, file *bollwerk.FileEvent, p *bollwerk.Process, r *root) {
 	e := &bollwerk.Event{Time: time.Now(), Kind: kind, Process: p, Outcome: bollwerk.Seen, Source: "fanotify", File: file}
-	if !f.folds.repeat(e, r) {
+	switch {
+	case f.folds.repeat(e, r):
+	case !r.rate.take(e.Time):
+		r.over++
+	default:
 		f.k.Emit(e)
 	}
 }
 
 // tellLegacy makes events of a notice with an open file.
-func (f *Files) tellLegacy(e *notice) {
+func (f *Files) tellLegacy(_ *group, e *notice) {
 	if e.fd < 0 {
 		return
 	}

@@ -3,6 +3,8 @@ package tracing
 import (
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/bollwerk/bollwerk"
@@ -195,4 +197,67 @@ func FuzzNextNotice(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A container that floods us is cut off, exactly counted, and does not blind us on the host.
+func TestFloodIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes many files")
+	}
+	dir := tree(t)
+	host := tree(t)
+	f := &Files{Root: host}
+	c := watch(t, f)
+	c.need(t, AreaFile)
+	const n = 12000
+	cmd, in := container(t, dir, "read x; cd /etc/cron.d; i=0; while [ $i -lt 12000 ]; do : > f$i; i=$((i+1)); done; : > /etc/end; read x")
+	c.s.Container(&bollwerk.Workload{Cgroup: 4711, Container: &bollwerk.Container{PID: uint32(cmd.Process.Pid)}}, true)
+	await(t, "marks", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.roots[4711] != nil })
+	in.Write([]byte("\n"))
+	run(t, "cat", host+"/etc/shadow")
+	c.find(t, "the host's file", fileEvent(bollwerk.EventOpen, "/etc/shadow"))
+	await(t, "the flood's end", func() bool {
+		_, err := os.Stat("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/root/etc/end")
+		return err == nil
+	})
+	// Everything is read when the counts stand still.
+	last := uint64(1)
+	await(t, "an end of reading", func() bool {
+		f.tellOver()
+		c.mu.Lock()
+		now := uint64(len(c.events))
+		c.mu.Unlock()
+		same := now == last
+		last = now
+		return same
+	})
+	in.Write([]byte("\n"))
+	cmd.Wait()
+	f.tellOver()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var told, lost uint64
+	overflow := false
+	for _, e := range c.events {
+		switch {
+		case e.Kind == bollwerk.EventLoss && e.Loss.Cgroup == 4711:
+			lost += e.Loss.Count
+		case e.Kind == bollwerk.EventLoss:
+			overflow = true
+		case e.File != nil && strings.HasPrefix(e.File.Path, "/etc/cron.d/f"):
+			told++
+		}
+	}
+	t.Logf("%d told, %d counted, overflow of the kernel's queue: %v", told, lost, overflow)
+	if told > rateBurst+ratePerSec*60 {
+		t.Errorf("%d events are no bound", told)
+	}
+	// Each file is made and then written: the kernel may join the two in one notice, but
+	// each is told.
+	if !overflow && told+lost < 2*n {
+		t.Errorf("%d told and %d counted of %d", told, lost, 2*n)
+	}
+	if told+lost == 0 || lost == 0 && !overflow {
+		t.Error("nothing was counted")
+	}
 }

@@ -77,3 +77,27 @@ func (f *folds) flush(before time.Time, emit func(*bollwerk.Event)) {
 		emit(e)
 	}
 }
+
+// Each root may tell this many events at once, and so many per second in the long run.
+const (
+	rateBurst  = 4096
+	ratePerSec = 512
+)
+
+// bucket is a token bucket; its zero value is full.
+type bucket struct {
+	used float64
+	last time.Time
+}
+
+func (b *bucket) take(now time.Time) bool {
+	if d := now.Sub(b.last); d > 0 {
+		b.used = max(0, b.used-d.Seconds()*ratePerSec)
+		b.last = now
+	}
+	if b.used >= rateBurst {
+		return false
+	}
+	b.used++
+	return true
+}

@@ -81,9 +81,10 @@ func (g *Gate) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, e
 	if g.Secrets == nil {
 		g.Secrets = Watches()
 	}
-	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_LARGEFILE)
+	var err error
+	g.group, err = newGroup(unix.FAN_CLASS_CONTENT, unix.O_LARGEFILE)
 	if err == nil {
-		g.group = &group{os.NewFile(uintptr(fd), "fanotify gate"), fd}
+		fd := g.group.fd
 		// Kernels may be built without permission events: ask with a mark on what nobody runs.
 		err = unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_OPEN_EXEC_PERM, unix.AT_FDCWD, "/")
 		unix.FanotifyMark(fd, unix.FAN_MARK_REMOVE, unix.FAN_OPEN_EXEC_PERM, unix.AT_FDCWD, "/")

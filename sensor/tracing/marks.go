@@ -19,7 +19,10 @@ type root struct {
 	prefix  string
 	where   string
 	mountNS uint32
+	group   *group
 	armed   bool
+	rate    bucket
+	over    uint64 // events above the rate: counted, not told
 	refused []error
 }
 
@@ -196,7 +199,7 @@ func (f *Files) mark(r *root, name string, kind placeKind) (isNew bool) {
 		return false
 	}
 	id, err := handleOf(procFD(fd))
-	if err != nil || f.file == nil {
+	if err != nil || r.group == nil {
 		f.markLegacy(r, fd, kind)
 		return false
 	}
@@ -208,7 +211,7 @@ func (f *Files) mark(r *root, name string, kind placeKind) (isNew bool) {
 		if all[i].kind&kind != 0 || kind == placeExec && all[i].kind&placeDir != 0 {
 			return false
 		}
-		if err := f.add(fd, kind); err == nil {
+		if err := f.add(r, fd, kind); err == nil {
 			isNew = all[i].kind == placeWay
 			all[i].kind |= kind
 		}
@@ -218,7 +221,7 @@ func (f *Files) mark(r *root, name string, kind placeKind) (isNew bool) {
 		f.lost("map", r.cgroup, 1)
 		return false
 	}
-	if err := f.add(fd, kind); err != nil {
+	if err := f.add(r, fd, kind); err != nil {
 		if len(r.refused) < 4 {
 			r.refused = append(r.refused, err)
 		}
@@ -232,7 +235,7 @@ func (f *Files) mark(r *root, name string, kind placeKind) (isNew bool) {
 	return true
 }
 
-func (f *Files) add(fd int, kind placeKind) error {
+func (f *Files) add(r *root, fd int, kind placeKind) error {
 	const dir = unix.FAN_EVENT_ON_CHILD | unix.FAN_ONDIR
 	var mask uint64
 	switch kind {
@@ -245,11 +248,11 @@ func (f *Files) add(fd int, kind placeKind) error {
 	case placeWay:
 		mask = f.entries&(unix.FAN_CREATE|unix.FAN_RENAME|unix.FAN_MOVED_FROM|unix.FAN_MOVED_TO) | unix.FAN_ONDIR
 	}
-	err := unix.FanotifyMark(f.file.fd, unix.FAN_MARK_ADD, mask, unix.AT_FDCWD, procFD(fd))
+	err := unix.FanotifyMark(r.group.fd, unix.FAN_MARK_ADD, mask, unix.AT_FDCWD, procFD(fd))
 	if errors.Is(err, unix.EINVAL) && f.entries&unix.FAN_RENAME != 0 {
 		// Before 5.17 a rename is told in two halves.
 		f.entries = f.entries&^unix.FAN_RENAME | unix.FAN_MOVED_FROM | unix.FAN_MOVED_TO
-		return f.add(fd, kind)
+		return f.add(r, fd, kind)
 	}
 	return err
 }
