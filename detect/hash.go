@@ -80,8 +80,12 @@ func (s *Set) place(h uint64) {
 	s.slots[i] = h
 }
 
-// Reset empties the set and keeps its room.
+// Reset empties the set. Little room is kept: a set that was large once, as an attacker wished, must
+// not stay so.
 func (s *Set) Reset() {
+	if len(s.slots) > 16 {
+		s.slots = nil
+	}
 	clear(s.slots)
 	s.n = 0
 }

@@ -22,8 +22,9 @@ import (
 
 var update = flag.Bool("update", false, "write the event files of the stories anew")
 
-// Read reads events, one JSON object a line. Empty lines and lines beginning with "//" are
-// passed over.
+// Read reads events, one JSON object a line, as they are given out by an agent. Files may say
+// less: a process without name and path is the one of its PID and start told last, and a
+// line without a workload belongs to that of the line before.
 func Read(t testing.TB, file string) []*bollwerk.Event {
 	t.Helper()
 	b, err := os.ReadFile(file)
@@ -43,6 +44,8 @@ func Read(t testing.TB, file string) []*bollwerk.Event {
 // Parse reads events, one JSON object a line.
 func Parse(b []byte) ([]*bollwerk.Event, error) {
 	var out []*bollwerk.Event
+	var last *bollwerk.Workload
+	known := map[detect.Actor]*bollwerk.Process{}
 	sc := bufio.NewScanner(bytes.NewReader(b))
 	sc.Buffer(nil, 4<<20)
 	for n := 1; sc.Scan(); n++ {
@@ -56,9 +59,68 @@ func Parse(b []byte) ([]*bollwerk.Event, error) {
 		if err := d.Decode(e); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
+		var err error
+		if e.Process, err = resolve(known, e.Process, bollwerk.ProcessDepth); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		if e.Workload == nil {
+			e.Workload = last
+		}
+		last = e.Workload
 		out = append(out, e)
 	}
 	return out, sc.Err()
+}
+
+// resolve puts in what was told of a process before.
+func resolve(known map[detect.Actor]*bollwerk.Process, p *bollwerk.Process, depth int) (*bollwerk.Process, error) {
+	a, ok := detect.ActorOf(p)
+	if !ok || depth < 0 {
+		return p, nil
+	}
+	if p.Name == "" && p.Path == "" {
+		if q := known[a]; q != nil {
+			return q, nil
+		}
+		return nil, fmt.Errorf("process %d is not told of before", p.PID)
+	}
+	var err error
+	if p.Parent, err = resolve(known, p.Parent, depth-1); err != nil {
+		return nil, err
+	}
+	known[a] = p
+	return p, nil
+}
+
+// shorten is the way back: copies in which what was told stands as a number.
+func shorten(events []*bollwerk.Event) []*bollwerk.Event {
+	known := map[detect.Actor]*bollwerk.Process{}
+	var process func(p *bollwerk.Process) *bollwerk.Process
+	process = func(p *bollwerk.Process) *bollwerk.Process {
+		a, ok := detect.ActorOf(p)
+		if !ok {
+			return p
+		}
+		if known[a] == p {
+			return &bollwerk.Process{PID: p.PID, Start: p.Start}
+		}
+		c := *p
+		c.Parent = process(p.Parent)
+		known[a] = p
+		return &c
+	}
+	var last *bollwerk.Workload
+	var out []*bollwerk.Event
+	for _, e := range events {
+		c := *e
+		c.Process = process(e.Process)
+		if e.Workload == last {
+			c.Workload = nil
+		}
+		last = e.Workload
+		out = append(out, &c)
+	}
+	return out
 }
 
 // Files holds stories against the files of testdata: each story is one file of its name,
@@ -70,7 +132,7 @@ func Files(t *testing.T, stories map[string]*Story) {
 		var b bytes.Buffer
 		enc := json.NewEncoder(&b)
 		enc.SetEscapeHTML(false)
-		for _, e := range s.Events {
+		for _, e := range shorten(s.Events) {
 			if err := enc.Encode(e); err != nil {
 				t.Fatal(err)
 			}
@@ -242,13 +304,14 @@ func Quiet(t testing.TB, events []*bollwerk.Event, ds ...detect.Detector) {
 // part left out once.
 func (c *Contract) hostile(t *testing.T, files []string) {
 	for _, file := range files {
+		events := Read(t, file)
 		for _, evil := range []string{"", "\x1b[2J\x1b]0;owned\a\r\n", "\xff\xfe\x00\u202egpj.exe", `{"a":"`, strings.Repeat("A", 70_000), strings.Repeat("a.", 40_000), "'; rm -rf / #", "%s%n%d", "-"} {
-			for _, d := range Run(t, c.New(), Poison(Read(t, file), evil)) {
+			for _, d := range Run(t, c.New(), Poison(events, evil)) {
 				Sane(t, d)
 			}
 		}
 		d := c.New()
-		for _, e := range Read(t, file) {
+		for _, e := range events {
 			for part := 0; part < 14; part++ {
 				x := *e
 				switch part {

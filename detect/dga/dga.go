@@ -37,12 +37,12 @@ type guesses struct {
 
 const (
 	window   = 10 * time.Minute
-	maxNames = 512
+	maxNames = 256
 )
 
 // New makes the detector.
 func New(cfg Config) *Detector {
-	return &Detector{cfg: cfg, model: newModel(), places: detect.NewTable[detect.Scope, guesses](512, window)}
+	return &Detector{cfg: cfg, model: newModel(), places: detect.NewTable[detect.Scope, guesses](256, window)}
 }
 
 var info = detect.Info{
@@ -54,7 +54,7 @@ var info = detect.Info{
 	Advice: "Look at the process: if it is not a mail server, a resolver or a crawler, it is probably malware waiting for orders. Isolate the workload. " +
 		"If one of the names was answered (the message says so), block it at the resolver for everybody and look who else asked for it.",
 	Needs: []detect.Need{{Kind: bollwerk.EventDNS, Essential: true, Lost: "no guessing is seen"}},
-	Bound: "512 workloads (10 min), 512 domains each",
+	Bound: "256 workloads (10 min), 256 domains each",
 }
 
 // Info tells what the detector sees and needs.

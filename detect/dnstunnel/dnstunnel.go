@@ -37,6 +37,7 @@ type traffic struct {
 	entropy   float64
 	text      uint32 // questions of types that carry data
 	odd       uint32 // of types nobody asks
+	ids       uint32 // names whose changing part is one identifier: a tenant, a session
 	answered  uint64 // bytes of answers of such types
 	last      string // the name before, to see what changes
 	told      bollwerk.Severity
@@ -50,7 +51,7 @@ const (
 
 // New makes the detector.
 func New(cfg Config) *Detector {
-	d := &Detector{allowed: map[string]bool{}, domains: detect.NewTable[key, traffic](2048, window)}
+	d := &Detector{allowed: map[string]bool{}, domains: detect.NewTable[key, traffic](768, window)}
 	for _, a := range cfg.Allowed {
 		d.allowed[strings.ToLower(strings.Trim(a, "."))] = true
 	}
@@ -66,7 +67,7 @@ var info = detect.Info{
 	Advice: "Ask who owns the domain. If nobody in your house knows it, block it at the resolver and isolate the workload: what was in the names " +
 		"has left already. If it is a product of yours, allow its domain (dnstunnel.allowed).",
 	Needs: []detect.Need{{Kind: bollwerk.EventDNS, Essential: true, Lost: "no tunnel is seen; DNS over TLS and HTTPS is not seen in any case"}},
-	Bound: "2048 pairs of workload and domain (10 min), 256 names each",
+	Bound: "768 pairs of workload and domain (10 min), 256 names each",
 }
 
 // Info tells what the detector sees and needs.
@@ -136,7 +137,10 @@ func (d *Detector) Observe(e *bollwerk.Event, report func(*bollwerk.Detection)) 
 		return // asked before: data does not repeat
 	}
 	changed := changes(sub, x.last)
-	x.last = strings.Clone(sub)
+	if identifier(changed) {
+		x.ids++
+	}
+	x.last = sub
 	x.questions++
 	x.rate.Add(e.Time, time.Minute, 1)
 	x.bytes += uint32(len(changed))
@@ -206,6 +210,29 @@ func changes(sub, last string) string {
 	}
 }
 
+// identifier reports whether a text is one label with a UUID or a number in hexadecimal of
+// at most 160 bits.
+func identifier(s string) bool {
+	if len(s) < 8 || len(s) > 40 {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// resolver reports whether a process asks on behalf of others.
+func resolver(p *bollwerk.Process) bool {
+	switch detect.Name(p) {
+	case "coredns", "dnsmasq", "unbound", "named", "systemd-resolved", "pdns_recursor", "kresd", "node-cache", "dockerd", "pihole-FTL", "AdGuardHome":
+		return true
+	}
+	return false
+}
+
 func (d *Detector) judge(e *bollwerk.Event, x *traffic, domain string, report func(*bollwerk.Detection)) {
 	n := float64(x.questions)
 	if n < 6 {
@@ -214,6 +241,12 @@ func (d *Detector) judge(e *bollwerk.Event, x *traffic, domain string, report fu
 	mean := float64(x.bytes) / n
 	carrying := float64(x.text+x.odd) / n
 	var severity bollwerk.Severity
+	// Services give each tenant or session a name, and a resolver asks for those of everybody:
+	// only their number tells them from a tunnel.
+	many := uint32(60)
+	if 5*x.ids >= 4*x.questions || resolver(e.Process) {
+		many = 200
+	}
 	switch {
 	case x.odd >= 6 && mean >= 8:
 		severity = bollwerk.SeverityHigh
@@ -224,7 +257,7 @@ func (d *Detector) judge(e *bollwerk.Event, x *traffic, domain string, report fu
 	case x.text >= 12 && x.answered >= 6<<10 && carrying >= 0.5 && mean >= 3:
 		// The other direction: names are short, what comes back is long.
 		severity = bollwerk.SeverityHigh
-	case x.questions >= 60 && mean >= 24 && x.entropy >= 3.2, x.questions >= 10 && mean >= 70 && x.entropy >= 3.2:
+	case x.questions >= many && mean >= 24 && x.entropy >= 3.2, x.questions >= 10 && mean >= 70 && x.entropy >= 3.2:
 		severity = bollwerk.SeverityMedium
 	}
 	if severity <= x.told {

@@ -4,6 +4,8 @@
 package dropper
 
 import (
+	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,9 +35,11 @@ type file struct {
 
 // arrival is a file that came over the network.
 type arrival struct {
-	by      string // "curl (pid 12)"
-	command string
-	from    string // peer, if it is known
+	by      string // the program
+	pid     uint32
+	command string // of a download tool
+	from    netip.AddrPort
+	name    string // of the peer
 	at      time.Time
 	chmod   bool
 	fetcher bool
@@ -43,6 +47,7 @@ type arrival struct {
 }
 
 type peer struct {
+	remote    netip.AddrPort
 	name      string
 	connected bool
 	serves    bool
@@ -97,7 +102,7 @@ func (d *Detector) Observe(e *bollwerk.Event, report func(*bollwerk.Detection)) 
 		if a, ok := detect.ActorOf(p); ok && c != nil && (e.Result == 0 || e.Result == 115) && detect.Distant(c.Remote.Addr()) && c.Remote.Port() != 53 {
 			x := d.network.Put(a, e.Time)
 			x.connected = true
-			x.name = detect.Peer(c)
+			x.remote, x.name = c.Remote, c.Name
 		}
 	case bollwerk.EventListen, bollwerk.EventAccept:
 		if a, ok := detect.ActorOf(p); ok {
@@ -170,9 +175,12 @@ func (d *Detector) written(e *bollwerk.Event, p *bollwerk.Process, f *bollwerk.F
 		return
 	}
 	if n != nil {
-		x.from = n.name
+		x.from, x.name = n.remote, n.name
 	}
-	x.by, x.command = detect.Who(p), detect.Command(p)
+	x.by, x.pid = detect.Name(p), p.PID
+	if x.fetcher {
+		x.command = detect.Command(p)
+	}
 	scope := detect.ScopeOf(e)
 	if f.Path != "" {
 		*d.files.Put(file{scope, detect.Hash(f.Path)}, e.Time) = x
@@ -208,15 +216,19 @@ func (d *Detector) exec(e *bollwerk.Event, p *bollwerk.Process, report func(*bol
 		}
 	}
 	from := ""
-	if x.from != "" {
-		from = " from " + x.from
+	if x.from.IsValid() {
+		from = " from " + detect.Peer(&bollwerk.Connection{Remote: x.from, Name: x.name})
+	}
+	told := ""
+	if x.command != "" {
+		told = "; the writer's command line: " + x.command
 	}
 	made := ""
 	if x.chmod {
 		made = ", made executable"
 	}
-	det := detect.New(&info, e, path, detect.Who(p)+" in "+detect.Where(e.Workload)+" runs "+detect.Text(path)+", written "+ago(e.Time.Sub(x.at))+" before by "+x.by+from+made+
-		"; the writer's command line: "+x.command)
+	det := detect.New(&info, e, path, detect.Who(p)+" in "+detect.Where(e.Workload)+" runs "+detect.Text(path)+", written "+ago(e.Time.Sub(x.at))+" before by "+detect.Text(x.by)+
+		" (pid "+strconv.FormatUint(uint64(x.pid), 10)+")"+from+made+told)
 	switch job := detect.Job(p); {
 	case job != nil || trusted(p):
 		det.Severity, det.Mode = bollwerk.SeverityLow, string(detect.Observe)
@@ -237,7 +249,7 @@ func (d *Detector) exec(e *bollwerk.Event, p *bollwerk.Process, report func(*bol
 // its output.
 func (d *Detector) ordered(e *bollwerk.Event, p *bollwerk.Process) {
 	name := detect.Name(p)
-	x := arrival{by: detect.Who(p), command: detect.Command(p), at: e.Time, fetcher: true}
+	x := arrival{by: name, pid: p.PID, command: detect.Command(p), at: e.Time, fetcher: true}
 	if a, ok := detect.ActorOf(p); ok {
 		if n := d.network.Peek(a, e.Time); n != nil && n.made != "" {
 			*d.files.Put(file{detect.ScopeOf(e), detect.Hash(n.made)}, e.Time) = x

@@ -154,6 +154,9 @@ func poolPort(port uint16) bool {
 // commandLine reports whether the words are those of a miner.
 func commandLine(p *bollwerk.Process) bool {
 	url, wallet, miner := false, false, false
+	if len(p.Args) < 2 {
+		return false
+	}
 	for i, a := range p.Args {
 		if i > 64 {
 			break
@@ -162,6 +165,7 @@ func commandLine(p *bollwerk.Process) bool {
 			a = a[:1024]
 		}
 		switch {
+		case len(a) < 2 || len(a) == 2 && a[0] != '-':
 		case strings.Contains(a, "stratum+"), strings.Contains(a, "stratum1+"), strings.Contains(a, "stratum2+"), strings.Contains(a, "--donate-level"),
 			strings.HasPrefix(a, "--randomx-"), strings.HasPrefix(a, "--cpu-max-threads-hint"), strings.HasPrefix(a, "--nicehash"),
 			strings.HasPrefix(a, "rx/0"), strings.HasPrefix(a, "--algo=rx"), strings.HasPrefix(a, "--coin"), strings.Contains(a, "cryptonight"), strings.Contains(a, "kawpow"), strings.Contains(a, "ethash"):
@@ -176,7 +180,7 @@ func commandLine(p *bollwerk.Process) bool {
 	case "xmrig", "xmr-stak", "minerd", "cpuminer", "ethminer", "t-rex", "lolMiner", "nbminer", "phoenixminer", "cgminer", "bfgminer", "ccminer", "xmr-stak-cpu", "srbminer", "SRBMiner-MULTI", "teamredminer", "gminer":
 		return true
 	}
-	return miner && (url || wallet) || url && wallet || strings.HasPrefix(strings.Join(p.Args[:min(2, len(p.Args))], " "), "stratum")
+	return miner && (url || wallet) || url && wallet
 }
 
 // address reports whether a word is an address of Monero: 95 or 106 letters of base 58

@@ -64,13 +64,13 @@ type hosts struct {
 
 const (
 	window   = 5 * time.Minute
-	maxPorts = 128
-	maxHosts = 256
+	maxPorts = 64
+	maxHosts = 128
 )
 
 // New makes the detector.
 func New(cfg Config) *Detector {
-	return &Detector{cfg: cfg, hosts: detect.NewTable[hostKey, ports](2048, window), ports: detect.NewTable[portKey, hosts](1024, window)}
+	return &Detector{cfg: cfg, hosts: detect.NewTable[hostKey, ports](1024, window), ports: detect.NewTable[portKey, hosts](512, window)}
 }
 
 var info = detect.Info{
@@ -82,7 +82,7 @@ var info = detect.Info{
 	Advice: "If this is not a scanner you run, the workload was broken into and the intruder looks for the next step: isolate it, and check the machines named in the events for logins. " +
 		"A tool of yours is allowed by its path (netscan.allowed). A network policy that allows only known destinations ends such scans.",
 	Needs: []detect.Need{{Kind: bollwerk.EventConnect, Essential: true, Lost: "no scan is seen; scans with raw sockets are told of by the policy on raw sockets"}},
-	Bound: "2048 machines of 128 ports and 1024 ports of 256 machines (5 min)",
+	Bound: "1024 machines of 64 ports and 512 ports of 128 machines (5 min)",
 }
 
 // Info tells what the detector sees and needs.

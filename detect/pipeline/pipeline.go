@@ -148,7 +148,7 @@ func join(a, b text) text {
 // stage says what a program does to the text it writes.
 func stage(p *bollwerk.Process, class detect.Class) text {
 	name := detect.Name(p)
-	t := text{stages: strings.Clone(name[:min(len(name), 24)])}
+	t := text{stages: name[:min(len(name), 24)]}
 	switch {
 	case class.Is(detect.Fetcher):
 		t.fetched = true
@@ -163,8 +163,9 @@ func stage(p *bollwerk.Process, class detect.Class) text {
 		}
 	}
 	if !t.fetched && !t.decoded && !class.Is(detect.Decoder) {
-		t.stages = ""
+		return text{}
 	}
+	t.stages = strings.Clone(t.stages)
 	return t
 }
 
