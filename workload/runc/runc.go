@@ -190,7 +190,9 @@ func parse(b []byte) (workload.Found, string, error) {
 	}
 	f.CgroupPath = s.CgroupPath
 	// By tree: "" is the v2 one, "/sys/fs/cgroup/x" or, on a hybrid host, "/sys/fs/cgroup/unified/x".
-	for _, tree := range [...]string{"", "memory", "pids", "name=systemd"} {
+	// The order is that in which a host's tree is chosen: the paths may differ, as runc puts
+	// a container below the cgroup in which it was started.
+	for _, tree := range [...]string{"memory", "pids", "cpu", "", "name=systemd"} {
 		p, ok := strings.CutPrefix(s.CgroupPaths[tree], "/sys/fs/cgroup/")
 		if !ok {
 			continue
