@@ -198,7 +198,33 @@ func (r *Resolver) refresh(b *body) {
 		b.next = time.Time{}
 	}
 	if r.config.Changed != nil {
-		r.config.Changed(before, after)
+		if c, ok := r.changes[b]; ok {
+			before = c.before
+		}
+		r.changes[b] = change{before, after}
+		select {
+		case r.signal <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// tell calls Config.Changed without a lock held, so that it may ask the Resolver. Changes
+// of one workload that come faster than they are told are told as one.
+func (r *Resolver) tell(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.signal:
+		}
+		r.mu.Lock()
+		list := r.changes
+		r.changes = map[*body]change{}
+		r.mu.Unlock()
+		for _, c := range list {
+			r.config.Changed(c.before, c.after)
+		}
 	}
 }
 

@@ -31,6 +31,8 @@ type Resolver struct {
 	byID    map[string]*record // what sources said, by Found.Below + id
 	byPath  map[string]*record // the same, for containers whose path does not show the id
 	host    *body
+	changes map[*body]change // not told yet
+	signal  chan struct{}    // there are some
 
 	clock atomic.Int64 // of uses, for the eviction
 	stats struct {
@@ -38,11 +40,19 @@ type Resolver struct {
 	}
 }
 
+type change struct{ before, after *bollwerk.Workload }
+
 // entry is a cgroup: that at which a workload begins, or one below.
 type entry struct {
-	path string // as it was first told
+	path string                 // as it was first told
+	alt  atomic.Pointer[string] // another way to tell it that was found to be right
 	body *body
 	used atomic.Int64
+}
+
+func (e *entry) isAlso(path string) bool {
+	alt := e.alt.Load()
+	return alt != nil && *alt == path
 }
 
 type bodyKey struct {
@@ -86,6 +96,7 @@ func New(c Config, sources ...Source) (*Resolver, error) {
 		config: c, h: c.Hierarchy,
 		cgroups: map[uint64]*entry{}, bodies: map[bodyKey]*body{},
 		byID: map[string]*record{}, byPath: map[string]*record{},
+		changes: map[*body]change{}, signal: make(chan struct{}, 1),
 	}
 	for i, s := range sources {
 		r.sources = append(r.sources, newSourceState(s, i))
@@ -149,7 +160,7 @@ func (r *Resolver) lookup(id uint64, path string, pid uint32) *body {
 	r.mu.RLock()
 	e := r.cgroups[id]
 	r.mu.RUnlock()
-	if e != nil && (path == "" || e.path == path) {
+	if e != nil && (path == "" || e.path == path || e.isAlso(path)) {
 		e.used.Store(r.clock.Add(1))
 		return e.body
 	}
@@ -157,6 +168,8 @@ func (r *Resolver) lookup(id uint64, path string, pid uint32) *body {
 		// The same number for another path: of the other tree of a hybrid host, used
 		// again, or told by somebody who shortens paths.
 		if r.h.Has(e.path, id) && !r.h.Has(path, id) {
+			also := path
+			e.alt.Store(&also)
 			e.used.Store(r.clock.Add(1))
 			return e.body
 		}
@@ -175,6 +188,11 @@ func (r *Resolver) lookup(id uint64, path string, pid uint32) *body {
 func (r *Resolver) begin(id uint64, path string, pid uint32, since time.Time) *body {
 	r.stats.asked.Add(1)
 	told, known := path, true
+	if path != "" && path[0] != '/' {
+		// Its beginning was cut off. What is left proves nothing: whoever nests cgroups
+		// deep enough could choose it.
+		path = ""
+	}
 	if path == "" || r.nested {
 		// Inside of a container that is a node (kind) our view of the tree begins
 		// below the kernel's: the runtimes there know ours.

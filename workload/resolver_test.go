@@ -369,6 +369,20 @@ func TestVanished(t *testing.T) {
 	}
 }
 
+// A path whose beginning was cut off could be anybody's.
+func TestCutPath(t *testing.T) {
+	s := &fake{name: "docker", local: has(hexB, Found{Container: bollwerk.Container{Name: "victim"}, CgroupPath: "/docker/" + hexB})}
+	r := run(t, Config{}, s)
+	w := r.Resolve(context.Background(), 1<<40, "…/docker/"+hexB, 0)
+	if w.Container != nil || w.Unresolved == "" {
+		t.Errorf("%+v", w)
+	}
+	// The process that is still there tells the whole path.
+	if w := r.Resolve(context.Background(), 1<<41, "…/docker/"+hexB, uint32(os.Getpid())); w.Container != nil || w.Unresolved != "" {
+		t.Errorf("%+v", w)
+	}
+}
+
 // What is learned after a process was taken for the host's corrects that.
 func TestReconsider(t *testing.T) {
 	s := &fake{name: "runc", told: make(chan Found)}

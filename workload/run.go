@@ -30,6 +30,9 @@ func (r *Resolver) Run(ctx context.Context) error {
 		}
 		wg.Go(func() { r.watch(ctx, s) })
 	}
+	if r.config.Changed != nil {
+		wg.Go(func() { r.tell(ctx) })
+	}
 	t := time.NewTicker(tick)
 	defer t.Stop()
 	last := r.config.Now()
@@ -83,10 +86,17 @@ func (r *Resolver) again() {
 	now := r.config.Now()
 	r.mu.RLock()
 	due := false
+	var late []*body
 	for _, b := range r.bodies {
 		due = due || !b.next.IsZero() && !now.Before(b.next)
+		if !b.over.Load() && now.Sub(b.began) > r.config.Wait {
+			late = append(late, b)
+		}
 	}
 	r.mu.RUnlock()
+	for _, b := range late {
+		r.expired(b)
+	}
 	if !due {
 		return
 	}
@@ -148,7 +158,7 @@ func (r *Resolver) Sweep() {
 	r.mu.RUnlock()
 	var dead []item
 	for _, i := range live {
-		if nested {
+		if nested || !strings.HasPrefix(i.path, "/") {
 			if _, err := r.h.PathOf(i.id); err != nil {
 				dead = append(dead, i)
 			}

@@ -97,8 +97,8 @@ type Config struct {
 	Capacity int
 	// Hierarchy of this host; detected when nil.
 	Hierarchy *Hierarchy
-	// Changed is called when more became known about a workload already handed out
-	// (same Cgroup and container). It must not block nor call the Resolver.
+	// Changed is called, by Run, when more became known about a workload already handed
+	// out (same Cgroup and container).
 	Changed func(before, after *bollwerk.Workload)
 	Log     *slog.Logger
 	Now     func() time.Time
