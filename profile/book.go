@@ -104,8 +104,10 @@ type record struct {
 	p       *Profile
 	mode    Mode
 	moves   []Move
-	dirty   bool
-	running int // replicas
+	changed bool  // what is known or decided
+	counted bool  // counts only
+	saved   int64 // when, seconds
+	running int   // replicas
 	used    int64
 	held    uint32 // learning rests until then
 	repeats map[uint64]*repeat
@@ -121,6 +123,7 @@ type replica struct {
 	slot     uint8
 	epoch    uint32 // of the profile, in which its unit was counted
 	began    uint32 // 0: its start was not seen
+	last     uint32 // latest sign of life
 	started  bool   // its start was counted
 	calls    [MaxSyscalls / 64]uint64
 	tainted  [8]tainted // processes that did something suspicious
@@ -227,8 +230,14 @@ const maxRunning = 4096
 
 func (b *Book) begin(w *bollwerk.Workload, at uint32) *replica {
 	if len(b.replicas) >= maxRunning {
-		b.stats.Refused++
-		return nil
+		// Ends that were never told. The one silent for longest goes.
+		var oldest uint64
+		for cg, rep := range b.replicas {
+			if o := b.replicas[oldest]; o == nil || rep.last < o.last {
+				oldest = cg
+			}
+		}
+		b.end(oldest)
 	}
 	workload := boundedKey(w.Key())
 	r := b.record(workload)
@@ -237,7 +246,7 @@ func (b *Book) begin(w *bollwerk.Workload, at uint32) *replica {
 			b.stats.Refused++
 			return nil
 		}
-		r = &record{p: newProfile(workload, hash(b.c.Node), uint32(b.c.Window/time.Second)), dirty: true}
+		r = &record{p: newProfile(workload, hash(b.c.Node), uint32(b.c.Window/time.Second)), changed: true}
 		r.p.arch = b.c.Arch
 		b.inherit(r)
 		b.records[workload] = r
@@ -245,7 +254,7 @@ func (b *Book) begin(w *bollwerk.Workload, at uint32) *replica {
 	}
 	b.seed(r, w)
 	r.running++
-	rep := &replica{w: w, r: r, hash: uint32(hash(b.c.Node + "\x00" + replicaName(w))), slot: r.p.slot & 15}
+	rep := &replica{w: w, r: r, hash: uint32(hash(b.c.Node + "\x00" + replicaName(w))), slot: r.p.slot & 15, last: at}
 	r.p.slot++
 	if rep.hash == 0 {
 		rep.hash = 1
@@ -308,7 +317,7 @@ func (b *Book) room() bool {
 		return false
 	}
 	r := b.records[oldest]
-	if r.dirty && b.c.Store != nil {
+	if (r.changed || r.counted) && b.c.Store != nil {
 		if err := b.c.Store.Save(b.document(r)); err != nil {
 			b.notice("%s: the profile could not be put away and is lost from memory: %v", clean(oldest), err)
 		}
@@ -333,6 +342,17 @@ func (b *Book) end(cgroup uint64) {
 	if rep := b.replicas[cgroup]; rep != nil {
 		rep.r.running--
 		delete(b.replicas, cgroup)
+	}
+}
+
+// forgetIdle ends replicas no sign of life came from for a day: their end was missed.
+// Should one be alive after all, its next event brings it back.
+func (b *Book) forgetIdle() {
+	now, ok := seconds(b.c.Now())
+	for cg, rep := range b.replicas {
+		if ok && now > rep.last && now-rep.last > 24*3600 {
+			b.end(cg)
+		}
 	}
 }
 

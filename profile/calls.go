@@ -47,7 +47,7 @@ func (b *Book) Syscalls(cgroup uint64, calls []uint64) []*bollwerk.Detection {
 			b.meet(&m, key{cat: Syscall, value: SyscallName(b.c.Arch, i*64+bits.TrailingZeros64(word))})
 		}
 	}
-	r.dirty = true
+	r.counted = true
 	b.bytes += r.p.bytes - before
 	return b.out
 }

@@ -83,7 +83,7 @@ func (b *Book) Edit(workload string, entry Entry, edit Edit) error {
 		return fmt.Errorf("%s: %d edits are the most a profile takes: edit a folder or a network instead", clean(workload), maxEdits)
 	}
 	r.p.setEdit(k, laterEdit(r.p.edits[k], &edit))
-	r.dirty = true
+	r.changed = true
 	return nil
 }
 
@@ -150,10 +150,21 @@ func (b *Book) adopt(d *Document) (*record, error) {
 	return r, nil
 }
 
-// Save writes every profile that changed to the store. Profiles are copied one by one
-// under the lock and written outside of it. Errors are joined; what could not be
-// written is tried again the next time.
-func (b *Book) Save() error {
+// countsEvery is how often a profile is written of which only counts changed. Losing
+// ten minutes of them calls it a little less complete; writing two hundred files a
+// minute would cost more than all learning does.
+const countsEvery = 10 * 60
+
+// Save writes the profiles that know or decided something new to the store, and those
+// of which only counts changed when their last writing is ten minutes ago. Profiles
+// are copied one by one under the lock and written outside of it. Errors are joined;
+// what could not be written is tried again the next time.
+func (b *Book) Save() error { return b.save(false) }
+
+// SaveAll writes everything that changed: for the end of the program.
+func (b *Book) SaveAll() error { return b.save(true) }
+
+func (b *Book) save(all bool) error {
 	if b.c.Store == nil {
 		return nil
 	}
@@ -161,21 +172,32 @@ func (b *Book) Save() error {
 	for _, workload := range b.Keys() {
 		b.mu.Lock()
 		r := b.records[workload]
-		if r == nil || !r.dirty {
+		now := b.c.Now().Unix()
+		// A clock that jumped back must not stop saving: any distance counts.
+		due := all || now-r.lastSave() >= countsEvery || now < r.lastSave()
+		if r == nil || !r.changed && !(r.counted && due) {
 			b.mu.Unlock()
 			continue
 		}
 		d := b.document(r)
-		r.dirty = false
+		changed := r.changed
+		r.changed, r.counted, r.saved = false, false, now
 		b.mu.Unlock()
 		if err := b.c.Store.Save(d); err != nil {
 			errs = append(errs, err)
 			b.mu.Lock()
-			r.dirty = true
+			r.changed, r.counted, r.saved = r.changed || changed, true, 0
 			b.mu.Unlock()
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (r *record) lastSave() int64 {
+	if r == nil {
+		return 0
+	}
+	return r.saved
 }
 
 // Export writes a profile as a document.
@@ -224,6 +246,6 @@ func (b *Book) Import(d *Document) error {
 	merged.trim()
 	merged.slot = r.p.slot
 	b.bytes += merged.bytes - r.p.bytes
-	r.p, r.dirty, r.sum = merged, true, nil
+	r.p, r.changed, r.sum = merged, true, nil
 	return nil
 }

@@ -53,7 +53,8 @@ func (m *Mode) UnmarshalText(b []byte) (err error) {
 // Gate is what a profile must have shown before a mode is entered.
 type Gate struct {
 	// Observed is the least sum of replica-windows (windows of one replica in which
-	// it did anything, times their length).
+	// it did anything, times their length). Workloads whose replicas are gone after
+	// minutes (Completeness.Brief) have none; for them Unseen is judged by starts.
 	Observed time.Duration `json:"observed"`
 	// Span is the least time between the first and the last event: what happens once
 	// a day takes a day.
@@ -98,7 +99,8 @@ func (g Gate) validate(name string) error {
 // missing returns one sentence for each condition that is not met.
 func (g Gate) missing(c *Completeness) []string {
 	var out []string
-	if c.Observed < g.Observed {
+	brief := c.Brief()
+	if c.Observed < g.Observed && !brief {
 		out = append(out, fmt.Sprintf("observed for %s of %s in replicas", hours(c.Observed), hours(g.Observed)))
 	}
 	if span := c.Until.Sub(c.Since); span < g.Span {
@@ -110,7 +112,10 @@ func (g Gate) missing(c *Completeness) []string {
 	if c.Starts < uint64(g.Starts) {
 		out = append(out, fmt.Sprintf("%d of %d starts of a replica seen (a restart of one is enough)", c.Starts, g.Starts))
 	}
-	if c.Overall.Next > g.Unseen {
+	if brief && c.Overall.StartNext > g.Unseen {
+		out = append(out, fmt.Sprintf("the next replica may bring up to %s new behaviours, at most %s are allowed (its replicas are gone after minutes, so starts are counted: %d)", number(c.Overall.StartNext), number(g.Unseen), c.Starts))
+	}
+	if !brief && c.Overall.Next > g.Unseen {
 		out = append(out, fmt.Sprintf("the next %s of a replica may bring up to %s new behaviours, at most %s are allowed", hours(c.Window), number(c.Overall.Next), number(g.Unseen)))
 	}
 	if c.Starts > 1 && c.Overall.StartUnseen > g.StartUnseen {
@@ -189,7 +194,7 @@ func (b *Book) move(r *record, to Mode, by, why string) {
 	if len(r.moves) > maxMoves {
 		r.moves = append(r.moves[:0], r.moves[len(r.moves)-maxMoves:]...)
 	}
-	r.mode, r.dirty = to, true
+	r.mode, r.changed = to, true
 	r.repeats = nil
 }
 
@@ -199,6 +204,7 @@ func (b *Book) move(r *record, to Mode, by, why string) {
 func (b *Book) Tick() map[string]Move {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.forgetIdle()
 	var out map[string]Move
 	for workload, r := range b.records {
 		// A profile a person moved back stays where it was put.

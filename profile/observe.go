@@ -67,7 +67,7 @@ func (b *Book) Observe(e *bollwerk.Event, suspicious bool) []*bollwerk.Detection
 	m.learn = m.count && r.mode == Learn
 	b.out = nil
 	b.take(&m)
-	r.dirty = true
+	r.counted = true
 	b.bytes += r.p.bytes - before
 	return b.out
 }
@@ -84,6 +84,7 @@ func (b *Book) unit(m *moment, at uint32) {
 // when it is a new one.
 func (b *Book) sight(rep *replica, at uint32, n uint64) sight {
 	p := rep.r.p
+	rep.last = max(rep.last, at)
 	if w := at / p.window; w > p.epoch {
 		// Windows only move forward: a clock that jumps back and forth would make two
 		// samples of one with every jump.
@@ -114,14 +115,14 @@ func (b *Book) lost(e *bollwerk.Event) {
 	}
 	if rep := b.replicas[e.Loss.Cgroup]; rep != nil && e.Loss.Cgroup != 0 {
 		rep.r.p.own.lost += e.Loss.Count
-		rep.r.dirty = true
+		rep.r.counted = true
 		return
 	}
 	// Nobody's in particular: it may have been anybody's.
 	for _, r := range b.records {
 		if r.running > 0 && e.Loss.Area != "truncated" {
 			r.p.own.lost += e.Loss.Count
-			r.dirty = true
+			r.counted = true
 		}
 	}
 }
@@ -185,7 +186,7 @@ func (b *Book) Suspect(w *bollwerk.Workload, process *bollwerk.Process, since ti
 		}
 	}
 	r.p.own.withheld += uint64(n)
-	r.dirty = true
+	r.changed = true
 	b.bytes += r.p.bytes - before
 	return n
 }
@@ -402,6 +403,7 @@ func (b *Book) program(m *moment, k key, o bollwerk.Origin) *mark {
 	}
 	if m.learn || known.origins == 0 && m.count {
 		known.origins |= bit
+		m.rep.r.changed = true
 		return known
 	}
 	if m.rep.r.mode != Learn && known.origins != 0 {
@@ -457,6 +459,7 @@ func (b *Book) learn(m *moment, k key) *mark {
 		b.notice("%s: category %s learns no more, as profiles use the %d bytes they may and this one more than its share", clean(p.key), k.cat, b.c.Memory)
 		return nil
 	}
+	m.rep.r.changed = true
 	n := &mark{meta: sourceLearned}
 	n.touch(&m.sight)
 	return p.add(k, n, &b.scratch)

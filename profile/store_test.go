@@ -18,7 +18,7 @@ func TestProfilesSurviveARestart(t *testing.T) {
 	dir := t.TempDir()
 	w := newWorld(t, Config{Store: must(OpenStore(dir, 0))})
 	wl, p := w.learned(3, 8*24*time.Hour, Restrict)
-	if err := w.book.Save(); err != nil {
+	if err := w.book.SaveAll(); err != nil {
 		t.Fatal(err)
 	}
 	before := must(w.book.Profile(wl.Key()))
