@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"hash/maphash"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -24,21 +25,25 @@ type (
 
 // memoCost is the cost from which a shared part is worth remembering: looking into
 // a slot takes about as long as two tests of a field.
-const memoCost = 6
+const memoCost = 10
 
 // generator makes the functions. Nodes that several conditions share get a slot in
 // the Scratch, unless they depend on the entry of a loop.
 type generator struct {
-	memo  *memory
-	flags map[*node]flagCode
-	texts map[*node]textCode
+	memo    *memory
+	flags   map[*node]flagCode
+	texts   map[*node]textCode
+	filters map[*node]pairCode
+	hashes  map[*node]int
+	seed    maphash.Seed
 }
 
 // memory counts slots.
-type memory struct{ flags, texts, lists int }
+type memory struct{ flags, texts, lists, filters, hashes int }
 
 func newGenerator(m *memory) *generator {
-	return &generator{memo: m, flags: map[*node]flagCode{}, texts: map[*node]textCode{}}
+	return &generator{memo: m, flags: map[*node]flagCode{}, texts: map[*node]textCode{}, filters: map[*node]pairCode{},
+		hashes: map[*node]int{}, seed: maphash.MakeSeed()}
 }
 
 func (g *generator) shared(n *node) bool {
@@ -213,6 +218,9 @@ func (g *generator) equal(n *node) flagCode {
 // textTest makes the questions about one text.
 func (g *generator) textTest(n *node) flagCode {
 	a := g.text(n.kids[0])
+	if code := g.search(n, a); code != nil {
+		return code
+	}
 	if len(n.kids) == 2 {
 		b := g.text(n.kids[1])
 		if n.kids[1].constant() {
@@ -236,8 +244,7 @@ func (g *generator) textTest(n *node) flagCode {
 	texts := n.texts
 	switch n.op {
 	case opInSet:
-		set := newTextSet(texts)
-		return func(s *Scratch) bool { return set.has(a(s)) }
+		return g.inSet(n, a)
 	case opContainsAny:
 		return func(s *Scratch) bool { return containsAny(a(s), texts) }
 	case opStartsAny:
@@ -247,7 +254,8 @@ func (g *generator) textTest(n *node) flagCode {
 		set := newPrefixes(texts)
 		return func(s *Scratch) bool { t := a(s); return set.may(t) && under(t, texts) }
 	case opEndsAny:
-		return func(s *Scratch) bool { return endsWithAny(a(s), texts) }
+		last := newLastBytes(texts)
+		return func(s *Scratch) bool { t := a(s); return last.may(t) && endsWithAny(t, texts) }
 	case opGlobAny:
 		return func(s *Scratch) bool { return glob.MatchAny(texts, a(s)) }
 	case opMatches:
@@ -257,6 +265,30 @@ func (g *generator) textTest(n *node) flagCode {
 		return g.inNetworks(n, a)
 	}
 	panic("policy: no code for condition " + strconv.Itoa(int(n.op)))
+}
+
+// inSet uses one hash of the text for all sets it is looked for in.
+func (g *generator) inSet(n *node, a textCode) flagCode {
+	seed := g.seed
+	set := newTextSet(seed, n.texts)
+	k := n.kids[0]
+	if g.memo == nil || k.loops > 0 || k.sets < 2 {
+		return func(s *Scratch) bool { t := a(s); return set.has(setHash(seed, t), t) }
+	}
+	slot, ok := g.hashes[k]
+	if !ok {
+		slot = g.memo.hashes
+		g.memo.hashes++
+		g.hashes[k] = slot
+	}
+	return func(s *Scratch) bool {
+		h := &s.hashes[slot]
+		if h.gen != s.gen {
+			h.text = a(s)
+			h.hash, h.gen = setHash(seed, h.text), s.gen
+		}
+		return set.has(h.hash, h.text)
+	}
 }
 
 func constantTest(op nodeOp, a textCode, v string) flagCode {

@@ -36,6 +36,10 @@ type node struct {
 	// cost is a rough measure of the time it takes, in nanoseconds.
 	cost int
 	uses int
+	// searches is how many words a text is searched for, by all conditions.
+	searches int
+	// sets is how many sets a text is looked for in.
+	sets int
 }
 
 type nodeType uint8
@@ -180,7 +184,7 @@ func (n *node) estimate() int {
 	case opEqual, opLess:
 		c += 2
 	case opInSet:
-		c += 6
+		c += 4
 	case opInList, opInLabels, opLabel:
 		c += 20
 	case opContains, opGlob, opIContains, opLower, opJoin:

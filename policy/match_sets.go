@@ -1,51 +1,53 @@
 package policy
 
-// textSet answers whether a text is one of many. Nearly always it is not, and
-// most of those answers come from the length and two letters, without hashing.
+import "hash/maphash"
+
+// textSet answers whether a text is one of many. Policies ask a dozen sets about
+// the same name, so that its hash is made once and each set is one look into a
+// table, which nearly always finds an empty place.
 type textSet struct {
-	lengths uint64 // bit: min(length, 63)
-	letters uint64 // bit: mix of the first and the last letter
-	few     []string
-	many    map[string]struct{}
+	mask  uint32
+	table []setEntry
 }
 
-func letterBit(t string) uint64 {
-	return 1 << ((t[0] ^ t[len(t)-1]<<3 ^ t[len(t)-1]>>2) & 63)
+type setEntry struct {
+	hash uint32 // 0: nothing
+	text string
 }
 
-func newTextSet(texts []string) *textSet {
-	s := &textSet{}
+// setHash is never 0.
+func setHash(seed maphash.Seed, t string) uint32 {
+	h := maphash.String(seed, t)
+	return uint32(h>>32) | 1
+}
+
+func newTextSet(seed maphash.Seed, texts []string) *textSet {
+	size := uint32(4)
+	for size < 4*uint32(len(texts)) {
+		size *= 2
+	}
+	s := &textSet{mask: size - 1, table: make([]setEntry, size)}
 	for _, t := range texts {
-		s.lengths |= 1 << min(len(t), 63)
-		if t != "" {
-			s.letters |= letterBit(t)
+		h := setHash(seed, t)
+		i := h >> 1 & s.mask
+		for s.table[i].hash != 0 {
+			i = (i + 1) & s.mask
 		}
-	}
-	if len(texts) <= 4 {
-		s.few = texts
-		return s
-	}
-	s.many = make(map[string]struct{}, len(texts))
-	for _, t := range texts {
-		s.many[t] = struct{}{}
+		s.table[i] = setEntry{h, t}
 	}
 	return s
 }
 
-func (s *textSet) has(t string) bool {
-	if s.lengths&(1<<min(len(t), 63)) == 0 || t != "" && s.letters&letterBit(t) == 0 {
-		return false
-	}
-	if s.many != nil {
-		_, ok := s.many[t]
-		return ok
-	}
-	for _, f := range s.few {
-		if f == t {
+func (s *textSet) has(h uint32, t string) bool {
+	for i := h >> 1 & s.mask; ; i = (i + 1) & s.mask {
+		e := &s.table[i]
+		if e.hash == 0 {
+			return false
+		}
+		if e.hash == h && e.text == t {
 			return true
 		}
 	}
-	return false
 }
 
 // prefixes says quickly that a text begins with none of many: by what they all
@@ -89,4 +91,31 @@ func (p *prefixes) may(t string) bool {
 	}
 	c := t[n]
 	return p.next[c>>6]&(1<<(c&63)) != 0
+}
+
+// lastBytes are those that texts end with.
+type lastBytes struct {
+	bytes [4]uint64
+	any   bool // one of them is empty
+}
+
+func newLastBytes(texts []string) *lastBytes {
+	l := &lastBytes{}
+	for _, t := range texts {
+		if t == "" {
+			l.any = true
+			continue
+		}
+		c := t[len(t)-1]
+		l.bytes[c>>6] |= 1 << (c & 63)
+	}
+	return l
+}
+
+func (l *lastBytes) may(t string) bool {
+	if l.any || t == "" {
+		return l.any
+	}
+	c := t[len(t)-1]
+	return l.bytes[c>>6]&(1<<(c&63)) != 0
 }

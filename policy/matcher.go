@@ -204,6 +204,12 @@ func count(n *node, seen map[*node]bool) {
 		return
 	}
 	seen[n] = true
+	if w := n.wordsOf(); w > 0 {
+		n.kids[0].searches += w
+	}
+	if n.op == opInSet {
+		n.kids[0].sets++
+	}
 	for _, k := range n.kids {
 		count(k, seen)
 	}
@@ -223,8 +229,10 @@ func (m *Matcher) Match(s *Scratch, e *bollwerk.Event) []*Policy {
 		return s.found
 	}
 	s.load(e)
-	if len(s.flags) != m.memory.flags || len(s.texts) != m.memory.texts || len(s.lists) != m.memory.lists {
+	if s.of != m {
+		s.of = m
 		s.flags, s.texts, s.lists = make([]flagSlot, m.memory.flags), make([]textSlot, m.memory.texts), make([]listSlot, m.memory.lists)
+		s.filters, s.hashes = make([]pairSlot, m.memory.filters), make([]hashSlot, m.memory.hashes)
 	}
 	for i := range entries {
 		if entries[i].code(s) {

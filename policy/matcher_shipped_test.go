@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/policies"
@@ -201,18 +202,33 @@ func BenchmarkMatcher(b *testing.B) {
 			execs = append(execs, e)
 		}
 	}
+	// usual events: what no policy of medium or above speaks about.
+	var usual []*bollwerk.Event
+	for _, e := range events {
+		loud := false
+		for _, p := range m.Match(s, e) {
+			loud = loud || p.Severity >= bollwerk.SeverityMedium
+		}
+		if !loud {
+			usual = append(usual, e)
+		}
+	}
 	run := func(name string, events []*bollwerk.Event) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
-			i := 0
+			// The best round of all: what it takes when nobody else wants the processor.
+			best := time.Hour
 			for b.Loop() {
-				m.Match(s, events[i])
-				if i++; i == len(events) {
-					i = 0
+				start := time.Now()
+				for _, e := range events {
+					m.Match(s, e)
 				}
+				best = min(best, time.Since(start))
 			}
+			b.ReportMetric(float64(best.Nanoseconds())/float64(len(events)), "best-ns/event")
 		})
 	}
+	run("usual", usual)
 	run("all", events)
 	run("exec", execs)
 	b.Run("cel", func(b *testing.B) {

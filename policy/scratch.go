@@ -58,7 +58,10 @@ type Scratch struct {
 	list []string
 
 	// Of the matcher: memory of common conditions, entries of loops, what matched.
+	of      *Matcher
 	gen     uint32
+	filters []pairSlot
+	hashes  []hashSlot
 	flags   []flagSlot
 	texts   []textSlot
 	lists   []listSlot
@@ -75,6 +78,12 @@ type flagSlot struct {
 type textSlot struct {
 	value string
 	gen   uint32
+}
+
+type hashSlot struct {
+	text string
+	hash uint32
+	gen  uint32
 }
 
 type listSlot struct {
@@ -99,6 +108,8 @@ func (s *Scratch) load(e *bollwerk.Event) {
 		clear(s.flags)
 		clear(s.texts)
 		clear(s.lists)
+		clear(s.filters)
+		clear(s.hashes)
 		s.gen = 1
 	}
 	if cap(s.buf) > keepBytes {
