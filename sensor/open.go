@@ -123,6 +123,7 @@ func (s *Sensor) Run(ctx context.Context, handle func(*bollwerk.Event)) error {
 		start("ring", s.k.read)
 	}
 	start("losses", s.watchLosses)
+	start("processes", s.k.Processes.tidy)
 	<-ctx.Done()
 	if s.k.ring != nil {
 		s.k.ring.Close()

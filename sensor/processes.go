@@ -255,6 +255,34 @@ func (t *Processes) push(keep uint32) {
 	t.most = t.count // nothing but what is needed: too small to be meant
 }
 
+// tidy forgets the dead also while nothing ends.
+func (t *Processes) tidy(ctx context.Context) error {
+	tick := time.NewTicker(grace / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			t.mu.Lock()
+			t.forget(now)
+			t.mu.Unlock()
+		}
+	}
+}
+
+// Any reports whether a running process fits.
+func (t *Processes) Any(fits func(*bollwerk.Process) bool) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, e := range t.table {
+		if e.ended.IsZero() && fits(e.p) {
+			return true
+		}
+	}
+	return false
+}
+
 // forget drops those whose time is over; wants the lock held.
 func (t *Processes) forget(now time.Time) {
 	i := 0

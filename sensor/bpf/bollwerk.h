@@ -114,7 +114,7 @@ struct task_struct {
 	__u64 start_boottime;
 	struct task_struct *real_parent, *parent, *group_leader;
 	char comm[16];
-	const struct cred *real_cred, *cred;
+	struct cred *real_cred, *cred;
 	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
 	struct pid *thread_pid;

@@ -403,6 +403,9 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	}
 	bw_header_of(&r->h, child, BW_FORK, sizeof(*r));
 	bw_task_of(&r->task, child);
+	if (BPF_CORE_READ(parent, nsproxy) != BPF_CORE_READ(child, nsproxy) ||
+	    BPF_CORE_READ(parent, real_cred, user_ns) != BPF_CORE_READ(child, real_cred, user_ns))
+		r->task.flags |= BW_PROCESS_OWN_NAMESPACES;
 	bw_submit(r, 0);
 	return 0;
 }

@@ -10,6 +10,7 @@
 #define BW_PROCESS_MEMFD 4
 #define BW_PROCESS_UNLINKED 8
 #define BW_PROCESS_EXISTING 16
+#define BW_PROCESS_OWN_NAMESPACES 32 // of a fork: others than its parent's
 
 // What every record of a process says about it.
 struct bw_task {

@@ -19,7 +19,7 @@ const (
 	flagMemfd
 	flagUnlinked
 	flagExisting
-	flagOwnNamespaces
+	flagOwnNamespaces // of a fork: others than its parent's
 )
 
 // Bits of bw_exec.cut.
@@ -30,6 +30,9 @@ const (
 	cutCwd
 	cutScript
 )
+
+// source of all events from here.
+const source = "tp_btf"
 
 var origins = [...]bollwerk.Origin{
 	bollwerk.OriginUnknown, bollwerk.OriginImage, bollwerk.OriginModified, bollwerk.OriginCreated,
@@ -207,8 +210,11 @@ func (s *Source) decodeExec(h *sensor.Header, raw []byte) *bollwerk.Event {
 	if r == nil {
 		return nil
 	}
+	if before := s.k.Processes.Known(h.Pid, h.Start); before != nil {
+		s.compare(h, before, r.Process, r.Process.Mode&0o6000 == 0)
+	}
 	now, _ := s.k.Processes.Exec(r)
-	return &bollwerk.Event{Process: now, Source: "tp_btf"}
+	return &bollwerk.Event{Process: now, Source: source}
 }
 
 func (s *Source) decodeFork(h *sensor.Header, raw []byte) *bollwerk.Event {
@@ -216,7 +222,18 @@ func (s *Source) decodeFork(h *sensor.Header, raw []byte) *bollwerk.Event {
 	if f == nil {
 		return nil
 	}
-	return &bollwerk.Event{Process: s.k.Processes.Fork(s.fill(h, &f.Task)), Source: "tp_btf"}
+	r := s.fill(h, &f.Task)
+	parent := s.k.Processes.Known(r.Parent, r.ParentStart)
+	own := f.Task.Flags&flagOwnNamespaces != 0
+	if parent != nil && !own {
+		// What the child is now its parent was when it forked.
+		s.compare(h, parent, r.Process, true)
+	}
+	child := s.k.Processes.Fork(r)
+	if parent != nil && (own || child.PIDNS != parent.PIDNS) {
+		s.namespaces(h, parent, child, child)
+	}
+	return &bollwerk.Event{Process: child, Source: source}
 }
 
 func (s *Source) decodeExit(h *sensor.Header, raw []byte) *bollwerk.Event {
@@ -224,16 +241,20 @@ func (s *Source) decodeExit(h *sensor.Header, raw []byte) *bollwerk.Event {
 	if x == nil {
 		return nil
 	}
+	r := s.fill(h, &x.Task)
 	p := s.k.Processes.Known(h.Pid, h.Start)
 	if p == nil {
-		r := s.fill(h, &x.Task)
 		p = r.Process
 		p.Parent = s.k.Processes.Known(r.Parent, r.ParentStart)
+	} else {
+		// Namespaces are given up before the end; rights are not.
+		r.Process.MountNS, r.Process.NetNS, r.Process.PIDNS = p.MountNS, p.NetNS, p.PIDNS
+		p = s.compare(h, p, r.Process, true)
 	}
 	s.k.Processes.Exit(h.Pid, h.Start, s.k.Time(h.Time))
 	end := *p
 	end.ExitCode = x.Code
-	return &bollwerk.Event{Process: &end, Source: "tp_btf"}
+	return &bollwerk.Event{Process: &end, Source: source}
 }
 
 func (s *Source) decodeSignal(h *sensor.Header, raw []byte) *bollwerk.Event {
@@ -241,7 +262,7 @@ func (s *Source) decodeSignal(h *sensor.Header, raw []byte) *bollwerk.Event {
 	if g == nil {
 		return nil
 	}
-	return &bollwerk.Event{Signal: int(g.Signal), Target: s.k.Processes.Get(g.Target, g.TargetStart), Source: "tp_btf"}
+	return &bollwerk.Event{Signal: int(g.Signal), Target: s.k.Processes.Get(g.Target, g.TargetStart), Source: source}
 }
 
 // list reads what already runs.

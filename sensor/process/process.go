@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -28,6 +29,14 @@ type Config struct {
 	Shells []string
 	// Loopback lets the reverse-shell guard act on connections with this machine too.
 	Loopback bool
+	// Covered says which areas ("credentials", "namespaces") another source sees at once;
+	// this one notices them with the next fork, exec or end of the process. Nil: none.
+	Covered func(area string) bool
+	// UsageEvery is the time between two looks at the CPU time of containers' processes;
+	// 0: 10 s, negative: never. UsageShare is the part of one CPU from which a process is
+	// worth an event; 0: a half.
+	UsageEvery time.Duration
+	UsageShare float64
 }
 
 // DefaultVariables are those that say how a program was bent or from where it was started.
@@ -88,6 +97,15 @@ func (s *Source) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	if s.c.Shells == nil {
 		s.c.Shells = DefaultShells()
 	}
+	if s.c.UsageEvery == 0 {
+		s.c.UsageEvery = 10 * time.Second
+	}
+	if s.c.UsageShare == 0 {
+		s.c.UsageShare = 0.5
+	}
+	if s.c.Covered == nil {
+		s.c.Covered = func(string) bool { return false }
+	}
 	if err := s.c.Validate(); err != nil {
 		return nil, err
 	}
@@ -131,6 +149,17 @@ func (s *Source) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 		kill.Verdict, kill.Outcome, kill.Cause, kill.Remedy = bollwerk.NotEvaluated, bollwerk.Seen, rows[0].Cause, rows[0].Remedy
 	}
 	rows = append(rows, kill)
+	usage := sensor.Capability{Area: "cpu use", Means: "iter/task", Verdict: bollwerk.Pass, Outcome: bollwerk.Seen}
+	if err := s.objs.Refusal("process_usage"); err != nil {
+		usage.Verdict, usage.Cause, usage.Remedy = bollwerk.NotEvaluated, "miners are not noticed by their use of the CPU: "+err.Error(), "a kernel of 5.10 or newer with BTF"
+	}
+	rows = append(rows, usage)
+	for _, area := range []string{"credentials", "namespaces"} {
+		if !s.c.Covered(area) {
+			rows = append(rows, sensor.Capability{Area: area, Means: "compared at fork, exec and exit", Verdict: bollwerk.Degraded, Outcome: bollwerk.Seen,
+				Cause: "a change is noticed with the next fork, exec or end of the process, not at once", Remedy: "BPF LSM: boot with lsm=…,bpf"})
+		}
+	}
 	if p := s.objs.Programs["process_list"]; p != nil {
 		k.Processes.SetList(s.list)
 	}
@@ -189,7 +218,12 @@ func (s *Source) configure() error {
 }
 
 // Run implements sensor.Source.
-func (s *Source) Run(ctx context.Context) error { return nil }
+func (s *Source) Run(ctx context.Context) error {
+	if s.objs == nil || s.objs.Programs["process_usage"] == nil || s.c.UsageEvery < 0 {
+		return nil
+	}
+	return s.watchUsage(ctx)
+}
 
 // Apply implements sensor.Enforcer: the lists of the guards at exec stand in the shared
 // maps, which the sensor writes itself.

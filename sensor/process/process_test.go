@@ -403,3 +403,66 @@ func TestSignal(t *testing.T) {
 		t.Errorf("signal %d from %+v to %+v", e.Signal, e.Process, e.Target)
 	}
 }
+
+func TestOtherUserWithoutAProgram(t *testing.T) {
+	l := watch(t)
+	cmd := helper("uid", "became-other")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	e := l.Find(t, "credentials", func(e *bollwerk.Event) bool {
+		return e.Kind == bollwerk.EventCredentials && e.Process.PID == uint32(cmd.Process.Pid)
+	})
+	if c := e.Change; c.OldUID != 0 || c.UID != 12345 || c.EUID != 12345 || c.OldCapabilities == 0 || c.Capabilities != 0 {
+		t.Errorf("%+v", c)
+	}
+	if p := l.Exec(t, "became-other").Process; p.UID != 12345 || p.Capabilities != 0 {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestNamespaces(t *testing.T) {
+	l := watch(t)
+	cmd := exec.Command("/usr/bin/unshare", "-m", "-n", "/bin/true", "in-new-ns")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		sensortest.Unable(t, "unshare: %v: %s", err, out)
+	}
+	e := l.Find(t, "unshare", func(e *bollwerk.Event) bool {
+		return e.Kind == bollwerk.EventNamespace && e.Process.PID == uint32(cmd.Process.Pid)
+	})
+	if n := e.Namespace; !slices.Equal(n.Kinds, []string{"mnt", "net"}) || n.Entered || n.ToHost || e.Process.Name != "unshare" {
+		t.Errorf("%+v of %+v", n, e.Process)
+	}
+	// Out of a container, into the host.
+	b := sensortest.NewBox(t, l.Sensor, image(t))
+	in := exec.Command("/usr/bin/nsenter", "-t", strconv.Itoa(int(b.PID)), "-m", "--", "/bin/nsenter", "--mount=/proc/self/fd/0", "--", "/bin/true", "out-again")
+	host, err := os.Open("/proc/self/ns/mnt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	in.Stdin = host
+	if out, err := in.CombinedOutput(); err != nil {
+		t.Logf("%v: %s", err, out)
+	}
+	e = l.Find(t, "nsenter", func(e *bollwerk.Event) bool {
+		return e.Kind == bollwerk.EventNamespace && e.Process.PID == uint32(in.Process.Pid) && !e.Namespace.ToHost
+	})
+	if !e.Namespace.Entered {
+		t.Errorf("%+v", e.Namespace)
+	}
+	l.Find(t, "back to the host", func(e *bollwerk.Event) bool {
+		return e.Kind == bollwerk.EventNamespace && e.Process.PID == uint32(in.Process.Pid) && e.Namespace.ToHost && slices.Equal(e.Namespace.Kinds, []string{"mnt"})
+	})
+}
+
+func TestUsage(t *testing.T) {
+	l := sensortest.Watch(t, sensor.Options{}, New(Config{UsageEvery: 100e6, UsageShare: 0.02}))
+	b := sensortest.NewBox(t, l.Sensor, image(t))
+	b.Sh(t, "while :; do :; done & echo")
+	e := l.Find(t, "use of the CPU", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventUsage })
+	if u := e.Usage; u.Window <= 0 || u.CPU < u.Window/50 || u.CPU > 2*u.Window || e.Process.Cgroup != b.Cgroup {
+		t.Errorf("%+v by %+v", u, e.Process)
+	}
+	b.Sh(t, "kill %1")
+}

@@ -43,6 +43,7 @@ func command(name string, args ...string) error {
 // (path → content, executable).
 func Image(t testing.TB, files map[string]string) string {
 	t.Helper()
+	Root(t)
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
 		Unable(t, "needs a static busybox: %v", err)
@@ -59,6 +60,7 @@ func Image(t testing.TB, files map[string]string) string {
 	}
 	// A shell of its own, so that its file name is that of a shell.
 	must(t, os.WriteFile(filepath.Join(dir, "bin/sh"), b, 0o755))
+	must(t, syscall.Mknod(filepath.Join(dir, "dev/null"), syscall.S_IFCHR|0o666, 1<<8|3))
 	for name, content := range files {
 		must(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755))
