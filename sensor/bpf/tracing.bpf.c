@@ -143,36 +143,41 @@ struct {
 	__type(value, struct bw_setting_key);
 } scratch SEC(".maps");
 
-BW_INLINE struct mnt_namespace *mount_ns_of(struct file___t *f)
+// Number of the mount namespace in which a file's mount stands; 0 when it stands in none:
+// a memfd, a mount that was taken away, or one that never was attached.
+BW_INLINE unsigned int mount_ns_of(struct file___t *f)
 {
 	struct vfsmount___t *m = BPF_CORE_READ(f, f_path.mnt);
 	struct mount___t *real;
+	struct mnt_namespace *ns;
+	unsigned int inum = 0;
 
 	if (!m)
 		return 0;
 	real = (void *)m - bpf_core_field_offset(struct mount___t, mnt);
-	return BPF_CORE_READ(real, mnt_ns);
+	ns = BPF_CORE_READ(real, mnt_ns);
+	bpf_core_read(&inum, sizeof(inum), &ns->ns.inum); // of the kernel's own mounts it is an error number: reads fail
+	return inum;
 }
 
-// The program that runs comes from the task's own mount namespace. It does not while a
-// container runtime still sets the container up (its own executable, or a sealed copy of
-// it in memory, lives outside): what it does there is neither told nor refused. A memfd
-// belongs to the namespace when the parent's program does: the runtime's parent is outside.
+// The program that runs is the container's. It is not while a runtime still sets the
+// container up, or an admin reaches in: their programs stand among the host's mounts, or
+// nowhere (a sealed copy in memory) while their parent's stands there. What these do is
+// neither told nor refused.
 BW_INLINE int own_program(struct task_struct *t)
 {
 	struct task_struct___t *x = (void *)t;
-	struct mnt_namespace *ns = BPF_CORE_READ(t, nsproxy, mnt_ns);
 	struct file___t *f = BPF_CORE_READ(x, mm, exe_file);
+	unsigned int ns;
 
-	if (!f || !ns)
+	if (!f)
 		return 0;
-	if (mount_ns_of(f) == ns)
-		return 1;
-	if (BPF_CORE_READ(f, f_inode, i_nlink))
-		return 0;
+	ns = mount_ns_of(f);
+	if (ns)
+		return ns != config.host_mnt_ns;
 	x = (void *)BPF_CORE_READ(t, real_parent);
 	f = BPF_CORE_READ(x, mm, exe_file);
-	return f && mount_ns_of(f) == ns;
+	return f && mount_ns_of(f) != config.host_mnt_ns;
 }
 
 BW_INLINE __u64 hash(__u64 h, const char *s, int most)
@@ -205,26 +210,30 @@ struct call {
 	unsigned long a0, a1, a2, a3;
 };
 
-BW_INLINE void call_of(struct call *c)
+// Loads straight from the kernel's structs: these run for every check.
+BW_INLINE __u32 number_of(struct task_struct *t, struct pt_regs___t *r)
 {
-	struct pt_regs___t *r = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
-
 #if defined(__TARGET_ARCH_x86)
-	struct task_struct___ti *t = (void *)bpf_get_current_task();
+	struct task_struct___ti *x = (void *)t;
 
-	c->nr = BPF_CORE_READ(r, orig_ax);
-	if (BPF_CORE_READ(t, thread_info.status) & 2)
-		c->nr = NR_COMPAT;
-	c->a0 = BPF_CORE_READ(r, di);
-	c->a1 = BPF_CORE_READ(r, si);
-	c->a2 = BPF_CORE_READ(r, dx);
-	c->a3 = BPF_CORE_READ(r, r10);
+	return x->thread_info.status & 2 ? NR_COMPAT : (__u32)r->orig_ax;
 #else
-	c->nr = BPF_CORE_READ(r, regs[8]);
-	c->a0 = BPF_CORE_READ(r, regs[0]);
-	c->a1 = BPF_CORE_READ(r, regs[1]);
-	c->a2 = BPF_CORE_READ(r, regs[2]);
-	c->a3 = BPF_CORE_READ(r, regs[3]);
+	return r->regs[8];
+#endif
+}
+
+BW_INLINE void arguments_of(struct call *c, struct pt_regs___t *r)
+{
+#if defined(__TARGET_ARCH_x86)
+	c->a0 = r->di;
+	c->a1 = r->si;
+	c->a2 = r->dx;
+	c->a3 = r->r10;
+#else
+	c->a0 = r->regs[0];
+	c->a1 = r->regs[1];
+	c->a2 = r->regs[2];
+	c->a3 = r->regs[3];
 #endif
 }
 
@@ -445,13 +454,15 @@ BW_INLINE int checked(struct user_namespace *target, int cap, int ret)
 	struct bw_capability_key key = {};
 	struct bw_capability *r;
 	struct task_struct *t;
+	struct pt_regs___t *regs;
 	struct call c = {};
 	__u32 one = 1;
 
-	t = bw_current();
-	if (BPF_CORE_READ(t, flags) & BW_PF_KTHREAD || BPF_CORE_READ(t, tgid) == config.agent_pid)
+	t = (void *)bpf_get_current_task_btf();
+	if (t->flags & BW_PF_KTHREAD || t->tgid == config.agent_pid)
 		return 0;
-	call_of(&c);
+	regs = (void *)bpf_task_pt_regs((void *)t);
+	c.nr = number_of(t, regs);
 	if (cap == CAP_SYS_ADMIN) {
 		switch (c.nr) {
 		case NR_mmap: case NR_mprotect: case NR_brk: case NR_mremap: case NR_execve: case NR_execveat:
@@ -461,6 +472,8 @@ BW_INLINE int checked(struct user_namespace *target, int cap, int ret)
 				return 0;
 		}
 	}
+	if (cap == CAP_SYS_ADMIN || cap == CAP_SYS_MODULE || cap == CAP_BPF || cap == CAP_NET_RAW)
+		arguments_of(&c, regs);
 	if (ret == 0 && cap == CAP_SYS_ADMIN) {
 		switch (c.nr) {
 		case NR_mount: case NR_move_mount: case NR_fsopen: case NR_mount_setattr:
@@ -557,7 +570,7 @@ int bw_sysctl(struct bpf_sysctl *ctx)
 	struct bw_setting *r;
 	struct bw_policy *p;
 	__u32 zero = 0;
-	int deny = 0, n;
+	int deny = 0, guarded = 0, n;
 
 	if (!ctx->write || config.options & BW_TRACING_NO_SETTING)
 		return 1;
@@ -569,34 +582,35 @@ int bw_sysctl(struct bpf_sysctl *ctx)
 		return 1;
 	__builtin_memset(key, 0, sizeof(*key));
 	bpf_sysctl_get_name(ctx, key->name, sizeof(key->name), 0);
-	r = bw_reserve(sizeof(*r));
-	if (r) {
-		bw_header_of(&r->h, t, BW_SETTING, sizeof(*r));
-		r->h.source = BW_FROM_TRACING;
-		r->means = BW_SETTING_SYSCTL;
-		__builtin_memcpy(r->name, key->name, sizeof(key->name));
-		r->name[sizeof(key->name)] = 0;
-		r->old[0] = r->value[0] = 0;
-		bpf_sysctl_get_current_value(ctx, r->old, sizeof(r->old));
-		n = bpf_sysctl_get_new_value(ctx, r->value, sizeof(r->value));
-		r->length = n < 0 ? 0 : n;
-		if (n == -7)
-			r->h.flags |= BW_F_TRUNCATED;
-	} else
-		bw_lost(bw_cgroup(t), BW_SETTING);
 	if (bw_contained(t) && own_program(t) && bpf_map_lookup_elem(&settings, key)) {
 		p = bw_policy_of(t);
-		if (p && p->enforce & BW_GUARD_SETTING)
-			deny = 1;
-		if (r && p && (p->enforce | p->report) & BW_GUARD_SETTING)
-			r->h.guard = 5;
-	}
-	if (r) {
-		if (deny) {
-			r->h.outcome = BW_DENIED;
-			r->h.result = -1;
+		if (p) {
+			deny = !!(p->enforce & BW_GUARD_SETTING);
+			guarded = !!((p->enforce | p->report) & BW_GUARD_SETTING);
 		}
-		bw_submit(r, deny);
 	}
+	r = bw_reserve(sizeof(*r));
+	if (!r) {
+		bw_lost(bw_cgroup(t), BW_SETTING);
+		return !deny;
+	}
+	bw_header_of(&r->h, t, BW_SETTING, sizeof(*r));
+	r->h.source = BW_FROM_TRACING;
+	r->means = BW_SETTING_SYSCTL;
+	__builtin_memcpy(r->name, key->name, sizeof(key->name));
+	r->name[sizeof(key->name)] = 0;
+	r->old[0] = r->value[0] = 0;
+	bpf_sysctl_get_current_value(ctx, r->old, sizeof(r->old));
+	n = bpf_sysctl_get_new_value(ctx, r->value, sizeof(r->value));
+	r->length = n < 0 ? 0 : n;
+	if (n == -7)
+		r->h.flags |= BW_F_TRUNCATED;
+	if (guarded)
+		r->h.guard = 5;
+	if (deny) {
+		r->h.outcome = BW_DENIED;
+		r->h.result = -1;
+	}
+	bw_submit(r, deny);
 	return !deny;
 }

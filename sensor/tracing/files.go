@@ -171,6 +171,7 @@ func (f *Files) follow(o order) {
 	if r.mountNS == 0 || r.mountNS == f.roots[0].mountNS {
 		return // gone already, or the host's own files
 	}
+	r.findTop()
 	f.roots[o.cgroup] = r
 	f.arm(r, nil)
 }
@@ -552,6 +553,7 @@ func (f *Files) tellLegacy(_ *group, e *notice) {
 			}
 		}
 	}
+	name = r.within(name)
 	if e.mask&unix.FAN_OPEN != 0 {
 		file := fileOf(name, &st, there)
 		file.Access = bollwerk.AccessRead

@@ -136,7 +136,10 @@ func TestContainerFiles(t *testing.T) {
 	if e.Process == nil || e.Process.PID != uint32(cmd.Process.Pid) {
 		t.Errorf("process %+v, want %d", e.Process, cmd.Process.Pid)
 	}
-	c.find(t, "write in a container", fileEvent(bollwerk.EventCreate, "/etc/cron.d/evil"))
+	// Kernels whose overlayfs has no file handles (before 6.6) tell writes of existing files alone.
+	c.find(t, "write in a container", func(e *bollwerk.Event) bool {
+		return fileEvent(bollwerk.EventCreate, "/etc/cron.d/evil")(e) || fileEvent(bollwerk.EventOpen, "/etc/cron.d/evil")(e)
+	})
 	in.Write([]byte("\n"))
 	cmd.Wait()
 	c.s.Container(w, false)

@@ -55,9 +55,6 @@ type guarded struct {
 	policy  *sensor.Policy
 	exec    map[string]bool
 	allowed map[string]bool // secrets that may be read
-	// top is where the root of a chroot stands in its mount namespace: links of /proc
-	// are told from there.
-	top string
 }
 
 const (
@@ -143,16 +140,14 @@ func (g *Gate) Apply(p *sensor.Policy) error {
 	if w.root.mountNS == g.k.HostNamespaces().Mount || w.root.mountNS == mountNS(uint32(g.self)) {
 		return nil // it lives among the host's files: nothing there may wait for us
 	}
-	if top := w.root.real("/"); top != "/" {
-		w.top = top
-	}
+	w.root.findTop()
 	for _, name := range p.Exec {
 		w.exec[name] = true
-		w.exec[strings.TrimPrefix(w.root.real(name), w.top)] = true
+		w.exec[w.root.real(name)] = true
 	}
 	for _, name := range p.Read {
 		w.allowed[name] = true
-		w.allowed[strings.TrimPrefix(w.root.real(name), w.top)] = true
+		w.allowed[w.root.real(name)] = true
 	}
 	g.mu.Lock()
 	g.guarded[p.Cgroup], g.spaces[w.root.mountNS] = w, w
@@ -195,7 +190,13 @@ func (r *root) real(name string) string {
 	if err != nil {
 		return name
 	}
-	return s
+	return r.within(s)
+}
+
+func (r *root) findTop() {
+	if top := r.real("/"); top != "/" {
+		r.top = top
+	}
 }
 
 func (g *Gate) markMounts(w *guarded, how uint) error {
@@ -427,7 +428,7 @@ func (g *Gate) judge(e *notice) *bollwerk.Event {
 	if err != nil {
 		return nil
 	}
-	name = strings.TrimPrefix(strings.TrimSuffix(name, " (deleted)"), w.top)
+	name = w.root.within(strings.TrimSuffix(name, " (deleted)"))
 	kind, access, guard := bollwerk.EventExec, bollwerk.AccessExec, sensor.GuardExec
 	switch {
 	case e.mask&unix.FAN_OPEN_EXEC_PERM != 0:

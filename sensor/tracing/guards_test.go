@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -154,5 +155,30 @@ func TestBPFSeen(t *testing.T) {
 	e := c.find(t, "bpf load", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventBPF && e.Object.Name == "bwtestprog" })
 	if e.Object.Type != "SocketFilter" || e.Process.PID != uint32(cmd.Process.Pid) {
 		t.Errorf("%+v by %d, want SocketFilter by %d", e.Object, e.Process.PID, cmd.Process.Pid)
+	}
+}
+
+// A process that makes a mount namespace of its own and starts no other program in it
+// must not pass for a container runtime.
+func TestMountKilledWithoutExec(t *testing.T) {
+	if dir := os.Getenv("BOLLWERK_TEST_MOUNT"); dir != "" {
+		runtime.LockOSThread()
+		if err := syscall.Unshare(syscall.CLONE_NEWNS); err != nil {
+			t.Fatal(err)
+		}
+		syscall.Mount("none", dir, "tmpfs", 0, "")
+		os.Stdout.WriteString("survived\n")
+		return
+	}
+	c := watch(t, &Checks{})
+	c.need(t, AreaMount)
+	dir := t.TempDir()
+	out, err := contained(t, c, sensor.GuardMount, "BOLLWERK_TEST_MOUNT="+dir+" "+os.Args[0]+" -test.run '^TestMountKilledWithoutExec$'; echo ended $?")
+	if !strings.Contains(out, "ended 137") {
+		t.Errorf("mount was not killed: %v %s", err, out)
+	}
+	e := c.find(t, "killed mount", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventMount && e.Mount.Target == dir })
+	if e.Outcome != bollwerk.Killed {
+		t.Errorf("outcome %s", e.Outcome)
 	}
 }

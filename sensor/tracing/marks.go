@@ -19,6 +19,9 @@ type root struct {
 	prefix  string
 	where   string
 	mountNS uint32
+	// top is where the root of a chroot stands in its mount namespace: links of /proc
+	// are told from there. "" for the namespace's own root.
+	top     string
 	group   *group
 	armed   bool
 	rate    bucket
@@ -45,6 +48,9 @@ func (r *root) open(name string, flags int) (int, error) {
 	defer unix.Close(dir)
 	return unix.Openat2(dir, name, &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
 }
+
+// within is a link of /proc as the root's processes would name it.
+func (r *root) within(link string) string { return strings.TrimPrefix(link, r.top) }
 
 func procFD(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
