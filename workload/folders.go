@@ -26,6 +26,8 @@ type Folders struct {
 	// Changed is called with the folder when File was written, or was there at the
 	// start. Ended is called when the folder went away.
 	Changed, Ended func(dir string)
+
+	relook time.Duration // 5 s; tests do not have them
 }
 
 const (
@@ -67,10 +69,14 @@ func (w *Folders) Run(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
+	again := relook
+	if w.relook > 0 {
+		again = w.relook
+	}
 	buf := make([]byte, 16<<10)
 	for {
 		// Roots that did not exist are looked for from time to time.
-		_ = f.SetReadDeadline(time.Now().Add(relook))
+		_ = f.SetReadDeadline(time.Now().Add(again))
 		if ctx.Err() != nil {
 			return nil
 		}

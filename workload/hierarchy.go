@@ -134,11 +134,12 @@ func unoctal(s string) string {
 	return b.String()
 }
 
-// trees are the mount points that count, the v2 one first: that is what
-// bpf_get_current_cgroup_id tells.
+// trees are the mount points that count, the v1 one first where there is one: it is the
+// tree the sensor takes ids and paths from, as a runtime on a hybrid host need not join
+// the v2 tree, and where it does the paths may differ.
 func (h *Hierarchy) trees() []string {
 	var out []string
-	for _, t := range [...]string{h.Unified, h.Legacy} {
+	for _, t := range [...]string{h.Legacy, h.Unified} {
 		if t != "" {
 			out = append(out, t)
 		}
@@ -246,9 +247,9 @@ func cgroupLine(b []byte, legacy string) (string, bool) {
 			}
 		}
 	}
-	path := v2
-	if (path == "" || path == "/") && v1 != "" {
-		path = v1
+	path := v1
+	if (path == "" || path == "/") && v2 != "" {
+		path = v2
 	}
 	// A cgroup that was removed while a dead process still counts in it.
 	path = strings.TrimSuffix(path, " (deleted)")

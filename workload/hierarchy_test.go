@@ -37,7 +37,7 @@ func TestCgroupLine(t *testing.T) {
 	for _, c := range []struct{ text, legacy, want string }{
 		{"0::/system.slice/a.service\n", "", "/system.slice/a.service"},
 		{"9:name=systemd:/x\n4:memory:/docker/m\n0::/\n", "memory", "/docker/m"},
-		{"4:memory:/docker/m\n0::/docker/u\n", "memory", "/docker/u"},
+		{"4:memory:/docker/m\n0::/docker/u\n", "memory", "/docker/m"},
 		{"4:cpu,cpuacct:/docker/m\n", "cpu", "/docker/m"},
 		{"0::/gone (deleted)\n", "", "/gone"},
 		{"0::/\n", "memory", "/"},

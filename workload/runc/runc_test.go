@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,9 +50,9 @@ func TestResolve(t *testing.T) {
 	if w := other.Resolve(context.Background(), id, "", 0); w.Container == nil || w.Container.ID != "bw-runc-resolve" {
 		t.Errorf("by its number alone: %+v", w)
 	}
-	child := filepath.Join(h.Unified, path, "child")
-	if h.Unified == "" {
-		child = filepath.Join(h.Legacy, path, "child")
+	child := filepath.Join(h.Legacy, path, "child")
+	if h.Legacy == "" {
+		child = filepath.Join(h.Unified, path, "child")
 	}
 	if err := os.Mkdir(child, 0o755); err != nil {
 		t.Fatal(err)
@@ -82,11 +83,11 @@ func TestShortLife(t *testing.T) {
 	s := New(Config{States: []string{r.State}})
 	resolver := workloadtest.Resolver(t, workload.Config{}, s)
 	workloadtest.Eventually(t, "the state folder is watched", func() bool { return resolver.Sources()[0].Watching })
-	r.Start("bw-runc-first", workloadtest.Args("sleep", "600"))
+	first, _ := workloadtest.Cgroup(t, workloadtest.Host(t), r.Start("bw-runc-first", workloadtest.Args("sleep", "600")))
 	workloadtest.Eventually(t, "the watch works", func() bool { return resolver.Stats().Containers == 1 })
 	r.Run("bw-runc-short", workloadtest.Args("true"))
 	// Everything of it is gone. An event of it arrives.
-	w := resolver.Resolve(context.Background(), 1<<40, "/bw-runc-short", 0)
+	w := resolver.Resolve(context.Background(), 1<<40, strings.TrimSuffix(first, "bw-runc-first")+"bw-runc-short", 0)
 	if w.Container == nil || w.Container.ID != "bw-runc-short" || len(w.Container.Entrypoint) != 1 || w.Container.Entrypoint[0] != "true" || w.Unresolved != "" {
 		t.Errorf("%+v %+v", w, w.Container)
 	}
