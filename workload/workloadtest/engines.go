@@ -82,7 +82,9 @@ func (p *Podman) Serve() string {
 type Docker struct {
 	t            testing.TB
 	Data, Socket string
-	client       *http.Client
+	// Containerd is the state folder of the engine's own containerd.
+	Containerd string
+	client     *http.Client
 }
 
 // NewDocker starts the engine without touching the network of the machine, and loads
@@ -91,7 +93,7 @@ func NewDocker(t testing.TB) *Docker {
 	t.Helper()
 	dockerd := Program(t, "dockerd", "docker.io")
 	dir := Short(t)
-	d := &Docker{t: t, Data: filepath.Join(dir, "data"), Socket: filepath.Join(dir, "d.sock")}
+	d := &Docker{t: t, Data: filepath.Join(dir, "data"), Socket: filepath.Join(dir, "d.sock"), Containerd: filepath.Join(dir, "exec/containerd/daemon")}
 	Begin(t, Reachable(d.Socket), nil, dockerd, "--data-root", d.Data, "--exec-root", filepath.Join(dir, "exec"),
 		"--pidfile", filepath.Join(dir, "pid"), "--host", "unix://"+d.Socket,
 		"--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs", "--exec-opt", "native.cgroupdriver=cgroupfs")
@@ -174,6 +176,16 @@ func (d *Docker) Start(name string, host map[string]any, args ...string) string 
 	return id
 }
 
+// Run runs a container to its end, which the engine then removes.
+func (d *Docker) Run(name string, args ...string) (id string) {
+	d.t.Helper()
+	id = d.create(name, map[string]any{"NetworkMode": "none"}, args...)
+	d.ask(http.MethodPost, "/containers/"+id+"/start", "", nil)
+	d.ask(http.MethodPost, "/containers/"+id+"/wait", "", nil)
+	d.ask(http.MethodDelete, "/containers/"+id+"?force=1", "", nil)
+	return id
+}
+
 // Create is Start without the start.
 func (d *Docker) Create(name string, host map[string]any, args ...string) string {
 	d.t.Helper()
@@ -181,7 +193,14 @@ func (d *Docker) Create(name string, host map[string]any, args ...string) string
 	for k, v := range host {
 		config[k] = v
 	}
-	b, err := json.Marshal(map[string]any{"Image": "bollwerk-web:1", "Cmd": args, "Labels": map[string]string{"tier": "front"}, "HostConfig": config})
+	id := d.create(name, config, args...)
+	d.t.Cleanup(func() { d.ask(http.MethodDelete, "/containers/"+id+"?force=1", "", nil) })
+	return id
+}
+
+func (d *Docker) create(name string, host map[string]any, args ...string) string {
+	d.t.Helper()
+	b, err := json.Marshal(map[string]any{"Image": "bollwerk-web:1", "Cmd": args, "Labels": map[string]string{"tier": "front"}, "HostConfig": host})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -191,6 +210,5 @@ func (d *Docker) Create(name string, host map[string]any, args ...string) string
 	if err := json.Unmarshal(d.ask(http.MethodPost, "/containers/create?name="+name, "application/json", b), &made); err != nil {
 		d.t.Fatal(err)
 	}
-	d.t.Cleanup(func() { d.ask(http.MethodDelete, "/containers/"+made.ID+"?force=1", "", nil) })
 	return made.ID
 }
