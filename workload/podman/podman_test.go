@@ -38,7 +38,7 @@ func TestRealPodman(t *testing.T) {
 
 	t.Run("gone in a moment", func(t *testing.T) {
 		workloadtest.Eventually(t, "the storage is watched", func() bool { return resolver.Sources()[0].Watching && resolver.Stats().Containers > 0 })
-		short := p.Start("short", "--cidfile", t.TempDir()+"/id", "localhost/bollwerk-web:1", "true")
+		short := p.Start("short", "localhost/bollwerk-web:1", "true")
 		p.Do("rm", "--force", "--time", "0", "short")
 		w := resolver.Resolve(context.Background(), 1<<40, "/libpod_parent/libpod-"+short, 0)
 		if w.Container == nil || w.Container.ID != short || w.Container.Name != "short" || w.Container.Image != "localhost/bollwerk-web:1" || w.Unresolved != "" {
