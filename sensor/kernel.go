@@ -73,6 +73,7 @@ type Kernel struct {
 	decoders [64]Decoder
 	bySource [256]Decoder
 	links    []link.Link
+	programs []*ebpf.Program
 	closers  []func() error
 
 	rootsMu   sync.Mutex
@@ -236,6 +237,7 @@ func (k *Kernel) Load(spec *ebpf.CollectionSpec, options uint64, skip ...string)
 		}
 		prog := coll.DetachProgram(name)
 		l.Programs[name] = prog
+		k.programs = append(k.programs, prog)
 		k.closers = append(k.closers, prog.Close)
 		for n := range coll.Maps {
 			coll.Maps[n] = nil // ours, not the collection's

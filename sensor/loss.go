@@ -13,6 +13,10 @@ type lossReader struct {
 	seen  map[lossKey]uint64
 	total map[uint32]uint64
 	last  time.Time
+	// busy: runs of programs that the kernel skipped as the same program was at work on
+	// that CPU already (an interrupt in the middle of it). No record was made, so nobody
+	// knows of which kind it would have been.
+	busy uint64
 }
 
 type lossKey struct {
@@ -69,6 +73,18 @@ func (s *Sensor) readLosses(now time.Time) {
 			s.loss.total[kind] += uint64(rest)
 			emit(0, kind, uint64(rest))
 		}
+	}
+	var busy uint64
+	for _, p := range s.k.programs {
+		if st, err := p.Stats(); err == nil {
+			busy += st.RecursionMisses
+		}
+	}
+	if busy > s.loss.busy {
+		s.k.Emit(&bollwerk.Event{Time: now, Kind: bollwerk.EventLoss, Outcome: bollwerk.Seen, Source: "program", Loss: &bollwerk.Loss{
+			From: s.loss.last, To: now, Count: busy - s.loss.busy, Area: "busy",
+		}})
+		s.loss.busy = busy
 	}
 	s.loss.last = now
 }

@@ -306,13 +306,16 @@ BW_INLINE void bw_lost(__u64 cgroup, __u16 kind)
 	__u32 index = kind < 64 ? kind : 0;
 	__u64 one = 1, *n = bpf_map_lookup_elem(&losses_total, &index);
 
+	// Atomic, though each CPU has its own: an interrupt may count in the middle of it.
 	if (n)
-		*n += 1;
+		__sync_fetch_and_add(n, 1);
 	n = bpf_map_lookup_elem(&losses, &key);
+	if (!n && bpf_map_update_elem(&losses, &key, &one, BPF_NOEXIST))
+		n = bpf_map_lookup_elem(&losses, &key); // another CPU was first, or the table is full
+	else if (!n)
+		return;
 	if (n)
-		*n += 1;
-	else
-		bpf_map_update_elem(&losses, &key, &one, BPF_NOEXIST);
+		__sync_fetch_and_add(n, 1);
 }
 
 // Waking the reader for each record would be the dearest part of it (an interrupt to

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bollwerk/bollwerk/sensor"
 )
 
 // The test program is also what the tests run, in containers too: it is static.
@@ -103,6 +106,12 @@ func help(mode string, args []string) error {
 			}
 		}
 		return nil
+	case "agent":
+		var p []*sensor.Policy
+		if err := json.Unmarshal([]byte(args[1]), &p); err != nil {
+			return err
+		}
+		return agent(args[0], p)
 	case "kill":
 		pid, _ := strconv.Atoi(args[0])
 		return syscall.Kill(pid, syscall.SIGTERM)

@@ -60,6 +60,12 @@ func Watch(t testing.TB, o sensor.Options, sources ...sensor.Source) *Log {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return Run(t, s)
+}
+
+// Run runs a sensor until the end of the test and closes it then.
+func Run(t testing.TB, s *sensor.Sensor) *Log {
+	t.Helper()
 	l := &Log{Sensor: s, more: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
