@@ -123,4 +123,8 @@ type ExceptionScope struct {
 	Packages  []string `json:"packages,omitempty" yaml:"packages,omitempty"`   // names or PURLs
 	Paths     []string `json:"paths,omitempty" yaml:"paths,omitempty"`         // globs on paths
 	Artifacts []string `json:"artifacts,omitempty" yaml:"artifacts,omitempty"` // globs on artifact names
+	// Of detections: globs on the name or image of the workload, and on the path of the
+	// program or of one of its ancestors. A scope that has them covers no finding.
+	Workloads []string `json:"workloads,omitempty" yaml:"workloads,omitempty"`
+	Processes []string `json:"processes,omitempty" yaml:"processes,omitempty"`
 }

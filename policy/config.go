@@ -116,6 +116,8 @@ func (d *document) exception(n *yaml.Node, c *Config) {
 				"packages":  d.texts("packages", &x.Scope.Packages),
 				"paths":     d.texts("paths", &x.Scope.Paths),
 				"artifacts": d.texts("artifacts", &x.Scope.Artifacts),
+				"workloads": d.texts("workloads", &x.Scope.Workloads),
+				"processes": d.texts("processes", &x.Scope.Processes),
 			})
 		},
 	})
@@ -150,12 +152,12 @@ func (d *document) exception(n *yaml.Node, c *Config) {
 		d.failf(n.Line, "%s: scope names no issues, policies or kinds, so it would cover nothing", who)
 	}
 	for _, k := range s.Kinds {
-		kinds := []string{"vulnerability", "malware", "secret", "standard", "notice"}
+		kinds := []string{"vulnerability", "malware", "secret", "standard", "notice", "detection"}
 		if !strings.Contains(" "+strings.Join(kinds, " ")+" ", " "+k+" ") {
 			d.failf(n.Line, "%s: kind %q: want %s%s", who, k, strings.Join(kinds, ", "), didYouMean(nearest(k, kinds)))
 		}
 	}
-	for _, list := range [][]string{s.Issues, s.Policies, s.Packages, s.Paths, s.Artifacts} {
+	for _, list := range [][]string{s.Issues, s.Policies, s.Packages, s.Paths, s.Artifacts, s.Workloads, s.Processes} {
 		for _, p := range list {
 			if p == "" {
 				d.failf(n.Line, "%s: an empty pattern in scope", who)
@@ -211,8 +213,9 @@ func (d *document) override(id string, k, v *yaml.Node, c *Config) {
 // Override applies the configuration to policies: it returns copies with changed
 // mode and severity, without those that are disabled; those are returned with
 // the reason. An ID or parameter that no policy has, or a value of the wrong
-// type, is an error that names the line.
-func (c *Config) Override(ps []*Policy) (active []*Policy, disabled map[string]string, err error) {
+// type, is an error that names the line; others are IDs that mean something else
+// (a detector), whose overrides are the caller's business.
+func (c *Config) Override(ps []*Policy, others ...string) (active []*Policy, disabled map[string]string, err error) {
 	d := &document{name: c.Name}
 	known := map[string]bool{}
 	disabled = map[string]string{}
@@ -240,6 +243,10 @@ func (c *Config) Override(ps []*Policy) (active []*Policy, disabled map[string]s
 			changed.Severity = *o.Severity
 		}
 		active = append(active, &changed)
+	}
+	for _, id := range others {
+		known[id] = true
+		ids = append(ids, id)
 	}
 	for _, id := range sortedKeys(c.Policies) {
 		if !known[id] {
@@ -279,7 +286,7 @@ func (c *Config) Lint(now time.Time) []Problem {
 			warn(line, "horizon", "exception %s lasts until %s, more than %d days; nobody will look at it again in time", x.ID, x.Expires, int(c.Horizon.Hours()/24))
 		}
 		s := &x.Scope
-		everything := len(s.Packages)+len(s.Paths)+len(s.Artifacts) == 0
+		everything := len(s.Packages)+len(s.Paths)+len(s.Artifacts)+len(s.Workloads)+len(s.Processes) == 0
 		for _, p := range append(append(append([]string{}, s.Issues...), s.Policies...), s.Kinds...) {
 			if p == "*" && everything {
 				warn(line, "broad", "exception %s covers everything; name issues, packages or artifacts", x.ID)

@@ -89,7 +89,7 @@ func TestLoadConfigRefuses(t *testing.T) {
 		{"the same id", "su-stays", "openssl-wait", "the id is used in line 3 already"},
 		{"a scope without issues", "      issues: [CVE-2024-0001]\n", "", "scope names no issues, policies or kinds, so it would cover nothing"},
 		{"a misspelt scope", "issues:", "issue:", `unknown key "issue"; did you mean "issues"?`},
-		{"an unknown kind", "issues: [CVE-2024-0001]", "kinds: [vulnerabilty]", `kind "vulnerabilty": want vulnerability, malware, secret, standard, notice; did you mean "vulnerability"?`},
+		{"an unknown kind", "issues: [CVE-2024-0001]", "kinds: [vulnerabilty]", `kind "vulnerabilty": want vulnerability, malware, secret, standard, notice, detection; did you mean "vulnerability"?`},
 		{"an empty pattern", "[CVE-2024-0001]", `[""]`, "an empty pattern"},
 		{"a bad mode", "mode: enforce", "mode: block", `mode "block"`},
 		{"disabled without a reason", "disabled: we deploy by digest", "disabled: true", "disabled: want text"},

@@ -72,7 +72,7 @@ func expiry(x *bollwerk.Exception) (time.Time, error) {
 // Issues are compared without regard to case (advisory IDs never differ by case
 // alone) and may also be fingerprints.
 func covers(s *bollwerk.ExceptionScope, f *bollwerk.Finding) bool {
-	if len(s.Issues)+len(s.Policies)+len(s.Kinds) == 0 {
+	if len(s.Issues)+len(s.Policies)+len(s.Kinds) == 0 || len(s.Workloads)+len(s.Processes) > 0 {
 		return false
 	}
 	if len(s.Issues) > 0 && !coversIssue(s.Issues, f) {
@@ -91,6 +91,75 @@ func covers(s *bollwerk.ExceptionScope, f *bollwerk.Finding) bool {
 		return false
 	}
 	return true
+}
+
+// Hush returns the first living exception that covers a detection, nil when there is
+// none. The detection is to be recorded all the same, with the exception's ID; it
+// must not be shown or counted, and nothing may be done because of it.
+//
+// Policies are matched with the rule, artifacts with the image, workloads with the
+// name, key and image of the workload, processes with the paths of the program, its
+// script and its ancestors, and paths with the file of any of its events. Kinds must
+// name "detection" if they are set. A scope with packages or issues covers none.
+func (c *Config) Hush(d *bollwerk.Detection, now time.Time) *bollwerk.Exception {
+	for i := range c.Exceptions {
+		x := &c.Exceptions[i]
+		if end, err := expiry(x); err == nil && now.Before(end) && coversDetection(&x.Scope, d) {
+			return x
+		}
+	}
+	return nil
+}
+
+func coversDetection(s *bollwerk.ExceptionScope, d *bollwerk.Detection) bool {
+	if len(s.Policies)+len(s.Kinds) == 0 || len(s.Issues)+len(s.Packages) > 0 {
+		return false
+	}
+	if len(s.Kinds) > 0 && !glob.MatchAny(s.Kinds, "detection") || len(s.Policies) > 0 && !glob.MatchAny(s.Policies, d.Rule) {
+		return false
+	}
+	image := ""
+	if d.Workload != nil && d.Workload.Container != nil {
+		image = d.Workload.Container.Image
+	}
+	if len(s.Artifacts) > 0 && (image == "" || !glob.MatchAny(s.Artifacts, image)) {
+		return false
+	}
+	if len(s.Workloads) > 0 && !glob.MatchAny(s.Workloads, d.Workload.String()) && !glob.MatchAny(s.Workloads, d.Workload.Key()) && (image == "" || !glob.MatchAny(s.Workloads, image)) {
+		return false
+	}
+	if len(s.Processes) > 0 && !coversProcess(s.Processes, d.Process) {
+		return false
+	}
+	if len(s.Paths) > 0 && !coversFile(s.Paths, d.Events) {
+		return false
+	}
+	return true
+}
+
+func coversProcess(patterns []string, p *bollwerk.Process) bool {
+	for n := 0; p != nil && n <= bollwerk.ProcessDepth; n++ {
+		if p.Path != "" && glob.MatchAny(patterns, p.Path) || p.Script != "" && glob.MatchAny(patterns, p.Script) {
+			return true
+		}
+		p = p.Parent
+	}
+	return false
+}
+
+// coversFile wants every event that has a file to be covered: an exception for one
+// file must not hide that another was touched, too.
+func coversFile(patterns []string, events []*bollwerk.Event) bool {
+	found := false
+	for _, e := range events {
+		if e.File == nil {
+			continue
+		}
+		if found = true; !glob.MatchAny(patterns, e.File.Path) && (e.File.Target == "" || !glob.MatchAny(patterns, e.File.Target)) {
+			return false
+		}
+	}
+	return found
 }
 
 func coversIssue(patterns []string, f *bollwerk.Finding) bool {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -299,4 +300,26 @@ func TestWatches(t *testing.T) {
 	if d == nil || fmt.Sprint(m.Kinds(d)) != "[exec]" {
 		t.Error(d)
 	}
+}
+
+// What a Matcher keeps is its functions and sets: the agent has 48 MiB for
+// everything, and CEL's environments would take a good part of them.
+func TestMatcherKeepsLittle(t *testing.T) {
+	ps := shippedEvents(t)
+	matcher(t, ps...) // what CEL itself keeps for ever is there after the first one
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	m := matcher(t, ps...)
+	kept := int64(heap()) - int64(before)
+	t.Logf("%d policies keep %d KiB", m.Policies(), kept>>10)
+	if kept > 2<<20 {
+		t.Errorf("%d policies keep %d KiB, want at most 2 MiB", m.Policies(), kept>>10)
+	}
+	runtime.KeepAlive(m)
 }
