@@ -100,16 +100,22 @@ func appendComponent(dst []byte, c string, loose, valid bool) []byte {
 		if i > 0 {
 			before = c[i-1]
 		}
-		j := i
 		if isUUID(c[i:]) {
 			dst = appendStar(dst, start)
 			i += uuidLen
 			continue
 		}
+		j, lower := i, true
 		for j < len(c) && alnum(c[j]) {
+			lower = lower && c[j] >= 'a'
 			j++
 		}
-		dst = appendToken(dst, start, c[i:j], before)
+		// Most words are plain ones; only digits, capitals and "tmp" make them suspect.
+		if lower && !strings.HasPrefix(c[i:j], "tmp") {
+			dst = append(dst, c[i:j]...)
+		} else {
+			dst = appendToken(dst, start, c[i:j], before)
+		}
 		i = j
 	}
 	return dst
