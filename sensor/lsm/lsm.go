@@ -1,0 +1,277 @@
+// Package lsm sees through BPF LSM and refuses before things happen: starts of
+// programs, file operations, mounts, kernel settings, modules, BPF, ptrace. It owns the
+// list of watched files and the kernel's lists of allowed paths. It does not decide what
+// is allowed, and never touches processes outside of workloads with a policy.
+package lsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/sensor"
+	"github.com/bollwerk/bollwerk/sensor/bpf"
+)
+
+// Options of the source; the zero value is usable.
+type Options struct {
+	// Watches are the files told of besides what containers write; nil: Watches().
+	Watches []Watch
+	// SecurityList is the file with the names of the active security modules;
+	// "": /sys/kernel/security/lsm.
+	SecurityList string
+}
+
+// Source is the BPF LSM backend.
+type Source struct {
+	o       Options
+	k       *sensor.Kernel
+	loaded  *sensor.Loaded
+	covered map[string]bool
+
+	mu    sync.Mutex
+	lists map[uint64][]bpf.LsmLsmPrefixKey
+}
+
+// New makes a source that is not open yet.
+func New(o Options) *Source {
+	if o.Watches == nil {
+		o.Watches = Watches()
+	}
+	if o.SecurityList == "" {
+		o.SecurityList = "/sys/kernel/security/lsm"
+	}
+	return &Source{o: o, covered: map[string]bool{}, lists: map[uint64][]bpf.LsmLsmPrefixKey{}}
+}
+
+// Name of the source.
+func (s *Source) Name() string { return "lsm" }
+
+// Covered reports whether this source sees an area, so that others need not. It knows
+// after Open.
+func (s *Source) Covered(area string) bool { return s.covered[area] }
+
+// area is a row of the doctor's table: the programs that make it up, of which the
+// first is the one without which there is nothing.
+type area struct {
+	name     string
+	programs []string
+	outcome  bollwerk.Outcome
+	loss     string // what is lost without this source
+}
+
+var areas = []area{
+	{"deny exec", []string{"bprm_check"}, bollwerk.Denied, "programs are ended at their start instead of refused"},
+	{"file", []string{"file_open", "path_rename", "path_unlink", "path_link", "path_symlink", "path_chmod", "path_truncate"}, bollwerk.Denied, "file operations are seen on marked folders only"},
+	{"deny file", []string{"file_open", "path_mknod", "path_mkdir", "path_rename", "path_unlink", "path_link", "path_symlink", "path_chmod", "path_truncate"}, bollwerk.Denied, "opens can be refused through fanotify only, other operations not at all"},
+	{"setting", []string{"file_open"}, bollwerk.Denied, "release_agent and uevent_helper can be restored but not refused"},
+	{"executable mapping", []string{"mmap_file"}, bollwerk.Seen, "libraries that were made at run time are not seen"},
+	{"credentials", []string{"task_fix_setuid", "capset"}, bollwerk.Seen, "changes are seen at the next start, fork or end of the process"},
+	{"capability", []string{"capable"}, bollwerk.Seen, "use of capabilities is seen since kernel 6.13 only"},
+	{"ptrace", []string{"ptrace_access_check"}, bollwerk.Denied, "attaching is seen by looking every few seconds"},
+	{"mount", []string{"sb_mount", "move_mount"}, bollwerk.Denied, "mounts are seen after they are made"},
+	{"bpf load", []string{"bpf_call"}, bollwerk.Denied, "loads are seen after they are done"},
+	{"module", []string{"kernel_read_file", "kernel_load_data", "kernel_module_request"}, bollwerk.Denied, "module loads are seen after they are done"},
+	{"raw socket", []string{"socket_create"}, bollwerk.Seen, "raw and packet sockets are seen by looking every few seconds"},
+	{"namespace", []string{"switch_namespaces", "unshare_begin", "unshare_end", "userns_create"}, bollwerk.Seen, "setns and unshare are seen without the kind of call"},
+	{"memfd", []string{"memfd_create"}, bollwerk.Seen, "anonymous files are seen when they are started only"},
+}
+
+// alternatives are loaded only where the first was refused.
+var alternatives = map[string]string{"path_chown": "path_chown_plain"}
+
+// guards of the areas that deny.
+var guards = map[string]sensor.Guard{
+	"bprm_check": sensor.GuardFileless | sensor.GuardDrift | sensor.GuardReverseShell | sensor.GuardExec,
+}
+
+// Open loads and attaches what this kernel allows.
+func (s *Source) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, error) {
+	s.k = k
+	if err := k.BPF(); err != nil {
+		return refusedRows(err, "run the agent as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE"), nil
+	}
+	spec, err := bpf.LoadLsm()
+	if err != nil {
+		return nil, err
+	}
+	if err := setLengths(spec, s.o.Watches); err != nil {
+		return nil, err
+	}
+	why := map[ebpf.ProgramType]error{}
+	remedy := ""
+	if err := s.active(); err != nil {
+		why[ebpf.LSM] = err
+		remedy = s.remedy()
+	}
+	// One program of each type tells whether the others are worth loading.
+	for _, probe := range []string{"capset", "unshare_end"} {
+		typ := spec.Programs[probe].Type
+		if why[typ] != nil {
+			continue
+		}
+		one := spec.Copy()
+		l, err := k.Load(one, 0, allBut(spec, probe)...)
+		if err != nil {
+			return nil, err
+		}
+		why[typ] = l.Refusal(probe)
+	}
+	var skip []string
+	for name, p := range spec.Programs {
+		if why[p.Type] != nil {
+			skip = append(skip, name)
+		}
+	}
+	types := map[string]ebpf.ProgramType{}
+	for name, p := range spec.Programs {
+		types[name] = p.Type
+	}
+	refused := map[string]error{}
+	for _, name := range skip {
+		refused[name] = why[types[name]]
+	}
+	if len(skip) < len(types) {
+		if s.loaded, err = k.Load(spec, 0, skip...); err != nil {
+			return nil, err
+		}
+		if err := s.fillWatches(); err != nil {
+			return nil, err
+		}
+		s.register()
+		for _, r := range s.loaded.Refused {
+			refused[r.Program] = r.Err
+		}
+		s.attach(types, refused)
+		var covered sensor.Guard
+		for name, g := range guards {
+			if refused[name] == nil {
+				covered |= g
+			}
+		}
+		if err := k.Cover(covered); err != nil {
+			return nil, fmt.Errorf("covered guards: %w", err)
+		}
+	}
+	return s.rows(refused, remedy), nil
+}
+
+func (s *Source) attach(types map[string]ebpf.ProgramType, refused map[string]error) {
+	for name, p := range s.loaded.Programs {
+		for first, second := range alternatives {
+			if name == second && refused[first] == nil {
+				p = nil
+			}
+		}
+		if p == nil {
+			continue
+		}
+		var l link.Link
+		var err error
+		if types[name] == ebpf.LSM {
+			l, err = link.AttachLSM(link.LSMOptions{Program: p})
+		} else {
+			l, err = link.AttachTracing(link.TracingOptions{Program: p})
+		}
+		if err = s.k.Keep(l, err); err != nil {
+			refused[name] = fmt.Errorf("attach: %w", err)
+		}
+	}
+}
+
+func (s *Source) rows(refused map[string]error, remedy string) []sensor.Capability {
+	var out []sensor.Capability
+	for _, a := range areas {
+		r := sensor.Capability{Area: a.name, Means: "bpf-lsm " + a.programs[0], Verdict: bollwerk.Pass, Outcome: a.outcome}
+		if a.name == "namespace" || a.name == "memfd" {
+			r.Means = "fentry " + a.programs[0]
+		}
+		var missing []string
+		var cause error
+		for _, p := range a.programs {
+			if err := refused[p]; err != nil {
+				missing = append(missing, p)
+				if cause == nil {
+					cause = err
+				}
+			}
+		}
+		switch {
+		case len(missing) == 0:
+			s.covered[a.name] = true
+		case missing[0] == a.programs[0]:
+			r.Verdict, r.Outcome = bollwerk.NotEvaluated, bollwerk.Seen
+			r.Cause = cause.Error() + "; " + a.loss
+			if r.Remedy = remedy; remedy == "" {
+				r.Remedy = needs
+			}
+		default:
+			s.covered[a.name] = true
+			r.Verdict = bollwerk.Degraded
+			r.Cause = "without " + strings.Join(missing, ", ") + ": " + cause.Error()
+			r.Remedy = "a newer kernel"
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+const needs = "a kernel since 5.7 with CONFIG_BPF_LSM=y and BTF, booted with bpf in its list of security modules (lsm=…,bpf), that allows BPF LSM and fentry programs"
+
+func refusedRows(err error, remedy string) []sensor.Capability {
+	all := map[string]error{}
+	for _, a := range areas {
+		for _, p := range a.programs {
+			all[p] = err
+		}
+	}
+	return New(Options{}).rows(all, remedy)
+}
+
+// errInactive: programs would load and attach, and never be asked.
+var errInactive = errors.New("bpf is not among the active security modules of this kernel")
+
+// active reads the kernel's list. A list that cannot be read says nothing: then the
+// trial load decides.
+func (s *Source) active() error {
+	b, err := os.ReadFile(s.o.SecurityList)
+	if err != nil || len(b) == 0 {
+		return nil
+	}
+	for name := range strings.SplitSeq(strings.TrimSpace(string(b)), ",") {
+		if name == "bpf" {
+			return nil
+		}
+	}
+	return errInactive
+}
+
+func (s *Source) remedy() string {
+	b, _ := os.ReadFile(s.o.SecurityList)
+	if list := strings.TrimSpace(string(b)); list != "" {
+		return fmt.Sprintf("add lsm=%s,bpf to the kernel's command line and boot again", list)
+	}
+	return needs
+}
+
+func allBut(spec *ebpf.CollectionSpec, keep string) (out []string) {
+	for name := range spec.Programs {
+		if name != keep {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// Run has nothing to do: records come through the shared ring.
+func (s *Source) Run(context.Context) error { return nil }
+
+// Close: programs and links are in the kernel's care.
+func (s *Source) Close() error { return nil }

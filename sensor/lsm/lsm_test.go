@@ -1,0 +1,48 @@
+package lsm
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/sensor"
+)
+
+// inForce reports whether this kernel asks BPF LSM programs, by what it says itself.
+func inForce() bool {
+	b, _ := os.ReadFile("/sys/kernel/security/lsm")
+	return strings.Contains(","+strings.TrimSpace(string(b))+",", ",bpf,")
+}
+
+func TestRowsSayWhatIs(t *testing.T) {
+	s := New(Options{})
+	log := slog.New(slog.DiscardHandler)
+	if testing.Verbose() {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	all, err := sensor.Open(context.Background(), sensor.Options{Log: log}, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all.Close()
+	rows := all.Capabilities()
+	if len(rows) != len(areas) {
+		t.Fatalf("%d rows for %d areas", len(rows), len(areas))
+	}
+	for _, r := range rows {
+		t.Logf("%+v", r)
+		switch {
+		case inForce() && r.Verdict != bollwerk.Pass:
+			t.Errorf("%s: %s (%s) on a kernel with BPF LSM", r.Area, r.Verdict, r.Cause)
+		case r.Verdict != bollwerk.Pass && (r.Cause == "" || r.Remedy == ""):
+			t.Errorf("%s: %s without cause or remedy", r.Area, r.Verdict)
+		case r.Verdict == bollwerk.NotEvaluated && r.Outcome != bollwerk.Seen:
+			t.Errorf("%s: promises %s and cannot be evaluated", r.Area, r.Outcome)
+		case s.Covered(r.Area) != (r.Verdict != bollwerk.NotEvaluated):
+			t.Errorf("%s: covered %v, verdict %s", r.Area, s.Covered(r.Area), r.Verdict)
+		}
+	}
+}

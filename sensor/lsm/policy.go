@@ -1,0 +1,97 @@
+package lsm
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/bollwerk/bollwerk/sensor"
+	"github.com/bollwerk/bollwerk/sensor/bpf"
+)
+
+// maxPath is the longest path of a list, with its zero byte.
+const maxPath = len(bpf.LsmLsmPrefixKey{}.Path)
+
+// Apply puts the workload's lists of paths into the kernel. What is on both the old
+// and the new list stays allowed all the time.
+func (s *Source) Apply(p *sensor.Policy) error {
+	m := s.prefixes()
+	if m == nil {
+		return nil
+	}
+	var keys []bpf.LsmLsmPrefixKey
+	for _, l := range []struct {
+		kind  bpf.LsmLsmList
+		paths []string
+	}{{bpf.LsmLsmListLSM_LIST_WRITE, p.Write}, {bpf.LsmLsmListLSM_LIST_READ, p.Read}} {
+		for _, path := range l.paths {
+			k, err := prefixKey(p.Cgroup, l.kind, path)
+			if err != nil {
+				return err
+			}
+			keys = append(keys, k)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := make(map[bpf.LsmLsmPrefixKey]bool, len(keys))
+	for i := range keys {
+		if err := m.Put(&keys[i], uint32(1)); err != nil {
+			return fmt.Errorf("path %d of the lists: %w", i+1, err)
+		}
+		now[keys[i]] = true
+	}
+	for _, k := range s.lists[p.Cgroup] {
+		if !now[k] {
+			m.Delete(&k)
+		}
+	}
+	s.lists[p.Cgroup] = keys
+	return nil
+}
+
+// Remove takes the workload's lists away.
+func (s *Source) Remove(cgroup uint64) error {
+	m := s.prefixes()
+	if m == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, k := range s.lists[cgroup] {
+		if err := m.Delete(&k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	delete(s.lists, cgroup)
+	return errors.Join(errs...)
+}
+
+func (s *Source) prefixes() *ebpf.Map {
+	if s.loaded == nil {
+		return nil
+	}
+	return s.loaded.Maps["lsm_prefixes"]
+}
+
+// prefixKey is the entry of one path: with a slash at its end all below, else itself.
+func prefixKey(root uint64, list bpf.LsmLsmList, path string) (k bpf.LsmLsmPrefixKey, err error) {
+	if !strings.HasPrefix(path, "/") {
+		return k, fmt.Errorf("path %q: not absolute", path)
+	}
+	if strings.IndexByte(path, 0) >= 0 || len(path) >= maxPath {
+		return k, fmt.Errorf("path %.40q…: a list takes at most %d bytes without zeros; allow the folder instead", path, maxPath-1)
+	}
+	n := len(path)
+	for i := range n {
+		k.Path[i] = int8(path[i])
+	}
+	if !strings.HasSuffix(path, "/") {
+		n++ // its zero byte: nothing may follow
+	}
+	k.List, k.Root, k.Length = uint32(list), root, uint32(12+n)*8
+	return k, nil
+}
