@@ -121,7 +121,7 @@ func (f *Files) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, 
 		f.orders = nil
 		return []sensor.Capability{row}, nil
 	}
-	f.entries = unix.FAN_CREATE | unix.FAN_DELETE | unix.FAN_RENAME | unix.FAN_ATTRIB | unix.FAN_CLOSE_WRITE
+	f.entries = unix.FAN_CREATE | unix.FAN_DELETE | unix.FAN_RENAME | unix.FAN_ATTRIB | unix.FAN_CLOSE_WRITE | unix.FAN_DELETE_SELF
 	if f.host == nil {
 		f.entries = unix.FAN_CLOSE_WRITE
 		row.Cause += "; this kernel does not tell names, so that only reads and writes of existing files are seen"
@@ -132,7 +132,7 @@ func (f *Files) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, 
 	}
 	host := &root{group: f.host, prefix: f.Root, where: "host", mountNS: k.HostNamespaces().Mount}
 	f.roots[0] = host
-	f.arm(host, nil)
+	f.arm(host)
 	if f.marked == 0 {
 		row.Verdict, row.Cause = bollwerk.NotEvaluated, fmt.Sprint("fanotify takes no mark on any of the watched files: ", errors.Join(host.refused...))
 	}
@@ -173,7 +173,7 @@ func (f *Files) follow(o order) {
 	}
 	r.findTop()
 	f.roots[o.cgroup] = r
-	f.arm(r, nil)
+	f.arm(r)
 }
 
 func mountNS(pid uint32) uint32 {
@@ -357,6 +357,12 @@ func (f *Files) process(pid int32) *bollwerk.Process {
 
 // tell makes events of a notice with handles and names.
 func (f *Files) tell(g *group, e *notice) {
+	if e.mask&unix.FAN_DELETE_SELF != 0 {
+		f.gone(e)
+		if e.mask &^= unix.FAN_DELETE_SELF; e.mask&^unix.FAN_ONDIR == 0 {
+			return
+		}
+	}
 	p := f.process(e.pid)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -391,6 +397,20 @@ func (f *Files) tell(g *group, e *notice) {
 	}
 	if pl, ok := f.at(i.id, p); ok && pl.kind != placeRead {
 		f.entry(e.mask&^unix.FAN_OPEN, pl, path.Join("/", pl.path, i.name), p)
+	}
+}
+
+// gone forgets an inode that is no more; the kernel dropped its mark.
+func (f *Files) gone(e *notice) {
+	i, ok := e.find(unix.FAN_EVENT_INFO_TYPE_FID, unix.FAN_EVENT_INFO_TYPE_DFID, unix.FAN_EVENT_INFO_TYPE_DFID_NAME)
+	if !ok {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.places[i.id]) > 0 {
+		delete(f.places, i.id)
+		f.marked--
 	}
 }
 
@@ -491,10 +511,19 @@ func (f *Files) rename(from, to *notice) {
 func (f *Files) appeared(r *root, name string, p *bollwerk.Process) {
 	for i := range f.Watches {
 		w := &f.Watches[i]
-		if (w.Where == "" || w.Where == r.where) && (matchPath(w.Path, name) || leads(w.Path, name)) {
-			f.arm(r, p)
+		if w.Where != "" && w.Where != r.where || !matchPath(w.Path, name) && !leads(w.Path, name) {
+			continue
+		}
+		// Who makes many such names makes many marks necessary, up to a rate.
+		if !r.rearms.take(time.Now()) {
+			r.over++
 			return
 		}
+		if w.Read && matchPath(w.Path, name) {
+			f.mark(r, name, placeRead)
+			continue
+		}
+		f.armWatch(r, w, p, false)
 	}
 }
 

@@ -68,3 +68,17 @@ func container(t *testing.T, lower, script string) (*exec.Cmd, io.Writer) {
 	})
 	return cmd, in
 }
+
+// marks reports whether a path is marked.
+func (f *Files) marks(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, all := range f.places {
+		for _, p := range all {
+			if p.path == name {
+				return true
+			}
+		}
+	}
+	return false
+}

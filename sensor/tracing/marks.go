@@ -23,8 +23,8 @@ type root struct {
 	// are told from there. "" for the namespace's own root.
 	top     string
 	group   *group
-	armed   bool
 	rate    bucket
+	rearms  bucket
 	over    uint64 // events above the rate: counted, not told
 	refused []error
 }
@@ -103,24 +103,26 @@ func (r *root) names(dir string) ([]string, error) {
 var errTooMany = errors.New("too many entries")
 
 // arm marks whatever of the watch list is there, and the folders in which the rest
-// would appear. by is who made what appears, nil at the first time.
-func (f *Files) arm(r *root, by *bollwerk.Process) {
-	first := !r.armed
-	r.armed = true
+// would appear.
+func (f *Files) arm(r *root) {
 	for i := range f.Watches {
-		w := &f.Watches[i]
-		if w.Where != "" && w.Where != r.where {
-			continue
-		}
-		kind := placeDir
-		switch {
-		case w.Read:
-			kind = placeRead
-		case w.Executable:
-			kind = placeExec
-		}
-		f.descend(r, "/", strings.Split(strings.Trim(w.Path, "/"), "/"), kind, by, first)
+		f.armWatch(r, &f.Watches[i], nil, true)
 	}
+}
+
+// armWatch does so for one watch; by is who made what appears, nil at the first time.
+func (f *Files) armWatch(r *root, w *Watch, by *bollwerk.Process, first bool) {
+	if w.Where != "" && w.Where != r.where {
+		return
+	}
+	kind := placeDir
+	switch {
+	case w.Read:
+		kind = placeRead
+	case w.Executable:
+		kind = placeExec
+	}
+	f.descend(r, "/", strings.Split(strings.Trim(w.Path, "/"), "/"), kind, by, first)
 }
 
 // descend follows the elements of a pattern from a folder that is there.
@@ -246,13 +248,13 @@ func (f *Files) add(r *root, fd int, kind placeKind) error {
 	var mask uint64
 	switch kind {
 	case placeRead:
-		mask = unix.FAN_OPEN | unix.FAN_CLOSE_WRITE | unix.FAN_ATTRIB
+		mask = unix.FAN_OPEN | unix.FAN_CLOSE_WRITE | unix.FAN_ATTRIB | unix.FAN_DELETE_SELF
 	case placeDir:
 		mask = f.entries | dir
 	case placeExec:
-		mask = f.entries&(unix.FAN_RENAME|unix.FAN_MOVED_FROM|unix.FAN_MOVED_TO|unix.FAN_ATTRIB|unix.FAN_CLOSE_WRITE) | dir
+		mask = f.entries&^(unix.FAN_CREATE|unix.FAN_DELETE) | dir
 	case placeWay:
-		mask = f.entries&(unix.FAN_CREATE|unix.FAN_RENAME|unix.FAN_MOVED_FROM|unix.FAN_MOVED_TO) | unix.FAN_ONDIR
+		mask = f.entries&^(unix.FAN_DELETE|unix.FAN_ATTRIB|unix.FAN_CLOSE_WRITE) | unix.FAN_ONDIR
 	}
 	err := unix.FanotifyMark(r.group.fd, unix.FAN_MARK_ADD, mask, unix.AT_FDCWD, procFD(fd))
 	if errors.Is(err, unix.EINVAL) && f.entries&unix.FAN_RENAME != 0 {
