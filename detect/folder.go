@@ -10,9 +10,9 @@ import (
 type FolderConfig struct {
 	// Quiet is how long nothing must happen for a detection to be over; the next one of
 	// its kind is told at once again. Default 10 minutes.
-	Quiet time.Duration `json:"quiet,omitempty"`
+	Quiet time.Duration `yaml:"quiet"`
 	// Limit is how many detections are remembered. Default 4096.
-	Limit int `json:"limit,omitempty"`
+	Limit int `yaml:"limit"`
 }
 
 // Folder makes one detection of many repeats. The first is told at once. Further ones are

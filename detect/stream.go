@@ -13,9 +13,9 @@ import (
 // as they come.
 type Config struct {
 	// Modes replaces the mode of a detector, by id.
-	Modes map[string]Mode `json:"modes,omitempty"`
+	Modes map[string]Mode `yaml:"modes"`
 	// Off names detectors that do not run.
-	Off []string `json:"off,omitempty"`
+	Off []string `yaml:"off"`
 }
 
 // Stream gives events to the detectors that want their kind. It is used by one goroutine.

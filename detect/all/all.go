@@ -20,18 +20,18 @@ import (
 
 // Config tunes the detectors, each under the name of its folder. The zero value is usable.
 type Config struct {
-	detect.Config
-	BruteForce   bruteforce.Config   `json:"bruteforce,omitzero"`
-	BulkDeletion bulkdeletion.Config `json:"bulkdeletion,omitzero"`
-	DGA          dga.Config          `json:"dga,omitzero"`
-	DNSTunnel    dnstunnel.Config    `json:"dnstunnel,omitzero"`
-	Dropper      dropper.Config      `json:"dropper,omitzero"`
-	Escape       escape.Config       `json:"escape,omitzero"`
-	Miner        miner.Config        `json:"miner,omitzero"`
-	NetScan      netscan.Config      `json:"netscan,omitzero"`
-	RareDomain   raredomain.Config   `json:"raredomain,omitzero"`
-	ReverseShell reverseshell.Config `json:"reverseshell,omitzero"`
-	WebShell     webshell.Config     `json:"webshell,omitzero"`
+	detect.Config `yaml:",inline"`
+	BruteForce    bruteforce.Config   `yaml:"bruteforce"`
+	BulkDeletion  bulkdeletion.Config `yaml:"bulkdeletion"`
+	DGA           dga.Config          `yaml:"dga"`
+	DNSTunnel     dnstunnel.Config    `yaml:"dnstunnel"`
+	Dropper       dropper.Config      `yaml:"dropper"`
+	Escape        escape.Config       `yaml:"escape"`
+	Miner         miner.Config        `yaml:"miner"`
+	NetScan       netscan.Config      `yaml:"netscan"`
+	RareDomain    raredomain.Config   `yaml:"raredomain"`
+	ReverseShell  reverseshell.Config `yaml:"reverseshell"`
+	WebShell      webshell.Config     `yaml:"webshell"`
 }
 
 // Detectors returns every detector, in a fixed order: what may have to be stopped comes first.

@@ -16,12 +16,12 @@ import (
 // Config tunes the detector. The zero value is usable.
 type Config struct {
 	// Tries is how many connections to one door within five minutes are too many. Default 30.
-	Tries uint32 `json:"tries,omitempty"`
+	Tries uint32 `yaml:"tries"`
 	// Failures is how many failed logins of one address within ten minutes make the next
 	// success suspicious. Default 10.
-	Failures uint32 `json:"failures,omitempty"`
+	Failures uint32 `yaml:"failures"`
 	// Allowed are networks that may knock and be knocked at.
-	Allowed []netip.Prefix `json:"allowed,omitempty"`
+	Allowed []netip.Prefix `yaml:"allowed"`
 }
 
 // Detector notices guessing.

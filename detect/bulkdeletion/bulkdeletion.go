@@ -15,11 +15,11 @@ import (
 // Config tunes the detector. The zero value is usable.
 type Config struct {
 	// Files is how many files of value within a minute are too many. Default 200.
-	Files int `json:"files,omitempty"`
+	Files int `yaml:"files"`
 	// Allowed are path prefixes where files come and go.
-	Allowed []string `json:"allowed,omitempty"`
+	Allowed []string `yaml:"allowed"`
 	// Programs are paths of programs that remove files in bulk as their work.
-	Programs []string `json:"programs,omitempty"`
+	Programs []string `yaml:"programs"`
 }
 
 // Detector notices bulk deletion and encryption.

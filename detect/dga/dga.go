@@ -15,7 +15,7 @@ import (
 // Config tunes the detector. The zero value is usable.
 type Config struct {
 	// Allowed are paths of programs that ask for names others made up: a mail server, a resolver.
-	Allowed []string `json:"allowed,omitempty"`
+	Allowed []string `yaml:"allowed"`
 }
 
 // Detector notices generated domains.

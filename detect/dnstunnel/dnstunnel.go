@@ -14,7 +14,7 @@ import (
 // Config tunes the detector. The zero value is usable.
 type Config struct {
 	// Allowed are domains below which anything may be asked: a security product's own.
-	Allowed []string `json:"allowed,omitempty"`
+	Allowed []string `yaml:"allowed"`
 }
 
 // Detector notices DNS tunnels.

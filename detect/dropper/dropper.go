@@ -16,9 +16,9 @@ import (
 // Config tunes the detector. The zero value is usable.
 type Config struct {
 	// Within is how long after its arrival a program is remembered. Default 15 minutes.
-	Within time.Duration `json:"within,omitempty"`
+	Within time.Duration `yaml:"within"`
 	// Allowed are path prefixes from which programs may be run that were fetched: "/opt/updater/".
-	Allowed []string `json:"allowed,omitempty"`
+	Allowed []string `yaml:"allowed"`
 }
 
 // Detector notices programs that are fetched and run.
@@ -114,7 +114,14 @@ func (d *Detector) Observe(e *bollwerk.Event, report func(*bollwerk.Detection)) 
 		}
 	case bollwerk.EventChmod:
 		if f := e.File; f != nil && f.Mode&0o111 != 0 {
-			if x := d.find(e, f.Path, f.Inode, f.Device); x != nil {
+			x := d.find(e, f.Path, f.Inode, f.Device)
+			if x == nil {
+				// Sensors that look at folders of many files tell of those that can be executed
+				// only: this is the first that is heard of it.
+				d.written(e, p, f)
+				x = d.find(e, f.Path, f.Inode, f.Device)
+			}
+			if x != nil {
 				x.chmod = true
 			}
 		}
@@ -255,6 +262,16 @@ func (d *Detector) ordered(e *bollwerk.Event, p *bollwerk.Process) {
 			*d.files.Put(file{detect.ScopeOf(e), detect.Hash(n.made)}, e.Time) = x
 		}
 	}
+	put := func(v string) {
+		if v == "" || v == "-" {
+			return
+		}
+		if v[0] != '/' {
+			v = strings.TrimSuffix(p.Cwd, "/") + "/" + strings.TrimPrefix(v, "./")
+		}
+		*d.files.Put(file{detect.ScopeOf(e), detect.Hash(v)}, e.Time) = x
+	}
+	remote, last := false, "" // curl -O; the last part of the address
 	for i := 1; i < len(p.Args) && i < 64; i++ {
 		a, v := p.Args[i], ""
 		switch {
@@ -266,19 +283,24 @@ func (d *Detector) ordered(e *bollwerk.Event, p *bollwerk.Process) {
 			v = a[len("--output-document="):]
 		case name == "wget" && strings.HasPrefix(a, "-O") && len(a) > 2:
 			v = a[2:]
+		case strings.Contains(a, "://"):
+			if last = detect.Base(a); remote {
+				last, _, _ = strings.Cut(last, "?") // wget keeps the question
+			}
+		case len(a) > 1 && a[0] == '-' && a[1] != '-' && strings.IndexByte(a, 'O') > 0 && name == "curl", a == "--remote-name":
+			remote = true
 		case len(a) > 2 && a[0] == '-' && a[1] != '-' && a[len(a)-1] == 'o' && name == "curl", len(a) > 2 && a[0] == '-' && a[1] != '-' && a[len(a)-1] == 'O' && name == "wget":
 			if i+1 < len(p.Args) {
 				v = p.Args[i+1]
 			}
 		}
-		if v == "" || v == "-" {
-			continue
+		if v != "" {
+			put(v)
+			return
 		}
-		if v[0] != '/' {
-			v = strings.TrimSuffix(p.Cwd, "/") + "/" + strings.TrimPrefix(v, "./")
-		}
-		*d.files.Put(file{detect.ScopeOf(e), detect.Hash(v)}, e.Time) = x
-		return
+	}
+	if remote || name == "wget" {
+		put(last)
 	}
 }
 

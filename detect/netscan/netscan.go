@@ -15,7 +15,7 @@ import (
 // Config tunes the detector. The zero value is usable.
 type Config struct {
 	// Allowed are paths of programs that reach many machines as their work.
-	Allowed []string `json:"allowed,omitempty"`
+	Allowed []string `yaml:"allowed"`
 }
 
 // Detector notices scans.

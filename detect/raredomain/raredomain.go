@@ -14,9 +14,9 @@ import (
 // Config tunes the detector. The zero value is usable.
 type Config struct {
 	// Learn is how long a workload is watched before anything about it is rare. Default 24 hours.
-	Learn time.Duration `json:"learn,omitempty"`
+	Learn time.Duration `yaml:"learn"`
 	// Allowed are domains that are never rare.
-	Allowed []string `json:"allowed,omitempty"`
+	Allowed []string `yaml:"allowed"`
 }
 
 // Detector notices first-seen domains.

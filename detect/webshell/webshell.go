@@ -15,7 +15,7 @@ import (
 // Config tunes the detector. The zero value is usable.
 type Config struct {
 	// Allowed are paths of server programs that run such commands as their work: "/opt/panel/bin/paneld".
-	Allowed []string `json:"allowed,omitempty"`
+	Allowed []string `yaml:"allowed"`
 }
 
 // Detector notices web shells.
