@@ -190,9 +190,16 @@ func hostNamespace(path, name string) bool {
 		return true
 	}
 	var a, b syscall.Stat_t
-	return strings.HasPrefix(path, "/") &&
-		syscall.Stat(path, &a) == nil && syscall.Stat("/proc/1/ns/"+name, &b) == nil &&
-		a.Ino == b.Ino && a.Dev == b.Dev
+	if !strings.HasPrefix(path, "/") || syscall.Stat(path, &a) != nil {
+		return false
+	}
+	if syscall.Stat("/proc/1/ns/"+name, &b) != nil {
+		// Some kernels keep process 1 from being looked at; the agent shares its namespaces.
+		if syscall.Stat("/proc/self/ns/"+name, &b) != nil {
+			return false
+		}
+	}
+	return a.Ino == b.Ino && a.Dev == b.Dev
 }
 
 // expandCgroup turns cgroupsPath into the path that the kernel will show. Relative

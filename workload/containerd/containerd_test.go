@@ -59,7 +59,7 @@ func image(t *testing.T, name string) (string, bollwerk.Digest) {
 	l := put("application/vnd.oci.image.layer.v1.tar", layer.Bytes())
 	c := put("application/vnd.oci.image.config.v1+json", marshal(map[string]any{
 		"architecture": runtime.GOARCH, "os": "linux",
-		"config": map[string]any{"Cmd": []string{"sleep", "600"}, "ExposedPorts": map[string]any{"8080/tcp": map[string]any{}, "53/udp": map[string]any{}}, "Labels": map[string]string{"team": "shop"}},
+		"config": map[string]any{"Cmd": []string{"/bin/sleep", "600"}, "ExposedPorts": map[string]any{"8080/tcp": map[string]any{}, "53/udp": map[string]any{}}, "Labels": map[string]string{"team": "shop"}},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []any{l["digest"]}},
 	}))
 	m := put("application/vnd.oci.image.manifest.v1+json", marshal(map[string]any{

@@ -288,7 +288,12 @@ type Containerd struct {
 }
 
 // NewContainerd starts containerd without Kubernetes' plug-in.
-func NewContainerd(t testing.TB) *Containerd {
+func NewContainerd(t testing.TB) *Containerd { return newContainerd(t, "") }
+
+// NewCRI starts containerd with Kubernetes' plug-in and an image for the sandboxes.
+func NewCRI(t testing.TB, sandbox string) *Containerd { return newContainerd(t, sandbox) }
+
+func newContainerd(t testing.TB, sandbox string) *Containerd {
 	t.Helper()
 	containerd := Program(t, "containerd", "containerd")
 	c := &Containerd{t: t, ctr: Program(t, "ctr", "containerd")}
@@ -298,6 +303,11 @@ func NewContainerd(t testing.TB) *Containerd {
 	config := filepath.Join(dir, "config.toml")
 	text := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.internal.v1.opt\"]\n[grpc]\naddress = %q\n[ttrpc]\naddress = %q\n",
 		c.Root, c.State, c.Socket, c.Socket+".ttrpc")
+	if sandbox != "" {
+		text = strings.Replace(text, `"io.containerd.grpc.v1.cri", `, "", 1) + fmt.Sprintf(
+			"[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = %q\nrestrict_oom_score_adj = true\ndisable_apparmor = true\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"native\"\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = %q\n",
+			sandbox, filepath.Join(dir, "cni"))
+	}
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
