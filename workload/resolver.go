@@ -31,6 +31,7 @@ type Resolver struct {
 	byID    map[string]*record // what sources said, by Found.Below + id
 	byPath  map[string]*record // the same, for containers whose path does not show the id
 	host    *body
+	nowhere *body            // a process of which nothing tells where it is
 	changes map[*body]change // not told yet
 	signal  chan struct{}    // there are some
 
@@ -107,11 +108,16 @@ func New(c Config, sources ...Source) (*Resolver, error) {
 		return nil, err
 	}
 	r.nested = root != 1 // kernfs gives the root of every tree the number 1
-	r.host = &body{done: make(chan struct{}), complete: true}
-	close(r.host.done)
-	r.host.over.Store(true)
-	r.host.value.Store(&bollwerk.Workload{Kind: bollwerk.WorkloadHost, Cgroup: root, Node: c.Node})
+	r.host, r.nowhere = r.settled(root, ""), r.settled(0, "neither its cgroup nor its process could be read")
 	return r, nil
+}
+
+// settled makes a body of the host about which nothing more will become known.
+func (r *Resolver) settled(cgroup uint64, unresolved string) *body {
+	b := &body{key: bodyKey{cgroup: cgroup}, began: r.config.Now(), done: make(chan struct{}), complete: true}
+	b.value.Store(&bollwerk.Workload{Kind: bollwerk.WorkloadHost, Cgroup: cgroup, Node: r.config.Node, Unresolved: unresolved})
+	b.finish()
+	return b
 }
 
 // Host is the workload of plain processes of the host.
@@ -157,6 +163,15 @@ func (r *Resolver) Resolve(ctx context.Context, id uint64, path string, pid uint
 
 // lookup finds or begins the workload of a cgroup.
 func (r *Resolver) lookup(id uint64, path string, pid uint32) *body {
+	if id == 0 {
+		// The sensor does not know; the number must not stand for all of these.
+		if (path == "" || path[0] != '/') && pid != 0 {
+			path, _ = r.h.Of(pid)
+		}
+		if id, _ = r.h.ID(path); path == "" || id == 0 {
+			return r.nowhere
+		}
+	}
 	r.mu.RLock()
 	e := r.cgroups[id]
 	r.mu.RUnlock()
@@ -215,11 +230,8 @@ func (r *Resolver) begin(id uint64, path string, pid uint32, since time.Time) *b
 		// Nobody can say any more: the truth is that we do not know.
 		r.stats.unresolved.Add(1)
 		r.stats.vanished.Add(1)
-		b = &body{key: bodyKey{cgroup: id}, began: r.config.Now(), done: make(chan struct{}), complete: true, lost: true}
-		b.gone = b.began
-		b.value.Store(&bollwerk.Workload{Kind: bollwerk.WorkloadHost, Cgroup: id, Node: r.config.Node,
-			Unresolved: "its cgroup was gone before its path could be read"})
-		b.finish()
+		b = r.settled(id, "its cgroup was gone before its path could be read")
+		b.lost, b.gone = true, b.began
 	}
 
 	r.mu.Lock()

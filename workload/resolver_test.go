@@ -383,6 +383,61 @@ func TestCutPath(t *testing.T) {
 	}
 }
 
+// Inside of a container that is a node (kind), the kernel's paths begin above what the
+// runtimes of the node know.
+func TestNested(t *testing.T) {
+	h := host(t)
+	tree := h.trees()[0]
+	base, err := os.MkdirTemp(tree, "bollwerk-node-")
+	if err != nil {
+		t.Skipf("the cgroup tree is not writable: %v", err)
+	}
+	dirs := []string{base, base + "/kubepods", base + "/kubepods/pod" + uidA, base + "/kubepods/pod" + uidA + "/" + hexA}
+	for _, d := range dirs[1:] {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		for i := len(dirs) - 1; i >= 0; i-- {
+			os.Remove(dirs[i])
+		}
+	})
+	id, err := h.ID(strings.TrimPrefix(dirs[3], tree))
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := &Hierarchy{Version: "v2", Unified: base, Proc: "/proc"}
+	s := &fake{name: "containerd", local: has(hexA, Found{Container: bollwerk.Container{Name: "app"}})}
+	r, err := New(Config{Hierarchy: node}, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outer := "/docker/" + hexB + strings.TrimPrefix(dirs[3], base)
+	w := r.Resolve(context.Background(), id, outer, 0)
+	if w.Container == nil || w.Container.ID != hexA || w.Cgroup != id || w.Unresolved != "" {
+		t.Errorf("%+v %+v", w, w.Container)
+	}
+	r.Sweep()
+	if n := len(r.Workloads()); n != 1 {
+		t.Errorf("%d workloads run", n)
+	}
+}
+
+// A sensor that does not know the cgroup gives 0, which is not one cgroup.
+func TestNoCgroup(t *testing.T) {
+	r := run(t, Config{})
+	if w := r.Resolve(context.Background(), 0, "", 0); w.Unresolved == "" {
+		t.Errorf("%+v", w)
+	}
+	if w := r.Resolve(context.Background(), 0, "", uint32(os.Getpid())); w.Unresolved != "" {
+		t.Errorf("%+v", w)
+	}
+	if n := r.Stats().Cgroups; n > 1 {
+		t.Errorf("%d cgroups", n)
+	}
+}
+
 // What is learned after a process was taken for the host's corrects that.
 func TestReconsider(t *testing.T) {
 	s := &fake{name: "runc", told: make(chan Found)}
