@@ -162,8 +162,9 @@ BW_INLINE unsigned int mount_ns_of(struct file___t *f)
 
 // The program that runs is the container's. It is not while a runtime still sets the
 // container up, or an admin reaches in: their programs stand among the host's mounts, or
-// nowhere (a sealed copy in memory) while their parent's stands there. What these do is
-// neither told nor refused.
+// nowhere (a sealed copy in memory), and their parent lives there. What these do is
+// neither told nor refused. A program of the host that somebody inside found a way to has
+// a parent inside.
 BW_INLINE int own_program(struct task_struct *t)
 {
 	struct task_struct___t *x = (void *)t;
@@ -173,11 +174,9 @@ BW_INLINE int own_program(struct task_struct *t)
 	if (!f)
 		return 0;
 	ns = mount_ns_of(f);
-	if (ns)
-		return ns != config.host_mnt_ns;
-	x = (void *)BPF_CORE_READ(t, real_parent);
-	f = BPF_CORE_READ(x, mm, exe_file);
-	return f && mount_ns_of(f) != config.host_mnt_ns;
+	if (ns && ns != config.host_mnt_ns)
+		return 1;
+	return BPF_CORE_READ(t, real_parent, nsproxy, mnt_ns, ns.inum) != config.host_mnt_ns;
 }
 
 BW_INLINE __u64 hash(__u64 h, const char *s, int most)

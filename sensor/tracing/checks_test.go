@@ -116,6 +116,17 @@ func (c *collector) need(t *testing.T, area string) {
 	t.Fatalf("%s is not covered, and nobody says so: %+v", area, c.s.Capabilities())
 }
 
+// tool is the absolute path of a command: busybox starts its own ones through /proc/self/exe,
+// which leads out of a new mount namespace.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	p, err := exec.LookPath(name)
+	if err != nil {
+		unavailable(t, err.Error())
+	}
+	return p
+}
+
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
@@ -129,7 +140,7 @@ func TestMountSeen(t *testing.T) {
 	c := watch(t, &Checks{})
 	c.need(t, AreaMount)
 	dir := t.TempDir()
-	run(t, "unshare", "-m", "mount", "-t", "tmpfs", "-o", "size=4k", "bwtest", dir)
+	run(t, "unshare", "-m", tool(t, "mount"), "-t", "tmpfs", "-o", "size=4k", "bwtest", dir)
 	e := c.find(t, "mount", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventMount && e.Mount.Target == dir })
 	if e.Mount.Type != "tmpfs" && e.Object.Name == "mount" {
 		t.Errorf("mount %+v object %+v", e.Mount, e.Object)
@@ -153,7 +164,7 @@ func TestNamespaceSeen(t *testing.T) {
 	c.find(t, "unshare", func(e *bollwerk.Event) bool {
 		return e.Kind == bollwerk.EventNamespace && slices.Equal(e.Namespace.Kinds, []string{"mnt", "uts"}) && !e.Namespace.Entered && !e.Namespace.ToHost
 	})
-	run(t, "unshare", "-m", "nsenter", "--mount=/proc/"+strconv.Itoa(os.Getpid())+"/ns/mnt", "true")
+	run(t, "unshare", "-m", tool(t, "nsenter"), "--mount=/proc/"+strconv.Itoa(os.Getpid())+"/ns/mnt", "true")
 	c.find(t, "setns", func(e *bollwerk.Event) bool {
 		return e.Kind == bollwerk.EventNamespace && slices.Equal(e.Namespace.Kinds, []string{"mnt"}) && e.Namespace.Entered && e.Namespace.ToHost
 	})

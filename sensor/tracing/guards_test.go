@@ -35,7 +35,7 @@ func contained(t *testing.T, c *collector, enforce sensor.Guard, script string) 
 	if err := k.Map("policies").Put(st.Ino, bpf.SharedBwPolicy{Enforce: uint64(enforce), Root: st.Ino}); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("unshare", "-m", "sh", "-c", "echo $$ > "+filepath.Join(dir, "cgroup.procs")+"; "+script)
+	cmd := exec.Command("unshare", "-m", tool(t, "sh"), "-c", "echo $$ > "+filepath.Join(dir, "cgroup.procs")+"; "+script)
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s: %v\n%s", script, err, out)
 	return string(out), err
@@ -92,7 +92,7 @@ func TestMountKilled(t *testing.T) {
 	c := watch(t, &Checks{})
 	c.need(t, AreaMount)
 	dir := t.TempDir()
-	out, err := contained(t, c, sensor.GuardMount, "mount -t tmpfs none "+dir+"; echo ended $?")
+	out, err := contained(t, c, sensor.GuardMount, tool(t, "mount")+" -t tmpfs none "+dir+"; echo ended $?")
 	if !strings.Contains(out, "ended 137") {
 		t.Errorf("mount was not killed: %v %s", err, out)
 	}

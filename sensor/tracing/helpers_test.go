@@ -61,7 +61,7 @@ func container(t *testing.T, lower, script string) (*exec.Cmd, io.Writer) {
 		mount -t overlay overlay -o lowerdir=` + lower + `,upperdir=u,workdir=w m
 		mkdir -p m/bin m/dev; cp /bin/busybox m/bin/sh; cp /bin/busybox m/bin/busybox; ln -s busybox m/bin/cat; cp /bin/busybox m/bin/evil
 		exec chroot m /bin/sh -c "$1"`
-	cmd, in := start(t, "unshare", "-m", "sh", "-c", setup, "setup", script)
+	cmd, in := start(t, "unshare", "-m", tool(t, "sh"), "-c", setup, "setup", script)
 	await(t, "the container", func() bool {
 		b, _ := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/cmdline")
 		return strings.HasPrefix(string(b), "/bin/sh\x00-c\x00")
