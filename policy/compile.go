@@ -19,6 +19,8 @@ type compiled struct {
 	subject *Subject
 	params  map[string]any
 	limits  Limits
+	// unplanned: the expressions are checked and never evaluated by CEL.
+	unplanned bool
 
 	env  *cel.Env
 	prov *provider
@@ -73,7 +75,7 @@ func (e *Engine) compile(p *Policy) (*compiled, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s: subject %q is not known%s", p.File, p.Subject, didYouMean(nearest(p.Subject, sortedKeys(e.subjects))))
 	}
-	c := &compiled{policy: p, subject: s, limits: e.limits, vars: map[string]*program{}}
+	c := &compiled{policy: p, subject: s, limits: e.limits, vars: map[string]*program{}, unplanned: e.unplanned}
 	var err error
 	if c.params, err = parameterValues(p, e.parameters[p.ID]); err != nil {
 		return nil, err
@@ -164,6 +166,9 @@ func (c *compiled) program(what string, e Expression, want *cel.Type) (*program,
 	if got := tree.OutputType(); want != nil && !want.IsAssignableType(got) && got.Kind() != types.DynKind {
 		return nil, fmt.Errorf("%s:%d: %s: want %s, the expression gives %s", c.policy.File, e.Line, what, cel.FormatCELType(want), cel.FormatCELType(got))
 	}
+	if c.unplanned {
+		return &program{what: what, source: e, ast: tree}, nil
+	}
 	prg, err := c.env.Program(tree, c.limits.programOptions(cel.EvalOptions(cel.OptOptimize))...)
 	if err != nil {
 		return nil, fmt.Errorf("%s:%d: %s: %w", c.policy.File, e.Line, what, err)
@@ -194,7 +199,7 @@ func (c *compiled) compileTexts() error {
 			return err
 		}
 	}
-	withItems := &compiled{policy: c.policy, limits: c.limits, env: env, prov: c.prov}
+	withItems := &compiled{policy: c.policy, limits: c.limits, env: env, prov: c.prov, unplanned: c.unplanned}
 	for _, t := range []struct {
 		what string
 		e    Expression

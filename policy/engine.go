@@ -61,6 +61,7 @@ type Engine struct {
 	subjects   map[string]*Subject
 	base       func() (*cel.Env, error)
 	limits     Limits
+	unplanned  bool // nothing is evaluated, only checked: for a Matcher
 
 	mu       sync.Mutex
 	compiled map[*Policy]*compilation

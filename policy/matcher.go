@@ -60,6 +60,7 @@ func NewMatcher(ps []*Policy, o MatcherOptions) (*Matcher, []Problem) {
 	if err != nil {
 		return m, []Problem{{Rule: "compile", Message: err.Error(), Error: true}}
 	}
+	e.unplanned = true
 	var todo []*Policy
 	for _, p := range ps {
 		if p.Subject == EventKind {

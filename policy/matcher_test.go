@@ -323,3 +323,34 @@ func TestMatcherKeepsLittle(t *testing.T) {
 	}
 	runtime.KeepAlive(m)
 }
+
+// Translated rules write their lists out, and their macros in.
+func TestMatcherTakesLargeConditions(t *testing.T) {
+	var list, or, and strings.Builder
+	for i := range 5000 {
+		fmt.Fprintf(&list, "%q, ", fmt.Sprintf("program-%d", i))
+	}
+	for i := range 2000 {
+		fmt.Fprintf(&or, " || event.process.parent.name == 'p%d'", i)
+		fmt.Fprintf(&and, " && event.process.exe_name != 'p%d'", i)
+	}
+	nested := strings.Repeat("(event.in_container || ", 60) + "event.process.uid == 0" + strings.Repeat(")", 60)
+	m := matcher(t, eventPolicy("t", "event.kind == 'exec' && (event.process.name in ["+list.String()+"] || event.process.uid == 7"+or.String()+") && event.process.pid == 1"+and.String()+" && "+nested))
+	s := &policy.Scratch{}
+	p := &bollwerk.Process{PID: 1, Name: "program-4999", Path: "/bin/x"}
+	e := &bollwerk.Event{Kind: bollwerk.EventExec, Process: p}
+	for change, want := range map[string]bool{"": true, "name": false, "parent": true, "path": false} {
+		*p = bollwerk.Process{PID: 1, Name: "program-4999", Path: "/bin/x"}
+		switch change {
+		case "name":
+			p.Name = "program-5000"
+		case "parent":
+			p.Name, p.Parent = "x", &bollwerk.Process{Name: "p1999"}
+		case "path":
+			p.Path = "/bin/p1999"
+		}
+		if got := len(m.Match(s, e)) == 1; got != want {
+			t.Errorf("%s: %v", change, got)
+		}
+	}
+}
