@@ -6,17 +6,14 @@ import (
 	"path/filepath"
 
 	"github.com/bollwerk/bollwerk/agent"
-	"github.com/bollwerk/bollwerk/detect"
-	"github.com/bollwerk/bollwerk/detect/reverseshell"
+	detectors "github.com/bollwerk/bollwerk/detect/all"
 	"github.com/bollwerk/bollwerk/policy"
 	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/sensor/lsm"
 	"github.com/bollwerk/bollwerk/sensor/network"
 	"github.com/bollwerk/bollwerk/sensor/process"
 	"github.com/bollwerk/bollwerk/sensor/tracing"
-	"github.com/bollwerk/bollwerk/workload"
-	"github.com/bollwerk/bollwerk/workload/containerd"
-	"github.com/bollwerk/bollwerk/workload/runc"
+	identities "github.com/bollwerk/bollwerk/workload/all"
 )
 
 // parts composes an agent: this is where the plug-ins are chosen.
@@ -25,7 +22,11 @@ func (e *env) parts(c *agent.Config, log *slog.Logger) (*agent.Parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &agent.Parts{Config: c, Log: log, Version: e.version, Policies: ps, Sources: sources(c), Identities: identities(), Detectors: []detect.Detector{reverseshell.New(reverseshell.Config{})}}, nil
+	names, err := identities.Sources(identities.Config{})
+	if err != nil {
+		return nil, err
+	}
+	return &agent.Parts{Config: c, Log: log, Version: e.version, Policies: ps, Sources: sources(c), Identities: names, Detectors: detectors.Detectors(detectors.Config{})}, nil
 }
 
 // sources of events, in the order in which they are opened: what a better source
@@ -46,11 +47,6 @@ func sources(c *agent.Config) []sensor.Source {
 		&tracing.Checks{Covered: covered},
 		&tracing.Files{Covered: covered},
 	)
-}
-
-// identities are the runtimes that name containers.
-func identities() []workload.Source {
-	return []workload.Source{runc.New(runc.Config{}), containerd.New(containerd.Config{})}
 }
 
 // loadRules reads the event policies of a folder, or of one file.

@@ -307,12 +307,12 @@ func (c *containers) start(name, script string, opts ...option) *container {
 	b, err = json.Marshal(spec)
 	must(c.t, err)
 	must(c.t, os.WriteFile(file, b, 0o644))
-	run := &container{id: id, out: &strings.Builder{}, cmd: exec.Command(c.runc, "--root", filepath.Join(c.dir, "state"), "run", "--bundle", bundle, id)}
+	run := &container{id: id, out: &strings.Builder{}, cmd: exec.Command(c.runc, "run", "--bundle", bundle, id)}
 	run.cmd.Stdout, run.cmd.Stderr = run.out, run.out
 	run.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	must(c.t, run.cmd.Start())
 	c.t.Cleanup(func() {
-		_ = exec.Command(c.runc, "--root", filepath.Join(c.dir, "state"), "delete", "--force", id).Run()
+		_ = exec.Command(c.runc, "delete", "--force", id).Run()
 	})
 	return run
 }
