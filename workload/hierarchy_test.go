@@ -59,12 +59,18 @@ func host(t *testing.T) *Hierarchy {
 		err = os.ErrPermission
 	}
 	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
+		missing(t, "%v", err)
 	}
 	return h
+}
+
+// missing ends a test that cannot run here.
+func missing(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
 }
 
 func TestRealHierarchy(t *testing.T) {
@@ -72,7 +78,7 @@ func TestRealHierarchy(t *testing.T) {
 	tree := h.trees()[0]
 	dir, err := os.MkdirTemp(tree, "bollwerk-test-")
 	if err != nil {
-		t.Skipf("the cgroup tree is not writable: %v", err)
+		missing(t, "the cgroup tree is not writable: %v", err)
 	}
 	child := filepath.Join(dir, "child")
 	if err := os.Mkdir(child, 0o755); err != nil {

@@ -263,6 +263,13 @@ func (r *Resolver) place(id uint64, path string, pid uint32, since time.Time) *b
 	p := ParsePath(path)
 	candidates := r.withKnownPaths(p.Containers, path)
 	below := userBelow(path)
+	if len(candidates) == 1 {
+		// One more cgroup in a container that is known: whoever makes thousands of them
+		// shall not make us read its files each time.
+		if b := r.alive(candidates[0].ID, path[:candidates[0].End]); b != nil {
+			return b
+		}
+	}
 	if c, rec := r.choose(candidates, p, path, below, pid, since); c != nil {
 		return r.containerBody(id, path, below, pid, *c, rec)
 	}
@@ -281,6 +288,20 @@ func (r *Resolver) place(id uint64, path string, pid uint32, since time.Time) *b
 	b.value.Store(&bollwerk.Workload{Kind: bollwerk.WorkloadUnit, Cgroup: begin, Unit: p.Unit, Node: r.config.Node})
 	b.finish()
 	return b
+}
+
+// alive returns the container's body if it began at this path and still exists.
+func (r *Resolver) alive(id, at string) *body {
+	begin, err := r.h.ID(at)
+	if err != nil {
+		return nil
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if b := r.bodies[bodyKey{id: id, cgroup: begin}]; b != nil && b.path == at && b.gone.IsZero() {
+		return b
+	}
+	return nil
 }
 
 // choose decides which container of the path the process belongs to, nil for none.

@@ -278,7 +278,7 @@ func TestLife(t *testing.T) {
 	made := os.Mkdir(base, 0o755) == nil
 	dir := filepath.Join(base, hexA)
 	if err := os.MkdirAll(filepath.Join(dir, "child"), 0o755); err != nil {
-		t.Skipf("the cgroup tree is not writable: %v", err)
+		missing(t, "the cgroup tree is not writable: %v", err)
 	}
 	t.Cleanup(func() {
 		os.Remove(filepath.Join(dir, "child"))
@@ -289,7 +289,11 @@ func TestLife(t *testing.T) {
 	})
 	var mu sync.Mutex
 	now := time.Now()
-	s := &fake{name: "docker", local: has(hexA, Found{Container: bollwerk.Container{Name: "web"}})}
+	reads := 0
+	s := &fake{name: "docker", local: func(r Ref) (Found, error) {
+		reads++
+		return has(hexA, Found{Container: bollwerk.Container{Name: "web"}})(r)
+	}}
 	r := run(t, Config{Grace: time.Hour, Now: func() time.Time { mu.Lock(); defer mu.Unlock(); return now }}, s)
 	ctx := context.Background()
 	path := "/docker/" + hexA
@@ -302,7 +306,9 @@ func TestLife(t *testing.T) {
 	if w.Container == nil || w.Cgroup != id {
 		t.Fatalf("%+v, want cgroup %d", w, id)
 	}
-	r.Resolve(ctx, id, path, 0)
+	if got := r.Resolve(ctx, id, path, 0); got != w || reads != 1 {
+		t.Errorf("%+v after %d looks at the disk", got, reads)
+	}
 	r.Sweep()
 	if s := r.Stats(); s.Workloads != 1 || s.Cgroups != 2 {
 		t.Fatalf("%+v", s)
@@ -321,7 +327,7 @@ func TestLife(t *testing.T) {
 	}
 	second, _ := h.ID(path)
 	if second == id {
-		t.Skip("the kernel gave the same number again")
+		return // the kernel gave the same number again
 	}
 	if got := r.Resolve(ctx, second, path, 0); got == w || got.Cgroup != second {
 		t.Error("a restarted container has the value of its former life")
@@ -390,7 +396,7 @@ func TestNested(t *testing.T) {
 	tree := h.trees()[0]
 	base, err := os.MkdirTemp(tree, "bollwerk-node-")
 	if err != nil {
-		t.Skipf("the cgroup tree is not writable: %v", err)
+		missing(t, "the cgroup tree is not writable: %v", err)
 	}
 	dirs := []string{base, base + "/kubepods", base + "/kubepods/pod" + uidA, base + "/kubepods/pod" + uidA + "/" + hexA}
 	for _, d := range dirs[1:] {
@@ -471,7 +477,7 @@ func TestExisting(t *testing.T) {
 	tree := h.trees()[0]
 	base, err := os.MkdirTemp(tree, "bollwerk-existing-")
 	if err != nil {
-		t.Skipf("the cgroup tree is not writable: %v", err)
+		missing(t, "the cgroup tree is not writable: %v", err)
 	}
 	const n = 200
 	var list []Found

@@ -283,6 +283,9 @@ func (s *Source) List(ctx context.Context) ([]workload.Found, error) {
 					result = err
 				}
 				for _, id := range namespaces(filepath.Join(dir, ns)) {
+					if ctx.Err() != nil && len(out) > 4096 {
+						return out, ctx.Err()
+					}
 					f, err := bundle(filepath.Join(dir, ns, id))
 					if err != nil {
 						continue

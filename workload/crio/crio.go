@@ -73,7 +73,7 @@ func (s *Source) Lookup(_ context.Context, ref workload.Ref) (workload.Found, er
 }
 
 // List reads all bundles.
-func (s *Source) List(context.Context) ([]workload.Found, error) {
+func (s *Source) List(ctx context.Context) ([]workload.Found, error) {
 	var out []workload.Found
 	err := error(workload.ErrAbsent)
 	for _, dir := range s.folders() {
@@ -84,6 +84,9 @@ func (s *Source) List(context.Context) ([]workload.Found, error) {
 		names, _ := d.Readdirnames(4096)
 		d.Close()
 		for _, n := range names {
+			if ctx.Err() != nil {
+				return out, ctx.Err()
+			}
 			if f, e := read(filepath.Join(dir, n)); e == nil {
 				out, err = append(out, f), nil
 			}

@@ -68,7 +68,7 @@ func (s *Source) Lookup(_ context.Context, ref workload.Ref) (workload.Found, er
 }
 
 // List reads all states.
-func (s *Source) List(context.Context) ([]workload.Found, error) {
+func (s *Source) List(ctx context.Context) ([]workload.Found, error) {
 	var out []workload.Found
 	err := error(workload.ErrAbsent)
 	for _, dir := range s.states {
@@ -80,6 +80,9 @@ func (s *Source) List(context.Context) ([]workload.Found, error) {
 		names, _ := d.Readdirnames(1 << 14)
 		d.Close()
 		for _, n := range names {
+			if ctx.Err() != nil {
+				return out, ctx.Err()
+			}
 			if f, e := read(filepath.Join(dir, n)); e == nil {
 				out = append(out, f)
 			}
