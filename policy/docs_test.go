@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/policy"
 )
 
@@ -51,6 +52,15 @@ func TestManual(t *testing.T) {
 	}
 	if cases, err := policy.ParseCases("manual", []byte(yaml[3])); err != nil || len(cases) != 2 {
 		t.Error(err)
+	}
+	shop, err := policy.Parse("manual", []byte(yaml[4]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &bollwerk.Event{Kind: bollwerk.EventExec, Process: &bollwerk.Process{Name: "sh", Args: []string{"sh"}},
+		Workload: &bollwerk.Workload{Container: &bollwerk.Container{Image: "registry.example.org/shop:1"}}}
+	if got := matcher(t, shop).Match(&policy.Scratch{}, e); len(got) != 1 || strings.Join(shop.Attack(), "") != "T1059.004" || shop.Response != policy.Kill {
+		t.Errorf("the manual's policy about events: %+v", got)
 	}
 	for _, p := range shipped(t) {
 		row := fmt.Sprintf("| `%s` | %s | %s | %s | %s |", p.ID, p.Mode, p.Severity, p.Subject, p.Title)
