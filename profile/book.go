@@ -144,6 +144,7 @@ type Stats struct {
 	// Unresolved events: of workloads whose identity is not known well enough to learn.
 	Unresolved uint64 `json:"unresolved"`
 	Withheld   uint64 `json:"withheld"` // events of incidents
+	Runtime    uint64 `json:"runtime"`  // events of the container runtime inside of containers
 	Evicted    uint64 `json:"evicted"`
 	Refused    uint64 `json:"refused"`    // workloads without room for a profile
 	Deviations uint64 `json:"deviations"` // all, folded ones too

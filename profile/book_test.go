@@ -383,6 +383,43 @@ func TestAutomaticMovesStopAtObserve(t *testing.T) {
 	_ = p
 }
 
+// What runc 1.1.5 was seen to do in a container's cgroup before the program starts.
+func TestTheRuntimeIsNotTheWorkload(t *testing.T) {
+	w := newWorld(t, Config{})
+	wl := w.container("web", digestA)
+	outside := &bollwerk.Process{PID: 9, Path: "/usr/sbin/runc", Cgroup: 7395, Origin: bollwerk.OriginHost}
+	init := w.process(wl, "/usr/sbin/runc", outside)
+	init.Name, init.Origin, init.NSID, init.Contained = "runc:[1:CHILD]", bollwerk.OriginHost, 1, true
+	child := w.process(wl, "/usr/sbin/runc", init)
+	child.Origin = bollwerk.OriginHost
+	capability := func(p *bollwerk.Process, name string) *bollwerk.Event {
+		e := w.event(wl, bollwerk.EventCapability, p)
+		e.Change = &bollwerk.Change{Used: name}
+		return e
+	}
+	w.quiet(w.event(wl, bollwerk.EventNamespace, init), w.event(wl, bollwerk.EventMount, init), capability(init, "CAP_SYS_ADMIN"), capability(child, "CAP_MKNOD"),
+		w.exec(wl, init), w.event(wl, bollwerk.EventMemfd, init))
+	p := w.process(wl, "/usr/sbin/nginx", outside)
+	w.quiet(w.exec(wl, p), capability(p, "CAP_NET_BIND_SERVICE"))
+	got := must(w.book.Profile(wl.Key()))
+	if c := got.Capabilities(); len(c) != 1 || c[0] != "CAP_NET_BIND_SERVICE" {
+		t.Errorf("capabilities %q", c)
+	}
+	for _, x := range []string{Mounts, ChangesSpaces, MakesMemory} {
+		if did, _ := w.book.Did(wl, x); did {
+			t.Errorf("the runtime's %s was taken for the workload's", x)
+		}
+	}
+	if w.knows(wl, Executable, "/usr/sbin/runc") || w.book.Stats().Runtime != 6 {
+		t.Errorf("%+v", w.book.Stats())
+	}
+	// A process of the container that runs the host's shell got out; that is judged.
+	w.book.records[wl.Key()].mode = Observe
+	sh := w.process(wl, "/bin/bash", p)
+	sh.Origin = bollwerk.OriginHost
+	w.one(w.exec(wl, sh), RuleExecutable)
+}
+
 func TestSeeds(t *testing.T) {
 	w := newWorld(t, Config{})
 	wl := w.container("web", digestA)

@@ -51,6 +51,10 @@ func (b *Book) Observe(e *bollwerk.Event, suspicious bool) []*bollwerk.Detection
 		}
 		return nil
 	}
+	if ofRuntime(e) {
+		b.stats.Runtime++
+		return nil
+	}
 	m := moment{e: e, rep: rep}
 	b.unit(&m, at)
 	r := rep.r
@@ -70,6 +74,19 @@ func (b *Book) Observe(e *bollwerk.Event, suspicious bool) []*bollwerk.Detection
 	r.counted = true
 	b.bytes += r.p.bytes - before
 	return b.out
+}
+
+// ofRuntime reports whether an event in a container is the container runtime's own. Before
+// the program starts, and with every exec into the container, runc and its kind work in
+// the container's cgroup with the host's executable: they mount, change their user and
+// use capabilities, none of which is the workload's. A host's executable that was started
+// by a process of the container is another matter: that one got out.
+func ofRuntime(e *bollwerk.Event) bool {
+	p := e.Process
+	if p == nil || e.Workload.Container == nil || p.Origin != bollwerk.OriginHost {
+		return false
+	}
+	return p.Parent == nil || p.Parent.Cgroup != p.Cgroup || p.Parent.Origin == bollwerk.OriginHost
 }
 
 // unit counts the event for the whole profile and places it in its window.
