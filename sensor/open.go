@@ -26,7 +26,8 @@ import (
 // Options of a sensor; the zero value is usable.
 type Options struct {
 	Log *slog.Logger
-	// Ring is the size of the kernel's ring in bytes, a power of two; 0: 4 MiB.
+	// Ring is the size of the kernel's ring in bytes, a power of two; 0: 2 MiB. Once it
+	// was full it counts twice in the agent's resident memory.
 	Ring int
 	// Processes is the most processes remembered, dead ones included; 0: 32,768.
 	Processes int
@@ -55,7 +56,7 @@ func Open(ctx context.Context, o Options, sources ...Source) (*Sensor, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Ring == 0 {
-		o.Ring = 4 << 20
+		o.Ring = 2 << 20
 	}
 	if o.Processes == 0 {
 		o.Processes = 32768

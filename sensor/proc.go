@@ -190,7 +190,7 @@ func parseStat(b []byte, r *Record, texts *Strings) bool {
 	flags, _ := strconv.ParseUint(f[6], 10, 32)
 	p.Kernel = flags&0x00200000 != 0 // PF_KTHREAD
 	start, err := strconv.ParseUint(f[19], 10, 64)
-	if err != nil || start > 1<<50 {
+	if err != nil || start > 1<<40 {
 		return false
 	}
 	p.Start = start * tick

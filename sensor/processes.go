@@ -12,6 +12,8 @@ const (
 	// grace is how long a process that ended is remembered: events about it may still
 	// be on their way, and its children name it as their parent.
 	grace = 30 * time.Second
+	// mostDead are remembered in a burst of short-lived ones; later ones push them out.
+	mostDead = 4096
 	// tick is the unit of start times in /proc (USER_HZ is 100 on all Linux ports).
 	tick = uint64(10 * time.Millisecond)
 )
@@ -160,6 +162,8 @@ func (t *Processes) Fork(r *Record) *bollwerk.Process {
 	c.Fileless, c.Stdio = parent.Fileless, parent.Stdio
 	if c.CgroupPath == "" && c.Cgroup == parent.Cgroup {
 		c.CgroupPath = parent.CgroupPath
+	} else if c.CgroupPath == "" {
+		c.CgroupPath = t.cgroups.path(c.Cgroup)
 	}
 	t.insert(c, parent)
 	return c
@@ -242,6 +246,7 @@ func shorten(p *bollwerk.Process, n int) *bollwerk.Process {
 func (t *Processes) push(keep uint32) {
 	if len(t.dead) > 0 {
 		t.remove(t.dead[0])
+		t.dead[0] = nil
 		t.dead = t.dead[1:]
 		return
 	}
@@ -286,8 +291,9 @@ func (t *Processes) Any(fits func(*bollwerk.Process) bool) bool {
 // forget drops those whose time is over; wants the lock held.
 func (t *Processes) forget(now time.Time) {
 	i := 0
-	for i < len(t.dead) && now.Sub(t.dead[i].ended) > grace {
+	for i < len(t.dead) && (now.Sub(t.dead[i].ended) > grace || len(t.dead)-i > mostDead) {
 		t.remove(t.dead[i])
+		t.dead[i] = nil
 		i++
 	}
 	if i == 0 {

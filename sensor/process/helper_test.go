@@ -106,6 +106,9 @@ func help(mode string, args []string) error {
 			}
 		}
 		return nil
+	case "burst":
+		n, _ := strconv.Atoi(args[0])
+		return helpBurst(n, args[1])
 	case "agent":
 		var p []*sensor.Policy
 		if err := json.Unmarshal([]byte(args[1]), &p); err != nil {

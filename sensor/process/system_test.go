@@ -3,6 +3,7 @@ package process
 import (
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -25,3 +26,12 @@ func dup(t *testing.T, f *os.File) int {
 func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
 func pid() string { return strconv.Itoa(os.Getpid()) }
+
+func field(status, name string) string {
+	for line := range strings.Lines(status) {
+		if strings.HasPrefix(line, name) {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
+}
