@@ -80,29 +80,33 @@ func image(t *testing.T, name string) (string, bollwerk.Digest) {
 	return p, bollwerk.Digest(m["digest"].(string))
 }
 
-const name = "docker.io/library/bollwerk-web:1"
+const (
+	name = "docker.io/library/bollwerk-web:1"
+	ns   = "bollwerk-test-ctr" // also the cgroup above, which ctr names so
+)
 
 func TestRealContainerd(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts containerd")
 	}
+	workloadtest.Parent(t, ns)
 	d := workloadtest.NewContainerd(t)
 	archive, digest := image(t, name)
-	d.Ctr("shop", "images", "import", "--snapshotter", "native", archive)
+	d.Ctr(ns, "images", "import", "--snapshotter", "native", archive)
 	s := New(Config{States: []string{d.State}})
 	t.Cleanup(s.Close)
 	h := workloadtest.Host(t)
 	resolver := workloadtest.Resolver(t, workload.Config{}, s)
 	workloadtest.Eventually(t, "the bundles are watched", func() bool { return resolver.Sources()[0].Watching })
 
-	t.Cleanup(func() { d.Remove("shop", "bw-ctr-web") })
-	d.Ctr("shop", "run", "--detach", "--snapshotter", "native", "--label", "tier=front", name, "bw-ctr-web", "sleep", "500")
+	t.Cleanup(func() { d.Remove(ns, "bw-ctr-web") })
+	d.Ctr(ns, "run", "--detach", "--snapshotter", "native", "--label", "tier=front", name, "bw-ctr-web", "sleep", "500")
 	f, err := s.Local(workload.Ref{ID: "bw-ctr-web"})
 	if err != nil || f.Container.PID == 0 {
 		t.Fatalf("%+v, %v", f, err)
 	}
 	path, id := workloadtest.Cgroup(t, h, f.Container.PID)
-	if path != "/shop/bw-ctr-web" || f.CgroupPath != path {
+	if path != "/"+ns+"/bw-ctr-web" || f.CgroupPath != path {
 		t.Errorf("cgroup %q, the bundle says %q", path, f.CgroupPath)
 	}
 	want := bollwerk.Container{Name: "bw-ctr-web", Runtime: "containerd", Image: name, Digest: digest,
@@ -122,8 +126,8 @@ func TestRealContainerd(t *testing.T) {
 	}
 
 	t.Run("privileged", func(t *testing.T) {
-		t.Cleanup(func() { d.Remove("shop", "bw-ctr-root") })
-		d.Ctr("shop", "run", "--detach", "--snapshotter", "native", "--privileged", "--net-host", "--mount", "type=bind,src=/etc,dst=/host,options=rbind:ro", name, "bw-ctr-root", "sleep", "500")
+		t.Cleanup(func() { d.Remove(ns, "bw-ctr-root") })
+		d.Ctr(ns, "run", "--detach", "--snapshotter", "native", "--privileged", "--net-host", "--mount", "type=bind,src=/etc,dst=/host,options=rbind:ro", name, "bw-ctr-root", "sleep", "500")
 		f, err := s.Local(workload.Ref{ID: "bw-ctr-root"})
 		c := f.Container
 		if err != nil || !c.Privileged || !c.HostNetwork || c.HostPID {
@@ -137,8 +141,8 @@ func TestRealContainerd(t *testing.T) {
 	})
 
 	t.Run("gone in a moment", func(t *testing.T) {
-		d.Ctr("shop", "run", "--rm", "--snapshotter", "native", name, "bw-ctr-short", "busybox", "true")
-		w := resolver.Resolve(context.Background(), 1<<41, "/shop/bw-ctr-short", 0)
+		d.Ctr(ns, "run", "--rm", "--snapshotter", "native", name, "bw-ctr-short", "busybox", "true")
+		w := resolver.Resolve(context.Background(), 1<<41, "/"+ns+"/bw-ctr-short", 0)
 		if w.Container == nil || w.Container.ID != "bw-ctr-short" || strings.Join(w.Container.Entrypoint, " ") != "busybox true" {
 			t.Fatalf("%+v %+v", w, w.Container)
 		}

@@ -58,7 +58,8 @@ func TestRealCRI(t *testing.T) {
 		return id
 	}
 	const uid = "8a3bcdef-0123-4567-89ab-0123456789cd"
-	parent := "/kubepods/besteffort/pod" + uid
+	parent := "/bollwerk-test-kubepods/besteffort/pod" + uid
+	workloadtest.Parent(t, "bollwerk-test-kubepods")
 	security := sub(1, number(1, 2)) // namespace_options: network NODE
 	config := msg(sub(1, msg(text(1, "cart-5d9f7c-x"), text(2, uid), text(3, "shop"))), text(3, t.TempDir()),
 		sub(6, msg(text(1, "app"), text(2, "cart"))), sub(8, msg(text(1, parent), sub(2, security))))

@@ -33,6 +33,7 @@ func NewPodman(t testing.TB) *Podman {
 	t.Helper()
 	p := &Podman{t: t, program: Program(t, "podman", "podman"), dir: Short(t)}
 	Program(t, "conmon", "conmon")
+	Parent(t, "bollwerk-test-podman")
 	p.Storage, p.Run = filepath.Join(p.dir, "graph"), filepath.Join(p.dir, "run")
 	p.Conf = filepath.Join(p.dir, "storage.conf")
 	text := fmt.Sprintf("[storage]\ndriver=\"vfs\"\ngraphroot=%q\nrunroot=%q\n", p.Storage, p.Run)
@@ -63,6 +64,7 @@ func (p *Podman) Start(name string, args ...string) string {
 	})
 	// Limits below those of the machine: raising them takes a right that a test may lack.
 	all := []string{"run", "--detach", "--name", name, "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"}
+	all = append(all, "--cgroup-parent", "/bollwerk-test-podman")
 	if !slices.Contains(args, "--network") {
 		all = append(all, "--network", "none")
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -159,6 +160,8 @@ func Short(t testing.TB) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		// Monitors of containers tidy up after them, in here.
+		Eventually(t, "no process uses "+dir, func() bool { return !used(dir) })
 		// What a runtime left mounted must not be emptied through the mount.
 		b, _ := os.ReadFile("/proc/self/mounts")
 		lines := strings.Split(string(b), "\n")
@@ -170,6 +173,37 @@ func Short(t testing.TB) string {
 		os.RemoveAll(dir)
 	})
 	return dir
+}
+
+// used reports whether the command line of a process speaks of dir.
+func used(dir string) bool {
+	list, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range list {
+		if b, err := os.ReadFile(p); err == nil && bytes.Contains(b, []byte(dir)) {
+			return true
+		}
+	}
+	return false
+}
+
+// Parent is a cgroup above those of a test's containers, removed after the test from
+// every tree. name is one folder below the root.
+func Parent(t testing.TB, name string) {
+	t.Cleanup(func() {
+		trees, _ := filepath.Glob("/sys/fs/cgroup/*/" + name)
+		for _, dir := range append(trees, "/sys/fs/cgroup/"+name) {
+			var dirs []string
+			_ = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+				if err == nil && d.IsDir() {
+					dirs = append(dirs, p)
+				}
+				return nil
+			})
+			for i := len(dirs) - 1; i >= 0; i-- {
+				_ = syscall.Rmdir(dirs[i])
+			}
+		}
+	})
 }
 
 // Rootfs makes a root file system of busybox in dir.
