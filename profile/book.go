@@ -261,13 +261,17 @@ func (b *Book) begin(w *bollwerk.Workload, at uint32) *replica {
 		rep.hash = 1
 	}
 	if c := w.Container; c != nil && !c.Started.IsZero() {
-		if s, ok := seconds(c.Started); ok && at >= s && at-s <= uint32(b.c.Start/time.Second) {
-			rep.began = s
+		if s, ok := seconds(c.Started); ok && at+startSlack >= s && at <= s+uint32(b.c.Start/time.Second) {
+			rep.began = min(s, at)
 		}
 	}
 	b.replicas[w.Cgroup] = rep
 	return rep
 }
+
+// startSlack seconds an event may lie before the start a runtime tells: runtimes write
+// it down once the program runs.
+const startSlack = 30
 
 // maxKey bytes of a workload's key: names come from whoever made the container.
 const maxKey = 512

@@ -1,11 +1,16 @@
 package profile
 
 import (
+	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/bollwerk/bollwerk"
 )
 
 // The estimates against a world whose truth is known: behaviours with rates from
@@ -107,6 +112,74 @@ func TestJobsAreJudgedByTheirRuns(t *testing.T) {
 	s := must(w.book.Status(key))
 	if s.Mode != Observe || !s.Completeness.Brief() || !strings.Contains(s.Completeness.Sentence, "gone after minutes") {
 		t.Errorf("%s: %s (%q)", s.Mode, s.Completeness.Sentence, s.Missing)
+	}
+}
+
+// Nobody tells when a unit began; its first program does.
+func TestUnitsBeginWithTheirFirstProgram(t *testing.T) {
+	w := newWorld(t, Config{})
+	unit := &bollwerk.Workload{Kind: bollwerk.WorkloadUnit, Unit: "nginx.service", Cgroup: 77, Node: "n1"}
+	systemd := &bollwerk.Process{PID: 1, Path: "/usr/lib/systemd/systemd", Cgroup: 1}
+	p := w.process(unit, "/usr/sbin/nginx", systemd)
+	for range 3 {
+		w.quiet(w.exec(unit, p), w.connect(unit, p, "", "10.0.0.9:25"))
+		w.now = w.now.Add(time.Hour)
+		w.quiet(w.connect(unit, p, "", "10.0.0.9:25"))
+		w.book.Ended(unit.Cgroup)
+		unit.Cgroup++
+		p = w.process(unit, "/usr/sbin/nginx", systemd)
+	}
+	if c := w.status(unit).Completeness; c.Starts != 3 || c.Units != 3 {
+		t.Errorf("%d starts, %d windows: %s", c.Starts, c.Units, c.Sentence)
+	}
+	// Runtimes write the start down a moment late.
+	wl := w.container("late", digestA)
+	wl.Container.Started = w.now.Add(5 * time.Second)
+	w.quiet(w.exec(wl, w.process(wl, "/bin/x", nil)))
+	if c := w.status(wl).Completeness; c.Starts != 1 {
+		t.Error("a start five seconds before the time the runtime tells was not seen")
+	}
+}
+
+// Many at once, for the race detector.
+func TestABookIsSafeForConcurrentUse(t *testing.T) {
+	w := newWorld(t, Config{Store: must(OpenStore(t.TempDir(), 0))})
+	var wls []*bollwerk.Workload
+	for i := range 4 {
+		wl := w.container(fmt.Sprint("app-", i), digestA)
+		w.start(wl)
+		wls = append(wls, wl)
+	}
+	var group sync.WaitGroup
+	for i := range 4 {
+		group.Go(func() {
+			wl := wls[i]
+			p := &bollwerk.Process{PID: 5, Path: "/usr/sbin/nginx", Cgroup: wl.Cgroup}
+			for n := range 300 {
+				w.book.Observe(&bollwerk.Event{Time: w.now, Kind: bollwerk.EventExec, Process: p, Workload: wl}, n%50 == 49)
+				w.book.Syscalls(wl.Cgroup, []uint64{uint64(n)})
+				switch n % 50 {
+				case 10:
+					w.book.Save()
+				case 20:
+					w.book.Tick()
+					w.book.Status(wls[(i+1)%4].Key())
+				case 30:
+					w.book.Export(wls[(i+2)%4].Key(), io.Discard)
+					w.book.Edit(wl.Key(), Entry{Category: Write, Value: "/x"}, Edit{By: "a", Reason: "b"})
+				case 40:
+					w.book.Back(wl.Key(), Learn, "a", "b")
+					w.book.Did(wl, Mounts)
+					w.book.Notices()
+				}
+			}
+		})
+	}
+	group.Wait()
+	for _, wl := range wls {
+		if n := w.status(wl).Completeness.Events; n != 303 {
+			t.Errorf("%d events of 303", n)
+		}
 	}
 }
 

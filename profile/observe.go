@@ -39,14 +39,18 @@ func (b *Book) Observe(e *bollwerk.Event, suspicious bool) []*bollwerk.Detection
 	if !ok {
 		at, _ = seconds(b.c.Now())
 	}
+	fresh := b.replicas[e.Workload.Cgroup] == nil
 	rep := b.find(e.Workload, at)
 	if rep == nil {
 		return nil
 	}
+	if fresh && starts(e) {
+		rep.began = at
+	}
 	if e.Kind == bollwerk.EventContainer {
 		if e.Object != nil && e.Object.Name == "stop" {
 			b.end(e.Workload.Cgroup)
-		} else if rep.began == 0 && !rep.started && e.Object != nil && e.Object.Name == "start" {
+		} else if rep.began == 0 && !rep.started && timeless(e.Workload) && e.Object != nil && e.Object.Name == "start" {
 			rep.began = at
 		}
 		return nil
@@ -75,6 +79,15 @@ func (b *Book) Observe(e *bollwerk.Event, suspicious bool) []*bollwerk.Detection
 	b.bytes += r.p.bytes - before
 	return b.out
 }
+
+// starts reports whether the first event of a workload whose start nobody tells (a
+// unit; a container without a time) is its start: a program started from outside.
+func starts(e *bollwerk.Event) bool {
+	p := e.Process
+	return e.Kind == bollwerk.EventExec && timeless(e.Workload) && p != nil && !p.Existing && p.Parent != nil && p.Parent.Cgroup != p.Cgroup
+}
+
+func timeless(w *bollwerk.Workload) bool { return w.Container == nil || w.Container.Started.IsZero() }
 
 // ofRuntime reports whether an event in a container is the container runtime's own. Before
 // the program starts, and with every exec into the container, runc and its kind work in
@@ -108,7 +121,7 @@ func (b *Book) sight(rep *replica, at uint32, n uint64) sight {
 		p.epoch = w
 	}
 	s := sight{at: at, epoch: p.epoch, replica: rep.hash, slot: rep.slot, count: n}
-	s.starting = rep.began != 0 && at >= rep.began && at-rep.began <= uint32(b.c.Start/time.Second)
+	s.starting = rep.began != 0 && at+startSlack >= rep.began && at <= rep.began+uint32(b.c.Start/time.Second)
 	switch {
 	case s.starting && !rep.started:
 		rep.started = true
