@@ -209,6 +209,10 @@ func (a *Agent) begin(ctx context.Context) {
 	for _, w := range found {
 		a.meet(w, time.Now())
 	}
+	// What a former agent left in force held until here.
+	if err := a.sensor.TakeOver(); err != nil {
+		a.setTrouble("take over", fmt.Sprintf("what a former agent left in force could not be lifted: %v; run `bollwerk-agent release`", err))
+	}
 	if a.p.Ready == nil {
 		return
 	}

@@ -14,16 +14,39 @@ import (
 	"github.com/bollwerk/bollwerk/sensor"
 )
 
+// inForce are the guards of a workload and when the kernel had them.
+type inForce struct {
+	guardSet
+	since time.Time
+}
+
+// guardOf names the guard behind a rule. What the kernel decides alone is not decided
+// again up here: it knows exceptions (a compiler of the image started the program) that
+// an event does not tell.
+var guardOf = map[string]struct {
+	guard sensor.Guard
+	alone bool
+}{
+	"fileless-execution":            {sensor.GuardFileless, true},
+	"drift-execution":               {sensor.GuardDrift, true},
+	"modified-program":              {sensor.GuardDrift, true},
+	"kernel-setting-from-container": {sensor.GuardSetting, true},
+	"kernel-module-from-container":  {sensor.GuardModule, true},
+	"reverse-shell":                 {sensor.GuardReverseShell, false},
+	"miner":                         {sensor.GuardMiner, false},
+}
+
 // guarding puts policies in force for workloads and stops processes. It alone acts.
 type guarding struct {
 	a    *Agent
 	mu   sync.Mutex
-	sets map[string]guardSet // by place, what is in force
+	sets map[string]inForce // by place
 	// released: the operator took everything back; nothing is denied or killed any more.
 	released bool
+	means    map[string]sensor.Means // by the word of the guard: the most this host can do
 }
 
-func newGuarding(a *Agent) *guarding { return &guarding{a: a, sets: map[string]guardSet{}} }
+func newGuarding(a *Agent) *guarding { return &guarding{a: a, sets: map[string]inForce{}} }
 
 // protect computes and applies the policy of one container: the defaults, less what its
 // profile shows it needs, changed by the configuration, tightened by restrict mode.
@@ -32,13 +55,13 @@ func (g *guarding) protect(w *bollwerk.Workload) {
 	if p == nil {
 		return
 	}
-	if err := g.a.enforcer().Apply(p); err != nil {
+	if err := g.a.sensor.Apply(p); err != nil {
 		g.a.log.Warn("workload is not protected", "workload", w.String(), "error", err)
 		g.a.metrics.unprotected.Inc()
 		set = guardSet{}
 	}
 	g.mu.Lock()
-	g.sets[place(w)] = set
+	g.sets[place(w)] = inForce{set, time.Now()}
 	g.mu.Unlock()
 }
 
@@ -100,11 +123,11 @@ func (g *guarding) lift(w *bollwerk.Workload) {
 	delete(g.sets, place(w))
 	g.mu.Unlock()
 	if w.Cgroup != 0 {
-		_ = g.a.enforcer().Remove(w.Cgroup) // it may be gone already
+		_ = g.a.sensor.Remove(w.Cgroup) // it may be gone already
 	}
 }
 
-func (g *guarding) set(w *bollwerk.Workload) guardSet {
+func (g *guarding) set(w *bollwerk.Workload) inForce {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.sets[place(w)]
@@ -127,11 +150,10 @@ func (g *guarding) releaseAll() *Released {
 	g.mu.Lock()
 	g.released = true
 	r.Workloads = len(g.sets)
-	g.sets = map[string]guardSet{}
+	g.sets = map[string]inForce{}
 	g.mu.Unlock()
-	n, err := g.a.enforcer().Release()
-	r.Pins = n
-	if err != nil {
+	r.Pins = len(sensor.Inherited(sensor.PinRoot))
+	if err := g.a.sensor.Release(); err != nil {
 		r.Problems = append(r.Problems, err.Error())
 	}
 	g.a.setTrouble("released", "enforcement was released by command; restart the agent to protect again")
@@ -143,8 +165,8 @@ func (g *guarding) releaseAll() *Released {
 func (g *guarding) settle(d *bollwerk.Detection, e *bollwerk.Event) {
 	if e.Outcome == bollwerk.Denied || e.Outcome == bollwerk.Killed {
 		d.Outcome, d.How = e.Outcome, e.Source
-		if how := g.a.enforcer().Means(e.Rule); how != "" {
-			d.How = how
+		if how := g.means[e.Rule]; how.Means != "" && how.Outcome == e.Outcome {
+			d.How = how.Means
 		}
 		return
 	}
@@ -156,7 +178,11 @@ func (g *guarding) settle(d *bollwerk.Detection, e *bollwerk.Event) {
 		d.How = "mode " + d.Mode
 		return
 	}
-	guard, isGuard := sensor.ParseGuard(d.Rule)
+	of, isGuard := guardOf[d.Rule]
+	set, can := inForce{}, sensor.Means{}
+	if d.Workload != nil {
+		set, can = g.set(d.Workload), g.means[of.guard.String()]
+	}
 	switch {
 	case g.isReleased():
 		d.How = "enforcement was released by command"
@@ -164,10 +190,12 @@ func (g *guarding) settle(d *bollwerk.Detection, e *bollwerk.Event) {
 		d.How = "the kernel does not say which process it was"
 	case d.Workload == nil || d.Workload.Kind != bollwerk.WorkloadContainer:
 		d.How = "processes of the host are never stopped by the agent"
-	case isGuard && g.set(d.Workload).enforce&guard == 0:
-		d.How = "the guard " + d.Rule + " is not enforced for this workload"
-	case !g.a.rules.kills(d.Rule) && !isGuard:
-		d.How = "no guard of this kernel stopped it, and the rule does not ask to stop the process"
+	case isGuard && set.enforce&of.guard == 0:
+		d.How = "the guard " + of.guard.String() + " is not enforced for this workload"
+	case isGuard && of.alone && can.Outcome != bollwerk.Seen && can.Outcome != "" && e.Time.After(set.since):
+		d.How = "the guard " + of.guard.String() + " let it pass: a build tool of the image did it, or the kernel saw it only after the fact"
+	case !isGuard && !g.a.rules.kills(d.Rule):
+		d.How = "no guard stops it, and the rule does not ask to stop the process"
 	default:
 		if err := g.stop(d.Process); err != nil {
 			d.How = fmt.Sprintf("the agent could not stop it: %v", err)

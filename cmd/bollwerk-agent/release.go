@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bollwerk/bollwerk/agent"
+	"github.com/bollwerk/bollwerk/sensor"
 )
 
 func newReleaseCommand(e *env) *cobra.Command {
@@ -31,9 +32,9 @@ func runRelease(ctx context.Context, e *env) error {
 	case err == nil:
 		fmt.Fprintf(e.stdout, "released: %d workloads of the running agent, %d things pinned in the kernel\n", r.Workloads, r.Pins)
 	case errors.Is(err, agent.ErrNotRunning):
-		n, err := 0, error(nil)
-		if err != nil {
-			return err
+		n := len(sensor.Inherited(sensor.PinRoot))
+		if err := sensor.Release(sensor.PinRoot); err != nil {
+			return fmt.Errorf("no agent is running, and what a former one left could not be released: %w; run this as root", err)
 		}
 		fmt.Fprintf(e.stdout, "no agent is running; released %d things that a former one left pinned in the kernel\n", n)
 	default:

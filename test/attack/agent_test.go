@@ -3,6 +3,7 @@ package attack
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/bollwerk/bollwerk"
+	node "github.com/bollwerk/bollwerk/agent"
 )
 
 // agentProgram is built once; inside of a virtual machine it is given.
@@ -197,6 +199,23 @@ func (a *agent) of(id string) []*bollwerk.Detection {
 		}
 	}
 	return out
+}
+
+// awaitProtected waits until the agent knows a container and has its guards in force.
+func (a *agent) awaitProtected(id string) {
+	a.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		var s node.Status
+		if node.Ask(context.Background(), a.socket, "GET", "/status", &s) != nil {
+			continue
+		}
+		for _, w := range s.Workloads {
+			if w.Name == id && w.Enforced != "" {
+				return
+			}
+		}
+	}
+	a.t.Fatalf("%s is not protected after 30 seconds:\n%s", id, a.log())
 }
 
 func (a *agent) stop() {

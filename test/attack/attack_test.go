@@ -62,7 +62,9 @@ func TestAttacks(t *testing.T) {
 			continue
 		}
 		t.Run(tt.name, func(t *testing.T) {
-			r := cs.run(tt.name, tt.script+hold, tt.opts...)
+			r := cs.start(tt.name, tt.script+hold, tt.opts...)
+			a.awaitProtected(r.id)
+			r.open(t)
 			var hit *bollwerk.Detection
 			ok := a.await(attackWait, func() bool {
 				for _, d := range a.of(r.id) {
@@ -77,10 +79,10 @@ func TestAttacks(t *testing.T) {
 			all := describe(a.of(r.id))
 			a.mu.Unlock()
 			if !ok {
-				t.Fatalf("not told by any of %v at %s or above with outcome %q; told:\n%soutput:\n%s", tt.rules, tt.least, tt.outcome, all, r.out)
+				t.Fatalf("not told by any of %v at %s or above with outcome %q; told:\n%soutput:\n%s", tt.rules, tt.least, tt.outcome, all, r.output())
 			}
-			if tt.proof != "" && strings.Contains(r.out.String(), tt.proof) {
-				t.Errorf("said to be %s, but it happened:\n%s", hit.Outcome, r.out)
+			if tt.proof != "" && strings.Contains(r.output(), tt.proof) {
+				t.Errorf("said to be %s, but it happened:\n%s", hit.Outcome, r.output())
 			}
 			if hit.Message == "" || hit.Advice == "" || hit.Workload == nil || hit.Process == nil || len(hit.Attack) == 0 {
 				t.Errorf("a detection nobody can act on: %+v", hit)

@@ -2,6 +2,7 @@ package attack
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -11,7 +12,6 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -192,6 +192,8 @@ type containers struct {
 	dir  string
 	net  *network
 	next atomic.Int64
+	// socket of the launcher.
+	socket string
 }
 
 func newContainers(t testing.TB, n *network) *containers {
@@ -210,14 +212,31 @@ func newContainers(t testing.TB, n *network) *containers {
 		_ = os.RemoveAll(dir)
 	})
 	c.dir = dir
+	c.socket = startLauncher(t)
 	return c
 }
 
 // container is one run of a script.
 type container struct {
-	id  string
-	cmd *exec.Cmd
-	out *strings.Builder
+	id   string
+	gate string // a fifo: the script begins when somebody writes to it
+	done chan struct{}
+	file string // of its output
+}
+
+func (c *container) output() string {
+	b, _ := os.ReadFile(c.file)
+	return string(b)
+}
+
+// open lets the script begin and waits for its end.
+func (c *container) open(t testing.TB) {
+	t.Helper()
+	f, err := os.OpenFile(c.gate, os.O_WRONLY, 0)
+	must(t, err)
+	_, err = f.WriteString("go\n")
+	must(t, errors.Join(err, f.Close()))
+	<-c.done
 }
 
 // option changes the OCI configuration.
@@ -291,7 +310,9 @@ func (c *containers) start(name, script string, opts ...option) *container {
 	must(c.t, json.Unmarshal(b, &spec))
 	p := spec["process"].(map[string]any)
 	p["terminal"] = false
-	p["args"] = []string{"bash", "-c", script}
+	// The container lives before it is attacked, as containers do.
+	must(c.t, unix.Mkfifo(filepath.Join(root, "run/gate"), 0o600))
+	p["args"] = []string{"bash", "-c", "read go < /run/gate; " + script}
 	p["cwd"] = "/"
 	p["env"] = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
 	spec["root"] = map[string]any{"path": "rootfs", "readonly": false}
@@ -307,22 +328,18 @@ func (c *containers) start(name, script string, opts ...option) *container {
 	b, err = json.Marshal(spec)
 	must(c.t, err)
 	must(c.t, os.WriteFile(file, b, 0o644))
-	run := &container{id: id, out: &strings.Builder{}, cmd: exec.Command(c.runc, "run", "--bundle", bundle, id)}
-	run.cmd.Stdout, run.cmd.Stderr = run.out, run.out
-	run.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	must(c.t, run.cmd.Start())
+	run := &container{id: id, gate: filepath.Join(root, "run/gate"), done: make(chan struct{}), file: filepath.Join(dir, "out")}
+	go func() {
+		defer close(run.done)
+		if err := c.launch(launchRequest{Args: []string{c.runc, "run", "--bundle", bundle, id}, Out: run.file}); err != nil {
+			c.t.Errorf("%s: %v", id, err)
+		}
+	}()
 	c.t.Cleanup(func() {
 		_ = exec.Command(c.runc, "delete", "--force", id).Run()
+		<-run.done
 	})
 	return run
-}
-
-// run runs a script to its end, which a time-out in the script must guarantee.
-func (c *containers) run(name, script string, opts ...option) *container {
-	c.t.Helper()
-	r := c.start(name, script, opts...)
-	_ = r.cmd.Wait()
-	return r
 }
 
 func must(t testing.TB, err error) {

