@@ -125,8 +125,16 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, struct bw_mount_key);
-	__type(value, __u32);
-} mounts SEC(".maps");
+	__type(value, struct bw_fold);
+} told SEC(".maps");
+
+// Records told by each workload in the present second.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct bw_fold);
+} rates SEC(".maps");
 
 // Settings that a contained process has no business to write; filled by the agent.
 struct {
@@ -187,6 +195,60 @@ BW_INLINE __u64 hash(__u64 h, const char *s, int most)
 	return h;
 }
 
+// How many equal things a record would stand for now: 0 when one was told a moment ago.
+static __noinline __u32 again(struct bw_mount_key *key)
+{
+	struct bw_fold first = {}, *f;
+	__u64 now = bpf_ktime_get_boot_ns();
+	__u32 n;
+
+	if (!key)
+		return 1;
+	f = bpf_map_lookup_elem(&told, key);
+	if (!f) {
+		first.last = now;
+		bpf_map_update_elem(&told, key, &first, BPF_ANY);
+		return 1;
+	}
+	if (now - f->last < BW_TRACING_AGAIN) {
+		__sync_fetch_and_add(&f->more, 1);
+		return 0;
+	}
+	n = f->more + 1;
+	f->more = 0;
+	f->last = now;
+	return n;
+}
+
+// A workload that makes up something new each time must not fill the ring for all.
+static __noinline int rated(__u64 cgroup, __u32 kind)
+{
+	struct bw_fold first = {.more = 1}, *f = bpf_map_lookup_elem(&rates, &cgroup);
+	__u64 now = bpf_ktime_get_boot_ns();
+
+	if (!f || now - f->last > 1000000000ULL) {
+		first.last = now;
+		bpf_map_update_elem(&rates, &cgroup, &first, BPF_ANY);
+		return 1;
+	}
+	if (f->more >= BW_TRACING_PER_SECOND) {
+		bw_lost(cgroup, kind);
+		return 0;
+	}
+	__sync_fetch_and_add(&f->more, 1);
+	return 1;
+}
+
+BW_INLINE void tell(struct bw_header *h, __u32 count, int urgent)
+{
+	if (!count || !rated(h->cgroup, h->kind)) {
+		bpf_ringbuf_discard(h, BPF_RB_NO_WAKEUP);
+		return;
+	}
+	h->pad = count;
+	bpf_ringbuf_submit(h, bw_wakeup(urgent));
+}
+
 // Kills the caller when its workload's policy says so, and writes down the truth.
 static __noinline int guard(struct bw_header *h, __u64 bit, __u32 number)
 {
@@ -241,7 +303,6 @@ static __noinline int on_mount(struct call *c)
 	struct task_struct *t = bw_current();
 	struct bw_mount_key key = {};
 	struct bw_mount *r;
-	__u32 one = 1;
 
 	if (!c)
 		return 0;
@@ -276,12 +337,7 @@ static __noinline int on_mount(struct call *c)
 	guard(&r->h, BW_GUARD_MOUNT, 15);
 	key.cgroup = r->h.cgroup;
 	key.hash = hash(hash(hash(c->nr ^ r->flags, r->target, 64), r->type, 16), r->source, 64);
-	if (!r->h.guard && bpf_map_lookup_elem(&mounts, &key)) {
-		bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);
-		return 0;
-	}
-	bpf_map_update_elem(&mounts, &key, &one, BPF_ANY);
-	bw_submit(r, r->h.guard != 0);
+	tell(&r->h, again(&key), r->h.guard != 0);
 	return 0;
 }
 
@@ -304,6 +360,7 @@ BW_INLINE struct file___t *file_of(unsigned long fd)
 static __noinline int on_write(struct call *c)
 {
 	struct task_struct *t = bw_current();
+	struct bw_mount_key key = {};
 	struct file___t *f;
 	struct bw_setting *r;
 	const unsigned char *name;
@@ -341,7 +398,9 @@ static __noinline int on_write(struct call *c)
 		r->value[n] = 0;
 	}
 	guard(&r->h, BW_GUARD_SETTING, 5);
-	bw_submit(r, 1);
+	key.cgroup = r->h.cgroup;
+	key.hash = hash(hash(5, r->name, 32), r->value, 64);
+	tell(&r->h, again(&key), 1);
 	return 0;
 }
 
@@ -358,7 +417,6 @@ static __noinline int on_namespace(struct call *c)
 	struct file___t *f;
 	struct pid *p;
 	__u64 flags;
-	__u32 one = 1;
 
 	if (!c || (bw_contained(t) && !own_program(t)))
 		return 0;
@@ -373,9 +431,8 @@ static __noinline int on_namespace(struct call *c)
 	key.hash = hash(c->a0 ^ (c->a1 << 32), 0, 0) ^ BPF_CORE_READ(t, start_boottime);
 	if (c->nr == NR_setns && (f = file_of(c->a0)))
 		key.hash ^= (__u64)BPF_CORE_READ(f, f_inode, i_private);
-	if (bpf_map_lookup_elem(&mounts, &key))
+	if (!again(&key))
 		return 0;
-	bpf_map_update_elem(&mounts, &key, &one, BPF_ANY);
 	r = bw_reserve(sizeof(*r));
 	if (!r) {
 		bw_lost(bw_cgroup(t), BW_NAMESPACE);
@@ -397,7 +454,7 @@ static __noinline int on_namespace(struct call *c)
 			r->target = BPF_CORE_READ(p, numbers[0].nr);
 		}
 	}
-	bw_submit(r, 0);
+	tell(&r->h, 1, 0);
 	return 0;
 }
 
@@ -408,7 +465,6 @@ static __noinline int on_object(struct call *c, __u32 kind)
 	struct bw_object *r;
 	struct file___t *f;
 	char name[16] = {};
-	__u32 one = 1;
 
 	if (!c)
 		return 0;
@@ -419,9 +475,8 @@ static __noinline int on_object(struct call *c, __u32 kind)
 		bpf_probe_read_user(name, sizeof(name), (void *)c->a1 + 48);
 		key.hash = hash(key.hash, name, sizeof(name));
 	}
-	if (bpf_map_lookup_elem(&mounts, &key))
+	if (!again(&key))
 		return 0;
-	bpf_map_update_elem(&mounts, &key, &one, BPF_ANY);
 	r = bw_reserve(sizeof(*r));
 	if (!r) {
 		bw_lost(bw_cgroup(t), kind);
@@ -444,7 +499,7 @@ static __noinline int on_object(struct call *c, __u32 kind)
 		bpf_probe_read_user_str(r->name, 16, (void *)c->a1 + 48);
 		guard(&r->h, BW_GUARD_BPF, 13);
 	}
-	bw_submit(r, r->h.guard != 0);
+	tell(&r->h, 1, r->h.guard != 0);
 	return 0;
 }
 
@@ -569,6 +624,7 @@ int bw_sysctl(struct bpf_sysctl *ctx)
 	struct bw_setting *r;
 	struct bw_policy *p;
 	__u32 zero = 0;
+	struct bw_mount_key seen = {};
 	int deny = 0, guarded = 0, n;
 
 	if (!ctx->write || config.options & BW_TRACING_NO_SETTING)
@@ -610,6 +666,8 @@ int bw_sysctl(struct bpf_sysctl *ctx)
 		r->h.outcome = BW_DENIED;
 		r->h.result = -1;
 	}
-	bw_submit(r, deny);
+	seen.cgroup = r->h.cgroup;
+	seen.hash = hash(hash(6, r->name, 64), r->value, 64);
+	tell(&r->h, again(&seen), deny);
 	return !deny;
 }

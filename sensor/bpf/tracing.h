@@ -6,6 +6,8 @@
 
 #define BW_FROM_TRACING 208 // bw_header.source of all records here
 #define BW_FROM_TRACING_MODULE 209 // the module stands loaded
+#define BW_TRACING_PER_SECOND 256 // records of one workload; more are counted as lost
+#define BW_TRACING_AGAIN 10000000000ULL // ns after which a repeat is told again, with a count
 #define BW_SETTING_NAME 96
 #define BW_SETTING_VALUE 256
 
@@ -71,6 +73,13 @@ struct bw_capability_key {
 struct bw_mount_key {
 	__u64 cgroup;
 	__u64 hash;
+};
+
+// How often something was told, and how often not.
+struct bw_fold {
+	__u64 last;
+	__u32 more;
+	__u32 pad;
 };
 
 struct bw_setting_key {

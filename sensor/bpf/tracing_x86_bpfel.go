@@ -165,11 +165,12 @@ const (
 	TracingMapEvents            = "events"
 	TracingMapLosses            = "losses"
 	TracingMapLossesTotal       = "losses_total"
-	TracingMapMounts            = "mounts"
 	TracingMapPolicies          = "policies"
 	TracingMapPolicyRoots       = "policy_roots"
+	TracingMapRates             = "rates"
 	TracingMapScratch           = "scratch"
 	TracingMapSettings          = "settings"
+	TracingMapTold              = "told"
 	TracingProgBwCapCapable     = "bw_cap_capable"
 	TracingProgBwCapCapableExit = "bw_cap_capable_exit"
 	TracingProgBwModuleLoad     = "bw_module_load"
@@ -239,11 +240,12 @@ type TracingMapSpecs struct {
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
 	LossesTotal  *ebpf.MapSpec `ebpf:"losses_total"`
-	Mounts       *ebpf.MapSpec `ebpf:"mounts"`
 	Policies     *ebpf.MapSpec `ebpf:"policies"`
 	PolicyRoots  *ebpf.MapSpec `ebpf:"policy_roots"`
+	Rates        *ebpf.MapSpec `ebpf:"rates"`
 	Scratch      *ebpf.MapSpec `ebpf:"scratch"`
 	Settings     *ebpf.MapSpec `ebpf:"settings"`
+	Told         *ebpf.MapSpec `ebpf:"told"`
 }
 
 // TracingVariableSpecs contains global variables before they are loaded into the kernel.
@@ -283,11 +285,12 @@ type TracingMaps struct {
 	Events       *ebpf.Map `ebpf:"events"`
 	Losses       *ebpf.Map `ebpf:"losses"`
 	LossesTotal  *ebpf.Map `ebpf:"losses_total"`
-	Mounts       *ebpf.Map `ebpf:"mounts"`
 	Policies     *ebpf.Map `ebpf:"policies"`
 	PolicyRoots  *ebpf.Map `ebpf:"policy_roots"`
+	Rates        *ebpf.Map `ebpf:"rates"`
 	Scratch      *ebpf.Map `ebpf:"scratch"`
 	Settings     *ebpf.Map `ebpf:"settings"`
+	Told         *ebpf.Map `ebpf:"told"`
 }
 
 func (m *TracingMaps) Close() error {
@@ -297,11 +300,12 @@ func (m *TracingMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.LossesTotal,
-		m.Mounts,
 		m.Policies,
 		m.PolicyRoots,
+		m.Rates,
 		m.Scratch,
 		m.Settings,
+		m.Told,
 	)
 }
 

@@ -301,8 +301,14 @@ func record[T any](raw []byte) (*T, bool) {
 // decode makes an event of any record of the object.
 func (c *Checks) decode(h *sensor.Header, raw []byte) *bollwerk.Event {
 	e := c.read(h, raw)
-	if e != nil && e.Source == "" {
+	if e == nil {
+		return nil
+	}
+	if e.Source == "" {
 		e.Source, _, _ = strings.Cut(c.means, " ")
+	}
+	if h.Pad > 1 {
+		e.Count = uint64(h.Pad)
 	}
 	return e
 }

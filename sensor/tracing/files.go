@@ -284,8 +284,11 @@ func (f *Files) read(g *group, tell func(*group, *notice)) error {
 				f.lost("queue", 0, 1) // the kernel does not say how many
 				continue
 			}
-			if e.pid != f.self {
+			switch {
+			case e.pid != f.self:
 				tell(g, &e)
+			case e.mask&unix.FAN_DELETE_SELF != 0:
+				f.gone(&e) // we looked at it last
 			}
 			if e.fd >= 0 {
 				unix.Close(int(e.fd))

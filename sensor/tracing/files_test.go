@@ -275,6 +275,15 @@ func TestDeletedInodesAreForgotten(t *testing.T) {
 	before, marked := count()
 	run(t, "sh", "-c", "cd "+dir+"; for i in 0 1 2 3 4 5 6 7 8 9; do for k in 0 1 2 3 4 5 6 7 8 9; do cp etc/passwd etc/x; mv etc/x etc/shadow; mkdir -p root/.ssh; : > root/.ssh/id_x; rm -r root/.ssh; done; done; : > etc/end")
 	c.find(t, "end", fileEvent(bollwerk.EventCreate, "/etc/end"))
+	t.Cleanup(func() {
+		if t.Failed() {
+			c.files.mu.Lock()
+			defer c.files.mu.Unlock()
+			for _, all := range c.files.places {
+				t.Log(all[0].path, all[0].kind)
+			}
+		}
+	})
 	await(t, "as few marks as before", func() bool {
 		now, n := count()
 		return now <= before+1 && n <= marked+1

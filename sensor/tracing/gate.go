@@ -26,6 +26,9 @@ import (
 // workload and each open of a guarded file; nothing else pays. Only workloads whose
 // policy enforces GuardExec or GuardRead are marked.
 //
+// The agent itself must not start a program out of a guarded container: until the kernel
+// has its answer the Go runtime cannot run whoever gives it.
+//
 // It must never hold up anybody: it opens nothing while somebody waits, it does not ask
 // /proc for what the kernel locks during an exec, an answer that takes longer than
 // gatePatience is "allow", and when the agent dies the kernel lets everything pass.

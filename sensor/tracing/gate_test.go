@@ -58,7 +58,7 @@ func TestGateDenies(t *testing.T) {
 		t.Errorf("%+v %+v", e, e.File)
 	}
 	// From outside, as a runtime or an admin reaches in: never refused.
-	if out, err := exec.Command("/proc/"+strconv.Itoa(pid)+"/root/bin/evil", "true").CombinedOutput(); err != nil && !strings.Contains(string(out), "applet not found") {
+	if out, err := exec.Command("sh", "-c", "/proc/"+strconv.Itoa(pid)+"/root/bin/evil true").CombinedOutput(); err != nil && !strings.Contains(string(out), "applet not found") {
 		t.Errorf("the host was refused: %v %s", err, out)
 	}
 	if _, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/root/etc/shadow"); err != nil {

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -181,4 +182,46 @@ func TestMountKilledWithoutExec(t *testing.T) {
 	if e.Outcome != bollwerk.Killed {
 		t.Errorf("outcome %s", e.Outcome)
 	}
+}
+
+// A container that writes settings as fast as it can is told of at a rate, and the rest
+// is counted exactly.
+func TestSettingFloodIsBounded(t *testing.T) {
+	c := watch(t, &Checks{})
+	c.need(t, AreaSetting)
+	const n = 3000
+	run(t, tool(t, "unshare"), "-u", tool(t, "sh"), "-c", "i=0; while [ $i -lt "+strconv.Itoa(n)+" ]; do echo f$i > /proc/sys/kernel/domainname; i=$((i+1)); done")
+	sum := func() (told, lost uint64) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, e := range c.events {
+			switch {
+			case e.Kind == bollwerk.EventSetting && e.Object.Name == "kernel/domainname":
+				told += max(1, e.Count)
+			case e.Kind == bollwerk.EventLoss && e.Loss.Kind == bollwerk.EventSetting:
+				lost += e.Loss.Count
+			}
+		}
+		return told, lost
+	}
+	await(t, "all told or counted", func() bool { told, lost := sum(); return told+lost >= n })
+	told, lost := sum()
+	t.Logf("%d told, %d counted", told, lost)
+	if told+lost != n {
+		t.Errorf("%d told and %d counted of %d", told, lost, n)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	c := &Checks{restorer: newRestorer(nil), means: "tp_btf cap_capable", k: &sensor.Kernel{}}
+	f.Add(uint16(bollwerk.EventMount), make([]byte, 640))
+	f.Add(uint16(bollwerk.EventSetting), make([]byte, 700))
+	f.Add(uint16(bollwerk.EventNamespace), make([]byte, 104))
+	f.Fuzz(func(t *testing.T, kind uint16, raw []byte) {
+		if len(raw) > 56 && bollwerk.EventKind(kind) == bollwerk.EventNamespace {
+			clear(raw[56:]) // a process that is named is looked up in a table that is not there
+		}
+		h := sensor.Header{Kind: kind}
+		c.decode(&h, raw)
+	})
 }
