@@ -4,11 +4,12 @@
 // The network: connections with their result, listeners, datagrams, DNS, flows, and the
 // refusal of what a workload's policy does not allow.
 //
-// Who a socket belongs to is noted in the socket's own storage where a process uses it
-// (connect, bind, listen, first datagram); packets and state changes, which come in
-// interrupts, read it there. TCP is counted by the kernel already, so its flows cost
-// nothing per packet: they are read at the close and by an iterator. Only datagrams
-// are counted here, into a slot of the socket for its first peer.
+// Who a socket belongs to is noted where a process uses it (connect, listen, first
+// datagram); packets and state changes, which come in interrupts, find it there. TCP is
+// counted by the kernel already, so its flows cost nothing per packet: they are read at
+// the close. A socket gets storage of its own only when it lasts (datagrams, connections
+// of more than LONG segments), as making and freeing that costs more than all the rest:
+// an iterator reads those while they live.
 // bpf2go-type: bw_net_event bw_dns_event bw_probe_event bw_flow_key bw_flow bw_seen_key
 // bpf2go-type: bw_seen bw_net_set bw_net_prefix bw_net_ports bw_net_port bw_net_state
 #include "bollwerk.h"
@@ -66,7 +67,14 @@ struct sock___net {
 struct socket___net {
 	struct sock___net *sk;
 };
+struct inet_sock___net {
+	__be16 inet_sport;
+};
+struct inet_connection_sock___net {
+	struct inet_sock___net icsk_inet;
+};
 struct tcp_sock___net {
+	struct inet_connection_sock___net inet_conn;
 	__u64 bytes_sent, bytes_retrans, bytes_received;
 	__u32 segs_out, segs_in;
 };
@@ -87,7 +95,7 @@ struct task_struct___net {
 };
 #pragma clang attribute pop
 
-// What is known of a socket. An accepted one begins as a copy of its listener's.
+// What is known of a socket.
 struct bw_sock {
 	__u64 cgroup, start, exe;
 	__u64 root; // of the policy, 0 for none
@@ -100,7 +108,6 @@ struct bw_sock {
 	__u8 probe;  // data packets of a new connection still to look at
 	__u32 slot;  // datagrams: 0 no peer yet, 1 being set, 2 remote and rport hold
 	__u32 asked; // bind: the port asked for
-	__u64 since;
 	__u64 tx_bytes, rx_bytes, tx_packets, rx_packets; // datagrams of the slot, only rising
 	__u64 said_tx_bytes, said_rx_bytes, said_tx_packets, said_rx_packets; // already in a flow
 	__u64 said_connections;
@@ -108,6 +115,7 @@ struct bw_sock {
 #define S_CONTAINED 1
 #define S_IGNORE 2    // the agent's own
 #define S_LISTENER 4
+#define S_LONG 512    // storage of a connection: what was said of it stands there
 #define S_SERVER 8    // datagrams: bound to a port of its choice
 #define S_ASKED 16    // connect called, no state change yet
 #define S_SENT 32     // first datagram to the slot's peer was seen
@@ -117,7 +125,7 @@ struct bw_sock {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
 	__type(value, struct bw_sock);
 } socks SEC(".maps");
@@ -148,24 +156,27 @@ struct {
 	__type(value, struct rate);
 } dns_rates SEC(".maps");
 
-// Listeners' inner sockets that are older than the sensor, by address.
+// Outgoing connections, by the address of the socket, from connect to the close.
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1024);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
 	__type(key, __u64);
 	__type(value, struct bw_sock);
-} inner SEC(".maps");
+} conns SEC(".maps");
 
-struct port_key {
+// Who listens: the owner of what is accepted. The address is zero for all addresses; the
+// port is zero for a socket that listens without bind, as it has none yet.
+struct listen_key {
+	__u8 local[16];
 	__u32 netns;
 	__u32 port;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
-	__type(key, struct port_key);
-	__type(value, __u8);
-} listening SEC(".maps"); // only filled at the start, to tell the direction of what exists
+	__type(key, struct listen_key);
+	__type(value, struct bw_sock);
+} listeners SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -194,6 +205,8 @@ struct {
 struct bw_net_state {
 	__u32 epoch;    // which flow table is filled
 	__u32 policies; // how many network policies are in force
+	__u32 told;     // the sockets that are older than the sensor are known
+	__u32 pad;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -270,29 +283,107 @@ BW_INLINE int is_loopback(const __u8 *a)
 	return !w[2] && (w[3] == bpf_htonl(1) || !w[3]);
 }
 
-BW_INLINE __u64 exe_of(struct task_struct *t)
+BW_INLINE int is_unspecified(const __u8 *a)
+{
+	const __u32 *w = (const __u32 *)a;
+
+	return !w[0] && !w[1] && !w[3] && (!w[2] || w[2] == bpf_htonl(0xffff));
+}
+
+// Reading through typed pointers costs a load each, by bpf_probe_read_kernel twenty
+// times that. Kernels before 5.11 have only the latter.
+BW_INLINE int typed(void)
+{
+	return bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf);
+}
+
+BW_INLINE struct task_struct *current_typed(void)
+{
+	return typed() ? bpf_get_current_task_btf() : bw_current();
+}
+
+BW_INLINE __u64 cgroup_typed(struct task_struct *t)
+{
+	struct css_set *set = t->cgroups;
+	struct cgroup_subsys_state *css;
+	struct cgroup *c;
+	void *at;
+
+	if (!set)
+		return 0;
+	at = &set->subsys[0];
+	switch (config.hierarchy) {
+	case BW_CGROUP_MEMORY: css = *(void **)(at + 8 * bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id)); break;
+	case BW_CGROUP_PIDS: css = *(void **)(at + 8 * bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id)); break;
+	case BW_CGROUP_CPU: css = *(void **)(at + 8 * bpf_core_enum_value(enum cgroup_subsys_id, cpu_cgrp_id)); break;
+	default: c = set->dfl_cgrp; return c && c->kn ? c->kn->id : 0;
+	}
+	if (!css)
+		return 0;
+	c = css->cgroup;
+	return c && c->kn ? c->kn->id : 0;
+}
+
+// Fills in whose socket it is; t is a typed pointer where typed().
+BW_INLINE void own_typed(struct bw_sock *st, struct task_struct *t)
+{
+	struct task_struct___net *n = (void *)t;
+	struct mm_struct___net *mm = n->mm;
+	struct nsproxy *ns = t->nsproxy;
+	struct task_struct *leader = t->group_leader;
+	struct mnt_namespace *mnt = 0;
+	struct pid_namespace *pid = 0;
+	struct net *net = 0;
+	struct file___net *exe = 0;
+	struct inode___net *inode = 0;
+
+	st->pid = t->tgid;
+	st->tid = t->pid;
+	if (leader)
+		st->start = leader->start_boottime;
+	st->cgroup = cgroup_typed(t);
+	if (mm)
+		exe = mm->exe_file;
+	if (exe)
+		inode = exe->f_inode;
+	if (inode)
+		st->exe = inode->i_ino;
+	if (!ns)
+		return;
+	mnt = ns->mnt_ns;
+	pid = ns->pid_ns_for_children;
+	net = ns->net_ns;
+	if (net)
+		st->netns = net->ns.inum;
+	if (mnt && pid && (mnt->ns.inum != config.host_mnt_ns || pid->ns.inum != config.host_pid_ns))
+		st->flags |= S_CONTAINED;
+}
+
+BW_INLINE void own_untyped(struct bw_sock *st, struct task_struct *t)
 {
 	struct task_struct___net *n = (void *)t;
 
-	return BPF_CORE_READ(n, mm, exe_file, f_inode, i_ino);
-}
-
-// Whose socket this is from now on.
-static __noinline int own(struct bw_sock *st, struct task_struct *t, __u32 policies)
-{
-	struct bw_policy *p;
-
-	if (!st)
-		return 0;
 	st->cgroup = bw_cgroup(t);
 	st->pid = BPF_CORE_READ(t, tgid);
 	st->tid = BPF_CORE_READ(t, pid);
 	st->start = BPF_CORE_READ(t, group_leader, start_boottime);
-	st->exe = exe_of(t);
+	st->exe = BPF_CORE_READ(n, mm, exe_file, f_inode, i_ino);
 	st->netns = BPF_CORE_READ(t, nsproxy, net_ns, ns.inum);
-	st->flags &= ~(S_CONTAINED | S_IGNORE);
 	if (bw_contained(t))
 		st->flags |= S_CONTAINED;
+}
+
+// Whose socket this is from now on.
+BW_INLINE int own(struct bw_sock *st, struct task_struct *t, __u32 policies)
+{
+	struct bw_policy *p;
+
+	st->exe = 0;
+	st->flags &= ~(S_CONTAINED | S_IGNORE);
+	if (typed())
+		own_typed(st, t);
+	else
+		own_untyped(st, t);
 	if (st->pid == config.agent_pid)
 		st->flags |= S_IGNORE;
 	st->root = 0;
@@ -644,7 +735,7 @@ BW_INLINE int allow_passing(struct bpf_sock_addr *ctx, int v6, __u8 protocol, __
 
 	if (!s || !s->policies)
 		return 1;
-	own(&st, bw_current(), 1);
+	own(&st, current_typed(), 1);
 	if (!st.root)
 		return 1;
 	address_of(st.remote, ctx, v6);
@@ -666,40 +757,51 @@ BW_INLINE int allow_passing(struct bpf_sock_addr *ctx, int v6, __u8 protocol, __
 	return allow_egress(&st, kind, source);
 }
 
+BW_INLINE void remember(__u64 at, struct bw_sock *st)
+{
+	if (bpf_map_update_elem(&conns, &at, st, BPF_ANY))
+		bw_lost(st->cgroup, BW_CONNECT); // more connections at once than there is room for
+}
+
 BW_INLINE int connecting(struct bpf_sock_addr *ctx, int v6)
 {
 	struct bw_net_state *s = state_now();
 	__u32 protocol = ctx->protocol;
-	struct bw_sock *st;
+	struct bw_sock *st, fresh_conn = {};
+	__u64 at = (__u64)ctx->sk;
 
 	if (protocol == PROTO_MPTCP)
 		return allow_passing(ctx, v6, IPPROTO_TCP, BW_CONNECT, BW_NET_CONNECT);
 	if (!s || (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP))
 		return 1;
-	st = bpf_sk_storage_get(&socks, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!st)
-		return 1;
-	if (st->flags & S_ASKED)
-		not_sent(st);
-	if (protocol == IPPROTO_UDP && st->slot == 2)
-		flow_report(st, st->tx_bytes, st->rx_bytes, st->tx_packets, st->rx_packets);
-	own(st, bw_current(), s->policies);
+	if (protocol == IPPROTO_TCP) {
+		st = bpf_map_lookup_elem(&conns, &at);
+		if (st && st->flags & S_ASKED)
+			not_sent(st);
+		st = &fresh_conn;
+		st->flags = S_ASKED;
+		st->slot = 0;
+	} else {
+		st = bpf_sk_storage_get(&socks, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!st)
+			return 1;
+		if (st->slot == 2)
+			flow_report(st, st->tx_bytes, st->rx_bytes, st->tx_packets, st->rx_packets);
+		st->flags &= ~(S_SENT | S_SERVER);
+		st->said_connections = 0;
+		st->slot = 2;
+	}
+	own(st, current_typed(), s->policies);
 	address_of(st->remote, ctx, v6);
 	st->rport = bpf_ntohs(ctx->user_port);
 	st->protocol = protocol;
 	st->type = ctx->type;
 	st->direction = BW_NET_OUT;
-	st->since = bpf_ktime_get_boot_ns();
 	if (!allow_egress(st, BW_CONNECT, BW_NET_CONNECT))
 		return 0;
 	if (protocol == IPPROTO_TCP) {
-		st->said_tx_bytes = st->said_rx_bytes = st->said_tx_packets = st->said_rx_packets = st->said_connections = 0;
-		st->flags |= S_ASKED;
 		st->probe = st->flags & S_CONTAINED && !(config.options & BW_NET_OPT_NO_PROBE) ? 3 : 0;
-	} else {
-		st->flags &= ~(S_SENT | S_SERVER);
-		st->said_connections = 0;
-		st->slot = 2;
+		remember(at, st);
 	}
 	return 1;
 }
@@ -744,7 +846,7 @@ BW_INLINE int binding(struct bpf_sock_addr *ctx)
 	st = bpf_sk_storage_get(&socks, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!st)
 		return 1;
-	own(st, bw_current(), s->policies);
+	own(st, current_typed(), s->policies);
 	st->asked = port;
 	st->lport = port;
 	st->protocol = protocol;
@@ -838,7 +940,7 @@ int sock_create(struct bpf_sock *ctx)
 	s = state_now();
 	if (!s)
 		return 1;
-	own(&st, bw_current(), s->policies);
+	own(&st, current_typed(), s->policies);
 	st.protocol = protocol;
 	st.type = ctx->type;
 	st.lport = 0;
@@ -862,12 +964,22 @@ int sock_create(struct bpf_sock *ctx)
 SEC("cgroup/sock_release")
 int sock_release(struct bpf_sock *ctx)
 {
-	struct bw_sock *st = bpf_sk_storage_get(&socks, ctx, 0, 0);
+	struct bw_sock *st;
+	__u64 at = (__u64)ctx;
 
+	if (ctx->protocol == IPPROTO_TCP) {
+		st = bpf_map_lookup_elem(&conns, &at);
+		if (st && st->flags & S_ASKED) {
+			not_sent(st);
+			bpf_map_delete_elem(&conns, &at);
+		}
+		return 1;
+	}
+	if (ctx->protocol != IPPROTO_UDP)
+		return 1;
+	st = bpf_sk_storage_get(&socks, ctx, 0, 0);
 	if (!st)
 		return 1;
-	if (st->flags & S_ASKED)
-		not_sent(st);
 	if (st->protocol == IPPROTO_UDP && st->slot == 2 && (st->tx_packets || st->rx_packets))
 		flow_report(st, st->tx_bytes, st->rx_bytes, st->tx_packets, st->rx_packets);
 	return 1;
@@ -875,17 +987,32 @@ int sock_release(struct bpf_sock *ctx)
 
 // What the kernel counted for a connection: payload, without retransmissions; the
 // received count holds one for the peer's FIN, which SOCK_DONE says has come.
+BW_INLINE void tcp_counts(struct sock___net *sk, struct tcp_sock___net *tp, struct bw_flow *f)
+{
+	f->tx_bytes = tp->bytes_sent - tp->bytes_retrans;
+	f->rx_bytes = tp->bytes_received;
+	if (f->rx_bytes && sk->__sk_common.skc_flags & 2)
+		f->rx_bytes--;
+	f->tx_packets = tp->segs_out;
+	f->rx_packets = tp->segs_in;
+}
+
 BW_INLINE void tcp_report(struct bw_sock *st, struct sock___net *sk)
 {
 	struct tcp_sock___net *tp = (void *)bpf_skc_to_tcp_sock(sk);
-	__u64 rx;
+	struct bw_flow_key key = {};
+	struct bw_flow f = {.connections = 1};
 
-	if (!tp)
+	if (!tp || st->flags & S_IGNORE)
 		return;
-	rx = tp->bytes_received;
-	if (rx && sk->__sk_common.skc_flags & 2)
-		rx--;
-	flow_report(st, tp->bytes_sent - tp->bytes_retrans, rx, tp->segs_out, tp->segs_in);
+	tcp_counts(sk, tp, &f);
+	if (st->flags & S_LONG) {
+		flow_report(st, f.tx_bytes, f.rx_bytes, f.tx_packets, f.rx_packets);
+		return;
+	}
+	flow_begin(&f, st);
+	flow_key(&key, st);
+	flow_add(&key, &f);
 }
 
 BW_INLINE int state_event(struct bw_sock *st, struct sock___net *sk, __u16 kind, __u16 port, int result)
@@ -905,102 +1032,184 @@ BW_INLINE int state_event(struct bw_sock *st, struct sock___net *sk, __u16 kind,
 	return 0;
 }
 
-BW_INLINE void began_to_listen(struct sock___net *sk, struct bw_sock *st)
+BW_INLINE __u32 netns_of(struct sock___net *sk)
 {
-	struct bw_net_state *s = state_now();
-	struct bw_policy *p;
-	int kill;
+	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+}
 
-	if (!st || !s)
-		return;
-	own(st, bw_current(), s->policies);
+// The listener that an accepted connection came from.
+static __noinline struct bw_sock *listener(struct listen_key *key)
+{
+	struct bw_sock *l = bpf_map_lookup_elem(&listeners, key);
+
+	if (l)
+		return l;
+	((__u64 *)key->local)[0] = 0;
+	((__u64 *)key->local)[1] = 0;
+	l = bpf_map_lookup_elem(&listeners, key);
+	if (l)
+		return l;
+	key->port = 0;
+	return bpf_map_lookup_elem(&listeners, key);
+}
+
+BW_INLINE void listen_key_of(struct listen_key *key, struct sock___net *sk, __u32 netns)
+{
+	local_of(key->local, sk);
+	if (is_unspecified(key->local))
+		__builtin_memset(key->local, 0, 16);
+	key->netns = netns;
+	key->port = BPF_CORE_READ(sk, __sk_common.skc_num);
+}
+
+// Fills in what is known of an accepted connection. sk is a typed pointer.
+BW_INLINE int accepted(struct bw_sock *st, struct sock___net *sk)
+{
+	struct tcp_sock___net *tp;
+	struct listen_key key;
+	struct bw_sock *l;
+
+	if (sk->__sk_common.skc_family == AF_INET)
+		map4(key.local, sk->__sk_common.skc_rcv_saddr);
+	else
+		local_of(key.local, sk);
+	key.netns = sk->__sk_common.skc_net.net->ns.inum;
+	// skc_num is gone when the socket closes.
+	tp = (void *)bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	key.port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
+	st->lport = key.port;
+	l = listener(&key);
+	if (!l)
+		return 0;
+	st->cgroup = l->cgroup;
+	st->start = l->start;
+	st->exe = l->exe;
+	st->root = l->root;
+	st->pid = l->pid;
+	st->tid = l->tid;
+	st->netns = l->netns;
+	st->flags = l->flags & (S_CONTAINED | S_IGNORE);
 	st->protocol = IPPROTO_TCP;
 	st->type = SOCK_STREAM;
 	st->direction = BW_NET_IN;
-	st->lport = sk->__sk_common.skc_num;
-	st->rport = 0;
-	st->probe = 0;
-	st->flags = (st->flags & ~S_ASKED) | S_LISTENER;
-	__builtin_memset(st->remote, 0, 16);
-	p = policy_by_root(st->root);
+	if (sk->__sk_common.skc_family == AF_INET)
+		map4(st->remote, sk->__sk_common.skc_daddr);
+	else
+		remote_of(st->remote, sk);
+	st->rport = bpf_ntohs(sk->__sk_common.skc_dport);
+	return 1;
+}
+
+static __noinline int began_to_listen(struct sock___net *sk)
+{
+	struct bw_net_state *s = state_now();
+	struct bw_sock st = {};
+	struct listen_key key;
+	struct bw_policy *p;
+	int kill;
+
+	if (!s)
+		return 0;
+	own(&st, current_typed(), s->policies);
+	st.protocol = IPPROTO_TCP;
+	st.type = SOCK_STREAM;
+	st.direction = BW_NET_IN;
+	st.lport = sk->__sk_common.skc_num;
+	st.flags |= S_LISTENER;
+	listen_key_of(&key, sk, st.netns);
+	bpf_map_update_elem(&listeners, &key, &st, BPF_ANY);
+	p = policy_by_root(st.root);
 	// bind to a listed port was allowed before; this one took whatever the kernel gave.
-	if (p && (p->enforce | p->report) & BW_GUARD_BIND && !bind_listed(p->root, st->lport, IPPROTO_TCP)) {
+	if (p && (p->enforce | p->report) & BW_GUARD_BIND && !bind_listed(p->root, st.lport, IPPROTO_TCP)) {
 		kill = p->enforce & BW_GUARD_BIND && !bpf_send_signal(9);
-		guard_said(st, BW_LISTEN << 8 | BW_NET_STATE, GUARD_NUMBER(BW_GUARD_BIND), kill ? BW_KILLED : BW_SEEN);
-		return;
+		guard_said(&st, BW_LISTEN << 8 | BW_NET_STATE, GUARD_NUMBER(BW_GUARD_BIND), kill ? BW_KILLED : BW_SEEN);
+		return 0;
 	}
-	state_event(st, sk, BW_LISTEN, st->lport, 0);
+	return state_event(&st, sk, BW_LISTEN, st.lport, 0);
 }
 
 // A connection that passed no connect hook: the inner socket of multipath TCP.
-BW_INLINE void began_inside(struct sock___net *sk, struct bw_sock *st)
+static __noinline int began_inside(struct sock___net *sk)
 {
 	struct bw_net_state *s = state_now();
-	struct task_struct *t = bw_current();
+	struct task_struct *t = current_typed();
+	struct bw_sock st = {};
 
-	if (!st || !s)
-		return;
-	own(st, t, s->policies);
+	if (!s)
+		return 0;
+	own(&st, t, s->policies);
 	if (BPF_CORE_READ(t, flags) & BW_PF_KTHREAD)
-		st->flags |= S_IGNORE;
-	remote_of(st->remote, sk);
-	st->rport = bpf_ntohs(sk->__sk_common.skc_dport);
-	st->protocol = IPPROTO_TCP;
-	st->type = SOCK_STREAM;
-	st->direction = BW_NET_OUT;
-	st->since = bpf_ktime_get_boot_ns();
-	st->probe = st->flags & S_CONTAINED && !(config.options & BW_NET_OPT_NO_PROBE) ? 3 : 0;
+		st.flags |= S_IGNORE;
+	remote_of(st.remote, sk);
+	st.rport = bpf_ntohs(sk->__sk_common.skc_dport);
+	st.protocol = IPPROTO_TCP;
+	st.type = SOCK_STREAM;
+	st.direction = BW_NET_OUT;
+	st.probe = st.flags & S_CONTAINED && !(config.options & BW_NET_OPT_NO_PROBE) ? 3 : 0;
+	remember((__u64)sk, &st);
+	return 0;
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state, struct sock___net *sk, int oldstate, int newstate)
 {
-	struct bw_sock *st;
+	struct bw_sock *st, in = {};
+	__u64 at = (__u64)sk;
 	int result;
 
 	if (newstate != ESTABLISHED && newstate != CLOSED && newstate != LISTEN && newstate != SYN_SENT)
 		return 0;
 	if (sk->sk_protocol != IPPROTO_TCP)
 		return 0;
-	if (newstate == LISTEN) {
-		began_to_listen(sk, bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE));
-		return 0;
-	}
-	st = bpf_sk_storage_get(&socks, sk, 0, 0);
-	if (!st && newstate == SYN_SENT) {
-		began_inside(sk, bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE));
-		return 0;
-	}
-	if (!st)
-		return 0;
+	if (newstate == LISTEN)
+		return began_to_listen(sk);
 	if (newstate == SYN_SENT) {
-		st->flags &= ~S_ASKED;
-		return 0;
+		st = bpf_map_lookup_elem(&conns, &at);
+		if (st && st->flags & S_ASKED) {
+			st->flags &= ~S_ASKED;
+			return 0;
+		}
+		return began_inside(sk);
 	}
 	if (newstate == ESTABLISHED) {
-		st->lport = sk->__sk_common.skc_num;
-		if (oldstate == SYN_SENT)
+		if (oldstate == SYN_SENT) {
+			st = bpf_map_lookup_elem(&conns, &at);
+			if (!st)
+				return 0;
+			st->lport = sk->__sk_common.skc_num;
 			return state_event(st, sk, BW_CONNECT, st->rport, 0);
-		if (oldstate != SYN_RECV)
+		}
+		if (oldstate != SYN_RECV || !accepted(&in, sk))
 			return 0;
-		st->flags &= ~(S_LISTENER | S_ASKED);
-		st->direction = BW_NET_IN;
-		remote_of(st->remote, sk);
-		st->rport = bpf_ntohs(sk->__sk_common.skc_dport);
-		st->since = bpf_ktime_get_boot_ns();
-		st->probe = 0;
-		return state_event(st, sk, BW_ACCEPT, st->lport, 0);
+		return state_event(&in, sk, BW_ACCEPT, in.lport, 0);
+	}
+	if (oldstate == LISTEN || oldstate == SYN_RECV || oldstate == CLOSED)
+		return 0;
+	st = bpf_sk_storage_get(&socks, sk, 0, 0);
+	if (st && st->flags & S_LONG) {
+		tcp_report(st, sk);
+		if (st->direction == BW_NET_OUT)
+			bpf_map_delete_elem(&conns, &at);
+		return 0;
+	}
+	st = bpf_map_lookup_elem(&conns, &at);
+	if (!st) {
+		if (oldstate != SYN_SENT && accepted(&in, sk))
+			tcp_report(&in, sk);
+		return 0;
 	}
 	if (oldstate == SYN_SENT) {
 		result = sk->sk_err;
 		if (!result)
 			result = ECANCELED; // closed by its owner before an answer came
 		flow_failed(st);
-		return state_event(st, sk, BW_CONNECT, st->rport, result);
+		state_event(st, sk, BW_CONNECT, st->rport, result);
+	} else {
+		tcp_report(st, sk);
 	}
-	if (oldstate == LISTEN || oldstate == SYN_RECV || oldstate == CLOSED || st->flags & S_LISTENER)
-		return 0;
-	tcp_report(st, sk);
+	bpf_map_delete_elem(&conns, &at);
 	return 0;
 }
 
@@ -1326,15 +1535,16 @@ __attribute__((noinline)) int probe(struct __sk_buff *skb, __u32 off, __u32 len)
 	struct bpf_sock *sk = skb->sk;
 	struct bw_probe_event *r;
 	struct bw_policy *p;
-	struct bw_sock *st;
+	struct bw_sock *st, *stored;
+	__u64 at = (__u64)sk;
 	__u32 n = len, what = 0;
 	__u8 first;
 	int deny = 0;
 
 	if (!sk || bpf_skb_load_bytes(skb, off, &first, 1))
 		return 1;
-	st = bpf_sk_storage_get(&socks, sk, 0, 0);
-	if (!st)
+	st = bpf_map_lookup_elem(&conns, &at);
+	if (!st || !st->probe)
 		return 1;
 	if (first != '{' && first != 0) {
 		st->probe = 0;
@@ -1371,7 +1581,12 @@ __attribute__((noinline)) int probe(struct __sk_buff *skb, __u32 off, __u32 len)
 		p = bw_policy_of(bw_current());
 	if (p && p->enforce & BW_GUARD_MINER) {
 		deny = 1;
-		st->flags |= S_BLOCKED;
+		stored = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (stored) {
+			if (!(stored->flags & S_LONG))
+				*stored = *st;
+			stored->flags |= S_LONG | S_BLOCKED;
+		}
 	}
 	header_from(&r->n.h, st, BW_PROTOCOL, sizeof(*r), BW_NET_EGRESS);
 	copy_addr(r->n.remote, st->remote);
@@ -1434,13 +1649,64 @@ BW_INLINE void dns_segment(struct __sk_buff *skb, struct bw_sock *st, __u32 off,
 		dns(skb, st, off + 2, len - 2, how);
 }
 
+#define LONG 64
+
+// The address of a socket as a number: the verifier allows no arithmetic on the pointer,
+// which reading members by probe needs.
+BW_INLINE struct sock___net *untyped(struct bpf_sock *sk)
+{
+	__u64 at = (__u64)sk, number = 0;
+
+	bpf_probe_read_kernel(&number, sizeof(number), &at);
+	return (struct sock___net *)number;
+}
+
+// A connection that lasts gets storage, which the iterator finds.
+static __noinline int lasts(struct bpf_sock *sk)
+{
+	__u64 at = (__u64)sk;
+	struct bw_sock *known, *st;
+	struct sock___net *inner;
+	struct listen_key key;
+
+	if (!sk || sk->state != ESTABLISHED)
+		return 0;
+	known = bpf_map_lookup_elem(&conns, &at);
+	st = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!st || st->flags & S_LONG)
+		return 0;
+	if (known) {
+		*st = *known;
+	} else {
+		inner = untyped(sk);
+		listen_key_of(&key, inner, netns_of(inner));
+		known = listener(&key);
+		if (!known) {
+			st->flags = S_IGNORE | S_LONG; // whose it is was never known; do not ask again
+			return 0;
+		}
+		*st = *known;
+		st->flags &= S_CONTAINED | S_IGNORE;
+		st->lport = sk->src_port;
+		st->rport = bpf_ntohs(sk->dst_port);
+		remote_of(st->remote, inner);
+	}
+	st->protocol = IPPROTO_TCP;
+	st->flags |= S_LONG;
+	return 0;
+}
+
 SEC("cgroup_skb/egress")
 int egress(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
-	struct bw_sock *st;
+	struct bpf_tcp_sock *tp;
+	struct bw_net_state *s;
+	struct bw_sock *st, *c;
 	struct packet p;
 	__u32 off, len = 0;
+	__u64 at;
+	int name_server;
 
 	if (!sk)
 		return 1;
@@ -1450,33 +1716,41 @@ int egress(struct __sk_buff *skb)
 	if (sk->protocol != IPPROTO_UDP && sk->protocol != IPPROTO_TCP)
 		return 1;
 	st = bpf_sk_storage_get(&socks, sk, 0, 0);
-	if (!st) {
-		struct bw_net_state *s;
-
-		if (sk->protocol != IPPROTO_UDP)
-			return 1;
-		st = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-		s = state_now();
-		if (!st || !s)
-			return 1;
-		own(st, bw_current(), s->policies);
-		st->protocol = IPPROTO_UDP;
-		st->type = SOCK_DGRAM;
-	}
-	if (st->protocol == IPPROTO_UDP) {
+	if (sk->protocol == IPPROTO_UDP) {
+		if (!st) {
+			st = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+			s = state_now();
+			if (!st || !s)
+				return 1;
+			own(st, current_typed(), s->policies);
+			st->protocol = IPPROTO_UDP;
+			st->type = SOCK_DGRAM;
+		}
 		datagram(skb, st, 1);
 		return 1;
 	}
-	if (st->flags & S_BLOCKED)
+	if (st && st->flags & S_BLOCKED)
 		return 0;
-	if (!st->probe && st->rport != 53)
+	tp = bpf_tcp_sock(sk);
+	if (!tp)
+		return 1;
+	name_server = sk->dst_port == bpf_htons(53);
+	if (!st && (tp->segs_out >= LONG || name_server)) {
+		lasts(sk);
+		st = bpf_sk_storage_get(&socks, sk, 0, 0);
+	}
+	if (!name_server && (!tp->data_segs_out || tp->data_segs_out > 3))
+		return 1;
+	at = (__u64)sk;
+	c = bpf_map_lookup_elem(&conns, &at);
+	if (!name_server && (!c || !c->probe))
 		return 1;
 	off = segment(skb, &p, 1, &len);
 	if (!off)
 		return 1;
-	if (st->rport == 53 && st->direction == BW_NET_OUT)
+	if (name_server && st && st->direction == BW_NET_OUT)
 		dns_segment(skb, st, off, len, DNS_TCP);
-	if (!st->probe)
+	if (!c || !c->probe)
 		return 1;
 	off = probe(skb, off, len);
 	asm volatile("" : "+r"(off)); // the compiler knows what it returns, the verifier does not
@@ -1528,27 +1802,13 @@ BW_INLINE void remember_asker(struct bw_sock *st, struct packet *p)
 	bpf_map_update_elem(&askers, &who, &now, BPF_ANY);
 }
 
-BW_INLINE struct bw_sock *adopt(struct bpf_sock *sk)
-{
-	__u64 at = (__u64)sk;
-	struct bw_sock *known, *st;
-
-	sk = bpf_sk_fullsock(sk);
-	if (!sk || sk->protocol != IPPROTO_TCP || sk->state != LISTEN)
-		return 0;
-	known = bpf_map_lookup_elem(&inner, &at);
-	if (!known || known->lport != sk->src_port)
-		return 0;
-	st = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (st)
-		*st = *known;
-	return st;
-}
-
 SEC("cgroup_skb/ingress")
 int ingress(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
+	struct bw_net_state *s;
+	struct bpf_tcp_sock *tp;
+	struct listen_key key;
 	struct bw_sock *st;
 	struct packet p;
 	__u32 off, len = 0;
@@ -1556,32 +1816,39 @@ int ingress(struct __sk_buff *skb)
 
 	if (!sk)
 		return 1;
-	st = bpf_sk_storage_get(&socks, sk, 0, 0);
-	if (!st)
-		st = adopt(sk);
-	if (!st)
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
 		return 1;
-	if (st->protocol == IPPROTO_UDP) {
-		if (st->root && st->flags & S_SERVER && parse(skb, &p, 0)) {
-			if (!allow_ingress(st, &p, BW_ACCEPT))
-				return 0;
-			remember_asker(st, &p);
-		}
-		datagram(skb, st, 0);
-		return 1;
-	}
-	if (st->flags & S_LISTENER) {
-		if (!st->root || !parse(skb, &p, 0) || p.protocol != IPPROTO_TCP)
+	if (sk->protocol == IPPROTO_TCP && sk->state == LISTEN) {
+		s = state_now();
+		if (!s || !s->policies || !parse(skb, &p, 0) || p.protocol != IPPROTO_TCP)
 			return 1;
 		if (bpf_skb_load_bytes(skb, p.l4 + 13, &flags, 1) || (flags & 0x12) != 2)
 			return 1;
-		return allow_ingress(st, &p, BW_ACCEPT);
+		listen_key_of(&key, untyped(sk), netns_of(untyped(sk)));
+		st = listener(&key);
+		return st && st->root ? allow_ingress(st, &p, BW_ACCEPT) & 1 : 1;
 	}
-	if (st->rport != 53 || st->direction != BW_NET_OUT)
+	st = bpf_sk_storage_get(&socks, sk, 0, 0);
+	if (sk->protocol == IPPROTO_TCP) {
+		tp = bpf_tcp_sock(sk);
+		if (!st && tp && tp->segs_in >= LONG)
+			lasts(sk);
+		if (!st || sk->dst_port != bpf_htons(53) || st->direction != BW_NET_OUT)
+			return 1;
+		off = segment(skb, &p, 0, &len);
+		if (off)
+			dns_segment(skb, st, off, len, DNS_TCP | DNS_ANSWER);
 		return 1;
-	off = segment(skb, &p, 0, &len);
-	if (off)
-		dns_segment(skb, st, off, len, DNS_TCP | DNS_ANSWER);
+	}
+	if (!st || st->protocol != IPPROTO_UDP)
+		return 1;
+	if (st->root && st->flags & S_SERVER && parse(skb, &p, 0)) {
+		if (!allow_ingress(st, &p, BW_ACCEPT))
+			return 0;
+		remember_asker(st, &p);
+	}
+	datagram(skb, st, 0);
 	return 1;
 }
 
@@ -1627,28 +1894,23 @@ BW_INLINE void existing_event(struct bw_iter_meta *meta, struct bw_sock *st, str
 	bpf_seq_write(meta->seq, &e, sizeof(e));
 }
 
-// The inner socket of multipath TCP, which Go's listeners speak, is found by its address
-// only: it gets its owner when the first packet comes (ingress).
-BW_INLINE void existing_inner(struct bw_iter_meta *meta, struct sock___net *outer, struct task_struct *task, struct bw_net_state *s)
+// A listener; of multipath TCP, which Go's speak, it is the inner socket, found by its
+// address only.
+BW_INLINE void existing_listener(struct bw_iter_meta *meta, struct sock___net *sk, struct task_struct *task, struct bw_net_state *s)
 {
-	struct sock___net *sk = BPF_CORE_READ((struct mptcp_sock___net *)outer, first);
 	struct bw_sock st = {}, *known;
-	struct port_key port;
-	__u64 at = (__u64)sk;
-	__u8 state, one = 1;
+	struct listen_key key;
 
-	if (s->policies && bw_contained(task))
-		bw_policy_of(task);
-	if (!sk)
+	if (!sk || BPF_CORE_READ(sk, __sk_common.skc_state) != LISTEN)
 		return;
-	state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	if (state != LISTEN)
-		return;
-	known = bpf_map_lookup_elem(&inner, &at);
+	listen_key_of(&key, sk, netns_of(sk));
+	known = bpf_map_lookup_elem(&listeners, &key);
 	if (known) {
 		if (known->flags & S_EXISTING && !(known->flags & S_IGNORE))
-			existing_event(meta, known, sk, state);
+			existing_event(meta, known, sk, LISTEN);
 		known->flags &= ~S_EXISTING;
+		if (known->pid == BPF_CORE_READ(task, tgid)) // its policy or cgroup may be another now
+			own(known, task, s->policies);
 		return;
 	}
 	own(&st, task, s->policies);
@@ -1656,11 +1918,8 @@ BW_INLINE void existing_inner(struct bw_iter_meta *meta, struct sock___net *oute
 	st.type = SOCK_STREAM;
 	st.direction = BW_NET_IN;
 	st.flags |= S_LISTENER | S_EXISTING;
-	st.lport = BPF_CORE_READ(sk, __sk_common.skc_num);
-	bpf_map_update_elem(&inner, &at, &st, BPF_NOEXIST);
-	port.netns = st.netns;
-	port.port = st.lport;
-	bpf_map_update_elem(&listening, &port, &one, BPF_ANY);
+	st.lport = key.port;
+	bpf_map_update_elem(&listeners, &key, &st, BPF_NOEXIST);
 }
 
 // Sockets that are older than the sensor get their owner by the descriptors of all
@@ -1676,9 +1935,10 @@ int existing(struct bw_iter_task_file *ctx)
 	struct tcp_sock___net *tp;
 	struct socket___net *sock;
 	struct sock___net *sk;
-	struct port_key port;
+	struct listen_key key;
 	struct bw_sock *st;
-	__u8 family, state, one = 1;
+	__u64 at;
+	__u8 family, state;
 
 	if (!file || !task || !s)
 		return 0;
@@ -1689,7 +1949,7 @@ int existing(struct bw_iter_task_file *ctx)
 	if (!sk)
 		return 0;
 	if (sk->sk_protocol == PROTO_MPTCP) {
-		existing_inner(ctx->meta, sk, task, s);
+		existing_listener(ctx->meta, BPF_CORE_READ((struct mptcp_sock___net *)sk, first), task, s);
 		return 0;
 	}
 	family = sk->__sk_common.skc_family;
@@ -1697,6 +1957,10 @@ int existing(struct bw_iter_task_file *ctx)
 		return 0;
 	if (s->policies && bw_contained(task))
 		bw_policy_of(task); // notes the root of the cgroup, for the other iterator
+	if (sk->sk_protocol == IPPROTO_TCP && sk->__sk_common.skc_state == LISTEN) {
+		existing_listener(ctx->meta, sk, task, s);
+		return 0;
+	}
 	st = bpf_sk_storage_get(&socks, sk, 0, 0);
 	if (st && !(st->flags & S_EXISTING)) {
 		if (st->pid == task->tgid)
@@ -1707,6 +1971,9 @@ int existing(struct bw_iter_task_file *ctx)
 	if (sk->sk_protocol == IPPROTO_TCP && state == CLOSED)
 		return 0; // nothing done with it yet
 	if (!st) {
+		at = (__u64)sk;
+		if (bpf_map_lookup_elem(&conns, &at) || s->told)
+			return 0; // known by another means
 		st = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (!st)
 			return 0;
@@ -1716,10 +1983,7 @@ int existing(struct bw_iter_task_file *ctx)
 		st->type = sk->sk_type;
 		st->lport = sk->__sk_common.skc_num;
 		st->rport = bpf_ntohs(sk->__sk_common.skc_dport);
-		st->since = bpf_ktime_get_boot_ns();
 		remote_of(st->remote, sk);
-		port.netns = st->netns;
-		port.port = st->lport;
 		if (st->protocol == IPPROTO_UDP) {
 			st->direction = st->rport ? BW_NET_OUT : BW_NET_IN;
 			if (!st->rport)
@@ -1727,11 +1991,8 @@ int existing(struct bw_iter_task_file *ctx)
 			else
 				st->slot = 2;
 			st->flags |= S_SENT;
-		} else if (state == LISTEN) {
-			st->direction = BW_NET_IN;
-			st->flags |= S_LISTENER;
-			bpf_map_update_elem(&listening, &port, &one, BPF_ANY);
 		} else {
+			st->flags |= S_LONG;
 			tp = (void *)bpf_skc_to_tcp_sock(sk);
 			if (tp) { // traffic before now is not ours to tell
 				st->said_tx_bytes = tp->bytes_sent - tp->bytes_retrans;
@@ -1744,10 +2005,10 @@ int existing(struct bw_iter_task_file *ctx)
 		return 0;
 	}
 	// second pass
-	port.netns = st->netns;
-	port.port = st->lport;
-	if (!st->direction)
-		st->direction = bpf_map_lookup_elem(&listening, &port) ? BW_NET_IN : BW_NET_OUT;
+	if (!st->direction) {
+		listen_key_of(&key, sk, st->netns);
+		st->direction = listener(&key) ? BW_NET_IN : BW_NET_OUT;
+	}
 	st->flags &= ~S_EXISTING;
 	if (st->flags & S_IGNORE)
 		return 0;
@@ -1782,7 +2043,7 @@ int living(struct bw_iter_storage *ctx)
 		return 0;
 	}
 	state = sk->__sk_common.skc_state;
-	if (st->direction && !(st->flags & S_LISTENER) && state != SYN_SENT && state != SYN_RECV && state != CLOSED && state != LISTEN)
+	if (st->direction && st->flags & S_LONG && state != SYN_SENT && state != SYN_RECV && state != CLOSED && state != LISTEN)
 		tcp_report(st, sk);
 	return 0;
 }

@@ -133,6 +133,8 @@ type NetworkBwNetState struct {
 	_        structs.HostLayout
 	Epoch    uint32
 	Policies uint32
+	Told     uint32
+	Pad      uint32
 }
 
 type NetworkBwProbeEvent struct {
@@ -167,12 +169,12 @@ type NetworkBwSeenKey struct {
 const (
 	NetworkMapAlive            = "alive"
 	NetworkMapAskers           = "askers"
+	NetworkMapConns            = "conns"
 	NetworkMapDnsRates         = "dns_rates"
 	NetworkMapEvents           = "events"
 	NetworkMapFlowsA           = "flows_a"
 	NetworkMapFlowsB           = "flows_b"
-	NetworkMapInner            = "inner"
-	NetworkMapListening        = "listening"
+	NetworkMapListeners        = "listeners"
 	NetworkMapLosses           = "losses"
 	NetworkMapLossesTotal      = "losses_total"
 	NetworkMapNetOverflow      = "net_overflow"
@@ -270,12 +272,12 @@ type NetworkProgramSpecs struct {
 type NetworkMapSpecs struct {
 	Alive       *ebpf.MapSpec `ebpf:"alive"`
 	Askers      *ebpf.MapSpec `ebpf:"askers"`
+	Conns       *ebpf.MapSpec `ebpf:"conns"`
 	DnsRates    *ebpf.MapSpec `ebpf:"dns_rates"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	FlowsA      *ebpf.MapSpec `ebpf:"flows_a"`
 	FlowsB      *ebpf.MapSpec `ebpf:"flows_b"`
-	Inner       *ebpf.MapSpec `ebpf:"inner"`
-	Listening   *ebpf.MapSpec `ebpf:"listening"`
+	Listeners   *ebpf.MapSpec `ebpf:"listeners"`
 	Losses      *ebpf.MapSpec `ebpf:"losses"`
 	LossesTotal *ebpf.MapSpec `ebpf:"losses_total"`
 	NetOverflow *ebpf.MapSpec `ebpf:"net_overflow"`
@@ -321,12 +323,12 @@ func (o *NetworkObjects) Close() error {
 type NetworkMaps struct {
 	Alive       *ebpf.Map `ebpf:"alive"`
 	Askers      *ebpf.Map `ebpf:"askers"`
+	Conns       *ebpf.Map `ebpf:"conns"`
 	DnsRates    *ebpf.Map `ebpf:"dns_rates"`
 	Events      *ebpf.Map `ebpf:"events"`
 	FlowsA      *ebpf.Map `ebpf:"flows_a"`
 	FlowsB      *ebpf.Map `ebpf:"flows_b"`
-	Inner       *ebpf.Map `ebpf:"inner"`
-	Listening   *ebpf.Map `ebpf:"listening"`
+	Listeners   *ebpf.Map `ebpf:"listeners"`
 	Losses      *ebpf.Map `ebpf:"losses"`
 	LossesTotal *ebpf.Map `ebpf:"losses_total"`
 	NetOverflow *ebpf.Map `ebpf:"net_overflow"`
@@ -344,12 +346,12 @@ func (m *NetworkMaps) Close() error {
 	return _NetworkClose(
 		m.Alive,
 		m.Askers,
+		m.Conns,
 		m.DnsRates,
 		m.Events,
 		m.FlowsA,
 		m.FlowsB,
-		m.Inner,
-		m.Listening,
+		m.Listeners,
 		m.Losses,
 		m.LossesTotal,
 		m.NetOverflow,

@@ -21,6 +21,7 @@ func (s *Source) readExisting() error {
 	if err := s.refresh(); err != nil {
 		return err
 	}
+	defer s.state(func(st *bpf.NetworkBwNetState) { st.Told = 1 })
 	return s.runIter("existing", link.IterOptions{}, func(r io.Reader) error {
 		buf := make([]byte, unsafe.Sizeof(bpf.NetworkBwNetEvent{}))
 		for {

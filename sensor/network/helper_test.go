@@ -189,6 +189,10 @@ func helperMain() {
 					return "", unix.Close(fd)
 				}
 				return "", conns[f[1]].Close()
+			case "spend": // work times
+				n, _ := strconv.Atoi(f[2])
+				cpu, err := spend(f[1], n)
+				return strconv.FormatFloat(cpu, 'f', 1, 64), err
 			case "raw":
 				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
 				if err == nil {
@@ -451,7 +455,10 @@ func openWatch(t testing.TB, c Config) *watch {
 	return w
 }
 
-func (w *watch) run() {
+func (w *watch) run() { w.t.Cleanup(w.start()) }
+
+// start runs the sensor until the returned function is called.
+func (w *watch) start() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -468,10 +475,10 @@ func (w *watch) run() {
 			w.t.Error(err)
 		}
 	}()
-	w.t.Cleanup(func() {
+	return func() {
 		cancel()
 		<-done
-	})
+	}
 }
 
 // all events so far that match.
