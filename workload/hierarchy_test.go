@@ -139,3 +139,17 @@ func TestReadFile(t *testing.T) {
 		t.Errorf("a file of /proc: %d bytes, %v", len(b), err)
 	}
 }
+
+func FuzzProc(f *testing.F) {
+	f.Add([]byte(hybridMounts), "")
+	f.Add([]byte("30 23 0:26 / /host/sys\\040x rw - cgroup2 cgroup2 rw\n0::/a\n4:memory:/b\n"), "/host")
+	f.Fuzz(func(t *testing.T, b []byte, root string) {
+		h := parseMounts(b, root)
+		if (h.Legacy == "") != (h.LegacyName == "") {
+			t.Errorf("%+v", h)
+		}
+		if path, ok := cgroupLine(b, "memory"); ok && strings.Contains(path, "\n") {
+			t.Errorf("%q", path)
+		}
+	})
+}

@@ -49,6 +49,7 @@ type entry struct {
 	alt  atomic.Pointer[string] // another way to tell it that was found to be right
 	body *body
 	used atomic.Int64
+	dead bool // its folder was gone at the last sweep
 }
 
 func (e *entry) isAlso(path string) bool {

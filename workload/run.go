@@ -54,6 +54,7 @@ func (r *Resolver) Run(ctx context.Context) error {
 func (r *Resolver) watch(ctx context.Context, s *sourceState) {
 	pause := initialWatch
 	for ctx.Err() == nil {
+		began := time.Now()
 		s.setWatching(true)
 		err := s.Watch(ctx, func(f Found) {
 			r.learn(s.index, f)
@@ -65,6 +66,9 @@ func (r *Resolver) watch(ctx context.Context, s *sourceState) {
 		if err != nil && !errors.Is(err, ErrAbsent) && ctx.Err() == nil {
 			s.trouble(err)
 			r.config.Log.Warn("watching containers", "source", s.Name(), "error", err)
+		}
+		if time.Since(began) > time.Minute {
+			pause = initialWatch // it worked for long: no reason to hold back
 		}
 		select {
 		case <-ctx.Done():
@@ -177,7 +181,11 @@ func (r *Resolver) Sweep() {
 		if e.body.key.cgroup == i.id && e.body.gone.IsZero() {
 			e.body.gone = now
 		} else if e.body.key.cgroup != i.id {
-			delete(r.cgroups, i.id) // one below; its late events find their place again by path
+			// One below: its last events may still be on their way.
+			if e.dead {
+				delete(r.cgroups, i.id)
+			}
+			e.dead = true
 		}
 	}
 	for id, e := range r.cgroups {
