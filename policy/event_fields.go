@@ -94,9 +94,8 @@ func eventMembers() []member {
 		intField("count", "how many equal events this stands for, at least 1", func(s *Scratch, _ *bollwerk.Process) int64 { return max(1, whole(s.e.Count)) }),
 		textField("source", "the means that saw it: lsm, tp_btf, fanotify, …", func(s *Scratch, _ *bollwerk.Process) string { return s.e.Source }),
 		textField("guard", "the in-kernel guard that denied or killed, \"\" otherwise", func(s *Scratch, _ *bollwerk.Process) string { return s.e.Rule }),
-		boolField("in_container", "it happened in a container", func(s *Scratch, _ *bollwerk.Process) bool {
-			return s.workload.Container != nil || s.workload.Pod != nil || s.process.Contained
-		}),
+		boolField("in_container", "a container's own doing; not what the container runtime does in it before the program starts",
+			func(s *Scratch, _ *bollwerk.Process) bool { return s.inContainer() }),
 		madeField(textField("workload", "name of the workload: shop/cart-5d9/app, web (nginx:1.27), nginx.service, host", (*Scratch).workloadName)),
 		textField("workload_kind", "container, unit, host", func(s *Scratch, _ *bollwerk.Process) string { return string(s.workload.Kind) }),
 		textField("unit", "systemd unit of the host: nginx.service", func(s *Scratch, _ *bollwerk.Process) string { return s.workload.Unit }),
@@ -116,6 +115,34 @@ func eventMembers() []member {
 		part("usage", "Usage", "of usage", func(s *Scratch) bool { return s.e.Usage != nil }),
 		part("loss", "Loss", "of loss", func(s *Scratch) bool { return s.e.Loss != nil }),
 	}
+}
+
+// inContainer trusts the workload. Namespaces alone say little: a systemd service
+// with PrivateTmp has its own, too; they count only while nobody has said where the
+// process belongs.
+func (s *Scratch) inContainer() bool {
+	if s.e.Workload == nil {
+		return s.process.Contained
+	}
+	return (s.workload.Kind == bollwerk.WorkloadContainer || s.workload.Container != nil || s.workload.Pod != nil) && !ofRuntime(s.process)
+}
+
+// ofRuntime tells the container runtime, which works in the container's cgroup with
+// an executable of the host, from a process that got out of the container and runs
+// the host's programs: that one has an ancestor in the same cgroup with a program of
+// the container.
+func ofRuntime(p *bollwerk.Process) bool {
+	if p.Origin != bollwerk.OriginHost {
+		return false
+	}
+	n := 0
+	for a := p.Parent; a != nil && a.Cgroup == p.Cgroup && n < bollwerk.ProcessDepth; a = a.Parent {
+		if a.Origin != bollwerk.OriginHost {
+			return false
+		}
+		n++
+	}
+	return true
 }
 
 func (s *Scratch) workloadName(_ *bollwerk.Process) string {

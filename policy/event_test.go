@@ -24,6 +24,37 @@ func eventPolicy(id, condition string) *policy.Policy {
 		Match: policy.Expression{Text: condition, Line: 1}, Message: policy.Expression{Text: "M", Line: 1}, Report: policy.Once}
 }
 
+// Where an event belongs is the workload's to say; the runtime's own work in a
+// container is not the container's.
+func TestInContainer(t *testing.T) {
+	in := m{"kind": "container", "container": m{"id": "1"}}
+	for _, c := range []struct {
+		name    string
+		subject m
+		want    bool
+	}{
+		{"a container", m{"workload": in, "process": m{"origin": "image", "cgroup": 7}}, true},
+		{"no process", m{"workload": in}, true},
+		{"not resolved, contained", m{"process": m{"contained": true}}, true},
+		{"not resolved", m{"process": m{}}, false},
+		{"a service with a mount namespace of its own", m{"workload": m{"kind": "unit", "unit": "x.service"}, "process": m{"contained": true}}, false},
+		{"the host", m{"workload": m{"kind": "host"}, "process": m{"contained": true}}, false},
+		{"runc's first process", m{"workload": in, "process": m{"name": "runc:[1:CHILD]", "origin": "host", "cgroup": 7, "parent": m{"origin": "host", "cgroup": 1}}}, false},
+		{"runc's child", m{"workload": in, "process": m{"origin": "host", "cgroup": 7, "parent": m{"origin": "host", "cgroup": 7, "parent": m{"origin": "host", "cgroup": 1}}}}, false},
+		{"a program of the host, started from inside", m{"workload": in, "process": m{"origin": "host", "cgroup": 7, "parent": m{"origin": "image", "cgroup": 7}}}, true},
+		{"its child", m{"workload": in, "process": m{"origin": "host", "cgroup": 7, "parent": m{"origin": "host", "cgroup": 7, "parent": m{"origin": "image", "cgroup": 7}}}}, true},
+	} {
+		c.subject["kind"] = "exec"
+		want := bollwerk.Pass
+		if c.want {
+			want = bollwerk.Fail
+		}
+		if d := judgeEvent(t, "event.in_container", c.subject); d.Verdict != want {
+			t.Errorf("%s: %s %s", c.name, d.Verdict, d.Cause)
+		}
+	}
+}
+
 func TestEventFields(t *testing.T) {
 	shell := m{"kind": "exec", "process": m{"pid": 7, "name": "sh", "path": "/bin/sh", "args": []any{"sh", "-c", "id; x"}, "uid": 33, "capabilities": []any{"CAP_SYS_ADMIN"},
 		"stdio":  []any{m{"fd": 0, "kind": "socket", "protocol": "tcp", "remote": "[::ffff:203.0.113.9]:4444"}},
