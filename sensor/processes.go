@@ -151,20 +151,21 @@ func (t *Processes) Exec(r *Record) (now, before *bollwerk.Process) {
 // of ids, rights and namespaces.
 func (t *Processes) Fork(r *Record) *bollwerk.Process {
 	parent := t.Get(r.Parent, r.ParentStart)
+	c := r.Process
+	if c.CgroupPath == "" && c.Cgroup == parent.Cgroup {
+		c.CgroupPath = parent.CgroupPath
+	}
+	if c.CgroupPath == "" {
+		c.CgroupPath = t.CgroupPath(c.Cgroup, c.PID)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c := r.Process
 	if e := t.find(c.PID, c.Start); e != nil {
 		return e.p // read from /proc in between: at least as new
 	}
 	c.Path, c.Script, c.Args, c.Truncated, c.Cwd, c.Env = parent.Path, parent.Script, parent.Args, parent.Truncated, parent.Cwd, parent.Env
 	c.TTY, c.Inode, c.Device, c.Mode, c.Origin, c.Layer = parent.TTY, parent.Inode, parent.Device, parent.Mode, parent.Origin, parent.Layer
 	c.Fileless, c.Stdio = parent.Fileless, parent.Stdio
-	if c.CgroupPath == "" && c.Cgroup == parent.Cgroup {
-		c.CgroupPath = parent.CgroupPath
-	} else if c.CgroupPath == "" {
-		c.CgroupPath = t.cgroups.path(c.Cgroup)
-	}
 	t.insert(c, parent)
 	return c
 }
@@ -189,6 +190,18 @@ func (t *Processes) Replace(p *bollwerk.Process) {
 	defer t.mu.Unlock()
 	if e := t.find(p.PID, p.Start); e != nil {
 		e.p = p
+	}
+}
+
+// Moved tells that a process is in another cgroup.
+func (t *Processes) Moved(pid uint32, start, cgroup uint64, path string) {
+	t.cgroups.add(cgroup, path)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.find(pid, start); e != nil && e.p.Cgroup != cgroup {
+		moved := *e.p
+		moved.Cgroup, moved.CgroupPath = cgroup, path
+		e.p = &moved
 	}
 }
 

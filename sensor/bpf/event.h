@@ -11,6 +11,7 @@ enum bw_kind {
 	BW_BIND = 16, BW_SEND = 17, BW_DNS = 18, BW_FLOW = 19, BW_CREDENTIALS = 20, BW_CAPABILITY = 21, BW_NAMESPACE = 22,
 	BW_MOUNT = 23, BW_PTRACE = 24, BW_MEMFD = 25, BW_MODULE = 26, BW_BPF = 27, BW_SOCKET = 28, BW_SIGNAL = 29,
 	BW_SETTING = 30, BW_PROTOCOL = 31,
+	BW_MOVED = 56, // of the sensor's own, no event: a process is in another cgroup
 };
 
 // Origins of a file: the words of bollwerk.Origin.

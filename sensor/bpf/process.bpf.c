@@ -2,7 +2,7 @@
 
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // Processes: start, fork, end, signals to others, and what already runs.
-// bpf2go-type: bw_task bw_stdio bw_exec bw_fork bw_exit bw_signal bw_usage bw_builder bw_exec_path bw_variable bw_name
+// bpf2go-type: bw_task bw_stdio bw_exec bw_fork bw_exit bw_moved bw_signal bw_usage bw_builder bw_exec_path bw_variable bw_name
 #include "exec_guard.h"
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -439,6 +439,27 @@ int BPF_PROG(process_exit, struct task_struct *t)
 	return 0;
 }
 
+// A process was put into another cgroup: a container begins. The path comes with it,
+// before anybody could read it in /proc.
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(process_moved, struct cgroup *to, const char *path, struct task_struct *t, int group)
+{
+	struct bw_moved *r;
+
+	if (bw_kn(t) != BPF_CORE_READ(to, kn))
+		return 0; // of another tree than the one that counts
+	r = bw_reserve(sizeof(*r));
+	if (!r) {
+		bw_lost(bw_cgroup(t), BW_MOVED);
+		return 0;
+	}
+	bw_header_of(&r->h, t, BW_MOVED, sizeof(*r));
+	if (bpf_probe_read_kernel_str(r->path, sizeof(r->path), path) < 0)
+		r->path[0] = 0;
+	bw_submit(r, 0);
+	return 0;
+}
+
 // Signals that end, stop or continue a process of another session. The kernel's own
 // (a closed pipe, an alarm, out of memory) do not count: nobody sent them.
 SEC("tp_btf/signal_generate")
@@ -544,5 +565,6 @@ int process_usage(struct bpf_iter__task *ctx)
 // Keeps the layouts in the object's type information.
 struct bw_fork *unused_fork __attribute__((unused));
 struct bw_exit *unused_exit __attribute__((unused));
+struct bw_moved *unused_moved __attribute__((unused));
 struct bw_signal *unused_signal __attribute__((unused));
 struct bw_usage *unused_usage __attribute__((unused));

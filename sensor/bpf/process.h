@@ -72,6 +72,11 @@ struct bw_exit {
 	__u32 pad;
 };
 
+struct bw_moved {
+	struct bw_header h;
+	char path[1024]; // of the cgroup below its root; as long as it fits
+};
+
 struct bw_signal {
 	struct bw_header h;
 	__u64 target_start, target_cgroup;

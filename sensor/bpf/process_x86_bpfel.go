@@ -106,6 +106,27 @@ type ProcessBwFork struct {
 	Task ProcessBwTask
 }
 
+type ProcessBwMoved struct {
+	_ structs.HostLayout
+	H struct {
+		_       structs.HostLayout
+		Time    uint64
+		Cgroup  uint64
+		Start   uint64
+		Pid     uint32
+		Tid     uint32
+		Size    uint32
+		Kind    uint16
+		Outcome uint8
+		Source  uint8
+		Result  int32
+		Flags   uint32
+		Guard   uint32
+		Pad     uint32
+	}
+	Path [1024]int8
+}
+
 type ProcessBwName struct {
 	_    structs.HostLayout
 	Name [16]int8
@@ -209,11 +230,13 @@ const (
 	ProcessProgProcessExit   = "process_exit"
 	ProcessProgProcessFork   = "process_fork"
 	ProcessProgProcessList   = "process_list"
+	ProcessProgProcessMoved  = "process_moved"
 	ProcessProgProcessSignal = "process_signal"
 	ProcessProgProcessUsage  = "process_usage"
 	ProcessVarConfig         = "config"
 	ProcessVarUnusedExit     = "unused_exit"
 	ProcessVarUnusedFork     = "unused_fork"
+	ProcessVarUnusedMoved    = "unused_moved"
 	ProcessVarUnusedSignal   = "unused_signal"
 	ProcessVarUnusedUsage    = "unused_usage"
 )
@@ -264,6 +287,7 @@ type ProcessProgramSpecs struct {
 	ProcessExit   *ebpf.ProgramSpec `ebpf:"process_exit"`
 	ProcessFork   *ebpf.ProgramSpec `ebpf:"process_fork"`
 	ProcessList   *ebpf.ProgramSpec `ebpf:"process_list"`
+	ProcessMoved  *ebpf.ProgramSpec `ebpf:"process_moved"`
 	ProcessSignal *ebpf.ProgramSpec `ebpf:"process_signal"`
 	ProcessUsage  *ebpf.ProgramSpec `ebpf:"process_usage"`
 }
@@ -297,6 +321,7 @@ type ProcessVariableSpecs struct {
 	Config       *ebpf.VariableSpec `ebpf:"config"`
 	UnusedExit   *ebpf.VariableSpec `ebpf:"unused_exit"`
 	UnusedFork   *ebpf.VariableSpec `ebpf:"unused_fork"`
+	UnusedMoved  *ebpf.VariableSpec `ebpf:"unused_moved"`
 	UnusedSignal *ebpf.VariableSpec `ebpf:"unused_signal"`
 	UnusedUsage  *ebpf.VariableSpec `ebpf:"unused_usage"`
 }
@@ -367,6 +392,7 @@ type ProcessVariables struct {
 	Config       *ebpf.Variable `ebpf:"config"`
 	UnusedExit   *ebpf.Variable `ebpf:"unused_exit"`
 	UnusedFork   *ebpf.Variable `ebpf:"unused_fork"`
+	UnusedMoved  *ebpf.Variable `ebpf:"unused_moved"`
 	UnusedSignal *ebpf.Variable `ebpf:"unused_signal"`
 	UnusedUsage  *ebpf.Variable `ebpf:"unused_usage"`
 }
@@ -379,6 +405,7 @@ type ProcessPrograms struct {
 	ProcessExit   *ebpf.Program `ebpf:"process_exit"`
 	ProcessFork   *ebpf.Program `ebpf:"process_fork"`
 	ProcessList   *ebpf.Program `ebpf:"process_list"`
+	ProcessMoved  *ebpf.Program `ebpf:"process_moved"`
 	ProcessSignal *ebpf.Program `ebpf:"process_signal"`
 	ProcessUsage  *ebpf.Program `ebpf:"process_usage"`
 }
@@ -389,6 +416,7 @@ func (p *ProcessPrograms) Close() error {
 		p.ProcessExit,
 		p.ProcessFork,
 		p.ProcessList,
+		p.ProcessMoved,
 		p.ProcessSignal,
 		p.ProcessUsage,
 	)

@@ -5,8 +5,8 @@ import (
 	"github.com/bollwerk/bollwerk/sensor"
 )
 
-// compare finds out whether a process became another user, got other capabilities or
-// went into another namespace since its last record, and says so. rights is false
+// compare finds out whether a process became another user, got other capabilities, went
+// into another namespace or was put into another cgroup since its last record, and says so. rights is false
 // when the change is the program's own doing (a set-user-ID file) and told by the exec.
 // It returns the process as it is now.
 func (s *Source) compare(h *sensor.Header, before, now *bollwerk.Process, rights bool) *bollwerk.Process {
@@ -15,13 +15,17 @@ func (s *Source) compare(h *sensor.Header, before, now *bollwerk.Process, rights
 	}
 	cred := before.UID != now.UID || before.EUID != now.EUID || before.GID != now.GID || before.Capabilities != now.Capabilities
 	ns := before.MountNS != now.MountNS || before.NetNS != now.NetNS || before.UserNS != now.UserNS
-	if !cred && !ns {
+	moved := before.Cgroup != now.Cgroup
+	if !cred && !ns && !moved {
 		return before
 	}
 	changed := *before
 	changed.UID, changed.EUID, changed.GID = now.UID, now.EUID, now.GID
 	changed.Capabilities, changed.Permitted, changed.Seccomp, changed.NoNewPrivs = now.Capabilities, now.Permitted, now.Seccomp, now.NoNewPrivs
 	changed.MountNS, changed.NetNS, changed.UserNS = now.MountNS, now.NetNS, now.UserNS
+	if moved {
+		changed.Cgroup, changed.CgroupPath = now.Cgroup, s.k.Processes.CgroupPath(now.Cgroup, before.PID)
+	}
 	host := s.k.HostNamespaces()
 	changed.Contained = changed.MountNS != 0 && (changed.MountNS != host.Mount || changed.PIDNS != host.PID)
 	s.k.Processes.Replace(&changed)

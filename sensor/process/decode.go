@@ -31,6 +31,9 @@ const (
 	cutScript
 )
 
+// kindMoved is a record of the sensor's own (BW_MOVED).
+const kindMoved bollwerk.EventKind = 56
+
 // source of all events from here.
 const source = "tp_btf"
 
@@ -255,6 +258,18 @@ func (s *Source) decodeExit(h *sensor.Header, raw []byte) *bollwerk.Event {
 	end := *p
 	end.ExitCode = x.Code
 	return &bollwerk.Event{Process: &end, Source: source}
+}
+
+// decodeMoved keeps what it tells; it is no event.
+func (s *Source) decodeMoved(h *sensor.Header, raw []byte) *bollwerk.Event {
+	m, _ := record[bpf.ProcessBwMoved](raw)
+	if m == nil {
+		return nil
+	}
+	if path := letters(m.Path[:]); len(path) < len(m.Path)-1 { // else it may be cut
+		s.k.Processes.Moved(h.Pid, h.Start, h.Cgroup, string(path))
+	}
+	return nil
 }
 
 func (s *Source) decodeSignal(h *sensor.Header, raw []byte) *bollwerk.Event {

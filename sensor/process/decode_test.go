@@ -65,7 +65,7 @@ func FuzzDecode(f *testing.F) {
 	s := still(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = slices.Clone(b) // at an address of its own, as the reader's
-		for i, decode := range []sensor.Decoder{s.decodeExec, s.decodeFork, s.decodeExit, s.decodeSignal} {
+		for i, decode := range []sensor.Decoder{s.decodeExec, s.decodeFork, s.decodeExit, s.decodeSignal, s.decodeMoved} {
 			h := &sensor.Header{}
 			if len(b) >= int(unsafe.Sizeof(*h)) {
 				_, _ = binary.Decode(b, binary.NativeEndian, h)

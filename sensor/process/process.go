@@ -127,6 +127,7 @@ func (s *Source) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	k.Decode(bollwerk.EventExec, s.decodeExec)
 	k.Decode(bollwerk.EventFork, s.decodeFork)
 	k.Decode(bollwerk.EventExit, s.decodeExit)
+	k.Decode(kindMoved, s.decodeMoved)
 	k.Decode(bollwerk.EventSignal, s.decodeSignal)
 
 	var rows []sensor.Capability
@@ -134,6 +135,7 @@ func (s *Source) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 		{"exec", "process_exec", "program starts are not seen"},
 		{"fork", "process_fork", "processes that never start a program are not seen"},
 		{"exit", "process_exit", "ends of processes are noticed late"},
+		{"cgroup", "process_moved", "a container that is gone within milliseconds may not be named"},
 		{"signal", "process_signal", "signals to processes of others are not seen"},
 	} {
 		c := sensor.Capability{Area: r.area, Means: "tp_btf", Verdict: bollwerk.Pass, Outcome: bollwerk.Seen}
