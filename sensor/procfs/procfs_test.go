@@ -165,9 +165,7 @@ func TestPtraceSeen(t *testing.T) {
 }
 
 func TestCredentialsSeen(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root")
-	}
+	root(t)
 	c := watch(t, sensor.Options{NoBPF: true}, &Connector{})
 	c.need(t, AreaCredentials, "proc connector")
 	cmd, _ := helper(t, "setuid")

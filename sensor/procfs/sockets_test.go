@@ -42,9 +42,7 @@ func TestSocketsSeen(t *testing.T) {
 }
 
 func TestPacketSocketsSeen(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root")
-	}
+	root(t)
 	c := watch(t, sensor.Options{NoBPF: true}, &Connector{}, &Sockets{Interval: 20 * time.Millisecond,
 		Covered: func(a string) bool { return a != AreaPacket }})
 	cmd, _ := helper(t, "packet", "unshare", "-n")
