@@ -64,7 +64,7 @@ func container(t *testing.T, lower, script string) (*exec.Cmd, io.Writer) {
 	cmd, in := start(t, "unshare", "-m", tool(t, "sh"), "-c", setup, "setup", script)
 	await(t, "the container", func() bool {
 		b, _ := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/cmdline")
-		return strings.HasPrefix(string(b), "/bin/sh\x00-c\x00")
+		return string(b) == "/bin/sh\x00-c\x00"+script+"\x00"
 	})
 	return cmd, in
 }
