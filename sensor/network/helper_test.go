@@ -66,8 +66,8 @@ func helperMain() {
 				return "", os.WriteFile(filepath.Join(f[1], "cgroup.procs"), []byte("0"), 0)
 			case "lo":
 				return "", loopbackUp()
-			case "address": // prefix, on lo
-				out, err := exec.Command("ip", "address", "add", f[1], "dev", "lo").CombinedOutput()
+			case "address", "route": // prefix, on lo
+				out, err := exec.Command("ip", f[0], "add", f[1], "dev", "lo").CombinedOutput()
 				if err != nil {
 					return "", fmt.Errorf("%s", out)
 				}
@@ -165,6 +165,31 @@ func helperMain() {
 				}
 				fds[id] = fd
 				return id, nil
+			case "connect-once": // address: gives up after one more try, 3 seconds
+				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+				if err != nil {
+					return "", err
+				}
+				defer unix.Close(fd)
+				if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_SYNCNT, 1); err != nil {
+					return "", err
+				}
+				a := netip.MustParseAddrPort(f[1])
+				return "", unix.Connect(fd, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()})
+			case "sweep": // times: as many different addresses, all refused
+				n, _ := strconv.Atoi(f[1])
+				for i := range n {
+					fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+					if err != nil {
+						return "", err
+					}
+					err = unix.Connect(fd, &unix.SockaddrInet4{Port: 9, Addr: [4]byte{127, 1, byte(i >> 8), byte(i)}})
+					unix.Close(fd)
+					if !errors.Is(err, unix.ECONNREFUSED) {
+						return "", err
+					}
+				}
+				return "", nil
 			case "echo": // id bytes: writes and reads back
 				n, _ := strconv.Atoi(f[2])
 				c := conns[f[1]]
@@ -439,8 +464,13 @@ func newWatch(t testing.TB, c Config) *watch {
 
 func openWatch(t testing.TB, c Config) *watch {
 	t.Helper()
+	return openRing(t, c, 0)
+}
+
+func openRing(t testing.TB, c Config, ring int) *watch {
+	t.Helper()
 	w := &watch{t: t, source: New(c), more: make(chan struct{}, 1)}
-	s, err := sensor.Open(t.Context(), sensor.Options{}, w.source)
+	s, err := sensor.Open(t.Context(), sensor.Options{Ring: ring}, w.source)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,6 +74,55 @@ func TestConnectFailures(t *testing.T) {
 	}
 }
 
+// Nobody answers: the kernel gives up, or the caller does.
+func TestConnectTimeout(t *testing.T) {
+	w := newWatch(t, Config{})
+	h := contained(t)
+	h.ok("route 10.9.0.0/24")
+	if got := h.do("dial tcp4 10.9.0.1:80 200ms"); got != "err timeout" {
+		t.Fatal(got)
+	}
+	if e := w.await("given up", h.by(bollwerk.EventConnect)); unix.Errno(e.Result) != unix.ECANCELED {
+		t.Errorf("result %v, want ECANCELED", unix.Errno(e.Result))
+	}
+	if testing.Short() {
+		t.Skip("the kernel needs 3 seconds to give up")
+	}
+	if got := h.do("connect-once 10.9.0.2:80"); got != "err ETIMEDOUT" {
+		t.Fatal(got)
+	}
+	w.await("timed out", func(e *bollwerk.Event) bool {
+		return h.by(bollwerk.EventConnect)(e) && unix.Errno(e.Result) == unix.ETIMEDOUT
+	})
+}
+
+// A ring that is full keeps nobody waiting, and every record it did not take is counted.
+func TestFullRing(t *testing.T) {
+	w := openRing(t, Config{FlowEvery: 200 * time.Millisecond}, 64<<10)
+	h := contained(t)
+	const n = 3000
+	h.ok("sweep %d", n) // while nobody reads
+	w.run()
+	var seen, lost, failed uint64
+	w.await("all or their loss", func(*bollwerk.Event) bool {
+		seen, lost, failed = 0, 0, 0
+		for _, e := range w.events {
+			switch {
+			case h.by(bollwerk.EventConnect)(e):
+				seen++
+			case e.Kind == bollwerk.EventLoss && e.Loss.Kind == bollwerk.EventConnect:
+				lost += e.Loss.Count
+			case h.by(bollwerk.EventFlow)(e):
+				failed += e.Flow.Failed
+			}
+		}
+		return seen+lost >= n && failed >= n
+	})
+	if seen == 0 || lost == 0 || seen+lost != n || failed != n {
+		t.Errorf("%d seen, %d lost, %d failures in flows, want %d", seen, lost, failed, n)
+	}
+}
+
 func TestRepeatsStayInTheKernel(t *testing.T) {
 	w := newWatch(t, Config{FlowEvery: 200 * time.Millisecond})
 	h := contained(t)
