@@ -65,8 +65,11 @@ func DetectHierarchy(proc, root string) (*Hierarchy, error) {
 }
 
 // legacyOrder says which v1 tree is taken: the first is the one the sensor reads, as
-// the memory controller has a cgroup for every container of every runtime.
+// the memory controller has a cgroup for every container of every runtime. The sensor
+// reads the first three only; the others are for hosts without a v2 tree.
 var legacyOrder = [...]string{"memory", "pids", "cpu", "devices", "freezer", "name=systemd"}
+
+const sensorReads = 3
 
 func parseMounts(b []byte, root string) *Hierarchy {
 	h := &Hierarchy{}
@@ -111,6 +114,9 @@ func parseMounts(b []byte, root string) *Hierarchy {
 				}
 			}
 		}
+	}
+	if h.Unified != "" && best >= sensorReads {
+		h.Legacy, h.LegacyName = "", ""
 	}
 	return h
 }
@@ -215,8 +221,9 @@ func pathIn(tree string, id uint64) (string, error) {
 	return path, nil
 }
 
-// Of returns the cgroup path of a process in the tree that counts for it: the v2 one,
-// unless the runtime did not put it there (then "/" is all v2 says) and v1 knows more.
+// Of returns the cgroup path of a process in the tree that counts for it: the v1 one
+// where there is one, unless the runtime did not put it there (then "/" is all v1 says)
+// and v2 knows more.
 func (h *Hierarchy) Of(pid uint32) (string, error) {
 	b, err := ReadFile(filepath.Join(h.Proc, strconv.FormatUint(uint64(pid), 10), "cgroup"), 64<<10)
 	if err != nil {
@@ -258,7 +265,7 @@ func cgroupLine(b []byte, legacy string) (string, bool) {
 
 // Walk calls fn for every cgroup of the trees that count, parents first, until fn
 // returns false. On a hybrid host a path that both trees have is told once, with its
-// v2 id. More than limit folders are not looked at: Walk then reports false.
+// v1 id. More than limit folders are not looked at: Walk then reports false.
 func (h *Hierarchy) Walk(limit int, fn func(path string, id uint64) bool) bool {
 	seen := map[string]bool{}
 	trees := h.trees()

@@ -20,6 +20,7 @@ func TestMounts(t *testing.T) {
 		{"hybrid", hybridMounts, "", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory", "memory"},
 		{"v2", "30 23 0:26 / /sys/fs/cgroup rw shared:9 - cgroup2 cgroup2 rw,nsdelegate\n", "", "/sys/fs/cgroup", "", ""},
 		{"v1 without memory", "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n39 31 0:36 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n", "", "", "/sys/fs/cgroup/pids", "pids"},
+		{"v2 beside systemd's own", "40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n", "", "/sys/fs/cgroup/unified", "", ""},
 		{"systemd only", "40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n", "", "", "/sys/fs/cgroup/systemd", "name=systemd"},
 		{"the host's below /host", "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n31 23 0:26 / /host/sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "/host", "/host/sys/fs/cgroup", "", ""},
 		{"part of a tree", "30 23 0:26 /docker/x /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n", "", "", "", ""},

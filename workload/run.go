@@ -237,7 +237,7 @@ func (r *Resolver) Existing(ctx context.Context) ([]*bollwerk.Workload, string) 
 		})
 	}
 	wg.Wait()
-	seen := map[*body]bool{}
+	seen, ids := map[*body]bool{}, map[string]bool{}
 	var bodies []*body
 	full := r.h.Walk(maxWalk, func(path string, id uint64) bool {
 		if ctx.Err() != nil {
@@ -255,8 +255,9 @@ func (r *Resolver) Existing(ctx context.Context) ([]*bollwerk.Workload, string) 
 		} else {
 			b = r.begin(id, path, 0, start)
 		}
-		if b != r.host && !seen[b] {
-			seen[b] = true
+		// On a hybrid host a container may be at another path in the other tree.
+		if id := b.key.id; b != r.host && !seen[b] && (id == "" || !ids[id]) {
+			seen[b], ids[id] = true, true
 			bodies = append(bodies, b)
 		}
 		return true
