@@ -510,8 +510,12 @@ func TestExisting(t *testing.T) {
 	if found != n || gap != "" || all[0].Kind != bollwerk.WorkloadHost {
 		t.Errorf("%d of %d containers (%s)", found, n, gap)
 	}
-	if s.questions() != 0 {
-		t.Errorf("%d questions about what was listed", s.questions())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, q := range s.asked { // others may run on this machine
+		if strings.HasPrefix(q.ID, "0000000") {
+			t.Errorf("a question about %s, which was listed", q.ID)
+		}
 	}
 }
 
