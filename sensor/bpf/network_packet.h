@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// Programs that see packets. Part of network.bpf.c.
+#ifndef BOLLWERK_NETWORK_PACKET_H
+#define BOLLWERK_NETWORK_PACKET_H
+
+struct packet {
+	__u8 remote[16];
+	__u32 l4;    // offset of the transport header
+	__u32 bytes; // behind the IP header
+	__u16 rport, lport;
+	__u8 protocol;
+};
+
+// Addresses and ports; 0 when it is none of TCP and UDP or no first fragment.
+BW_INLINE int parse(struct __sk_buff *skb, struct packet *p, int egress)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u16 ports[2];
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = data;
+
+		if ((void *)(ip + 1) > end || ip->ihl < 5 || ip->frag_off & bpf_htons(0x1fff))
+			return 0;
+		p->protocol = ip->protocol;
+		p->l4 = ip->ihl * 4;
+		map4(p->remote, egress ? ip->daddr : ip->saddr);
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = data;
+		__u8 next, ext[8];
+
+		if ((void *)(ip + 1) > end)
+			return 0;
+		next = ip->nexthdr;
+		__builtin_memcpy(p->remote, egress ? &ip->daddr : &ip->saddr, 16);
+		p->l4 = sizeof(*ip);
+		// Options that a sender may put before the datagram to be overlooked.
+		for (int i = 0; i < 4 && (next == 0 || next == 43 || next == 60); i++) {
+			if (bpf_skb_load_bytes(skb, p->l4, ext, sizeof(ext)))
+				return 0;
+			next = ext[0];
+			p->l4 += (ext[1] + 1) * 8;
+		}
+		p->protocol = next;
+	} else {
+		return 0;
+	}
+	if (p->protocol != IPPROTO_UDP && p->protocol != IPPROTO_TCP)
+		return 0;
+	if (bpf_skb_load_bytes(skb, p->l4, ports, sizeof(ports)))
+		return 0;
+	p->rport = bpf_ntohs(egress ? ports[1] : ports[0]);
+	p->lport = bpf_ntohs(egress ? ports[0] : ports[1]);
+	p->bytes = skb->len - p->l4;
+	return 1;
+}
+
+#include "network_dns.h"
+#include "network_probe.h"
+
+static __noinline int first_datagram(struct __sk_buff *skb, struct bw_sock *st, struct packet *p)
+{
+	struct bw_seen_key key = {.port = p->rport, .protocol = IPPROTO_UDP, .kind = BW_SEND};
+	struct bw_net_event *e;
+	__u64 n;
+
+	if (!st || !p || st->flags & (S_SERVER | S_IGNORE))
+		return 0;
+	key.cgroup = st->cgroup;
+	key.exe = st->exe;
+	copy_addr(key.remote, p->remote);
+	n = fresh(&key, IDLE, 0);
+	if (!n)
+		return 0;
+	e = event_from(st, BW_SEND, BW_NET_EGRESS, n);
+	if (!e)
+		return 0;
+	copy_addr(e->remote, p->remote);
+	e->rport = p->rport;
+	e->lport = p->lport;
+	e->direction = BW_NET_OUT;
+	remote_in(skb, e->local, 1); // the source of what goes out
+	e->cookie = bpf_get_socket_cookie(skb);
+	bw_submit(e, 0);
+	return 0;
+}
+
+BW_INLINE void datagram(struct __sk_buff *skb, struct bw_sock *st, int egress)
+{
+	struct packet p;
+	struct bw_flow_key key = {};
+	struct bw_flow f = {};
+	__u64 bytes, packets;
+
+	if (!parse(skb, &p, egress) || p.protocol != IPPROTO_UDP || p.bytes < 8)
+		return;
+	bytes = p.bytes - 8;
+	packets = skb->gso_segs > 1 ? skb->gso_segs : 1;
+	if (!st->slot && !__sync_val_compare_and_swap(&st->slot, 0, 1)) {
+		copy_addr(st->remote, p.remote);
+		st->rport = p.rport;
+		st->lport = p.lport;
+		st->direction = st->flags & S_SERVER ? BW_NET_IN : BW_NET_OUT;
+		st->slot = 2;
+	}
+	if (st->slot == 2 && st->rport == p.rport && same_addr(st->remote, p.remote)) {
+		if (egress) {
+			__sync_fetch_and_add(&st->tx_bytes, bytes);
+			__sync_fetch_and_add(&st->tx_packets, packets);
+			if (!(st->flags & S_SENT)) {
+				st->flags |= S_SENT;
+				st->lport = p.lport;
+				first_datagram(skb, st, &p);
+			}
+		} else {
+			__sync_fetch_and_add(&st->rx_bytes, bytes);
+			__sync_fetch_and_add(&st->rx_packets, packets);
+		}
+	} else if (!(st->flags & S_IGNORE)) {
+		key.cgroup = st->cgroup;
+		copy_addr(key.remote, p.remote);
+		key.protocol = IPPROTO_UDP;
+		key.direction = st->flags & S_SERVER ? BW_NET_IN : BW_NET_OUT;
+		if (st->flags & S_SERVER)
+			key.lport = p.lport;
+		else
+			key.rport = p.rport;
+		flow_begin(&f, st);
+		if (egress) {
+			f.tx_bytes = bytes;
+			f.tx_packets = packets;
+		} else {
+			f.rx_bytes = bytes;
+			f.rx_packets = packets;
+		}
+		if (flow_add(&key, &f) == 1 && egress)
+			first_datagram(skb, st, &p);
+	}
+	if (p.rport == 53)
+		dns(skb, st, p.l4 + 8, bytes, egress ? 0 : DNS_ANSWER);
+}
+
+// The payload of a segment: its offset, or 0.
+BW_INLINE __u32 segment(struct __sk_buff *skb, struct packet *p, int egress, __u32 *len)
+{
+	__u8 doff;
+	__u32 off;
+
+	if (!parse(skb, p, egress) || p->protocol != IPPROTO_TCP || bpf_skb_load_bytes(skb, p->l4 + 12, &doff, 1))
+		return 0;
+	off = (doff >> 4) * 4;
+	if (off < 20 || off >= p->bytes)
+		return 0;
+	*len = p->bytes - off;
+	return p->l4 + off;
+}
+
+BW_INLINE void dns_segment(struct __sk_buff *skb, struct bw_sock *st, __u32 off, __u32 len, __u32 how)
+{
+	__be16 prefix;
+
+	if (st->flags & S_BARE_LENGTH) {
+		st->flags &= ~S_BARE_LENGTH;
+		dns(skb, st, off, len, how);
+		return;
+	}
+	if (bpf_skb_load_bytes(skb, off, &prefix, 2))
+		return;
+	if (len == 2)
+		st->flags |= S_BARE_LENGTH;
+	else if (bpf_ntohs(prefix) + 2U >= len && len > 2)
+		dns(skb, st, off + 2, len - 2, how);
+}
+
+#define LONG 64
+
+// The address of a socket as a number: the verifier allows no arithmetic on the pointer,
+// which reading members by probe needs.
+BW_INLINE struct sock___net *untyped(struct bpf_sock *sk)
+{
+	__u64 at = (__u64)sk, number = 0;
+
+	bpf_probe_read_kernel(&number, sizeof(number), &at);
+	return (struct sock___net *)number;
+}
+
+// A connection that lasts gets storage, which the iterator finds.
+static __noinline int lasts(struct bpf_sock *sk)
+{
+	__u64 at = (__u64)sk;
+	struct bw_sock *known, *st;
+	struct sock___net *inner;
+	struct listen_key key;
+
+	if (!sk || sk->state != ESTABLISHED)
+		return 0;
+	known = bpf_map_lookup_elem(&conns, &at);
+	st = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!st || st->flags & S_LONG)
+		return 0;
+	if (known) {
+		*st = *known;
+	} else {
+		inner = untyped(sk);
+		listen_key_of(&key, inner, netns_of(inner));
+		known = listener(&key);
+		if (!known) {
+			st->flags = S_IGNORE | S_LONG; // whose it is was never known; do not ask again
+			return 0;
+		}
+		*st = *known;
+		st->flags &= S_CONTAINED | S_IGNORE;
+		st->lport = sk->src_port;
+		st->rport = bpf_ntohs(sk->dst_port);
+		remote_of(st->remote, inner);
+	}
+	st->protocol = IPPROTO_TCP;
+	st->flags |= S_LONG;
+	return 0;
+}
+
+SEC("cgroup_skb/egress")
+int egress(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct bpf_tcp_sock *tp;
+	struct bw_net_state *s;
+	struct bw_sock *st, *c;
+	struct packet p;
+	__u32 off, len = 0;
+	__u64 at;
+	int name_server;
+
+	if (!sk)
+		return 1;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return 1;
+	if (sk->protocol != IPPROTO_UDP && sk->protocol != IPPROTO_TCP)
+		return 1;
+	st = bpf_sk_storage_get(&socks, sk, 0, 0);
+	if (sk->protocol == IPPROTO_UDP) {
+		if (!st) {
+			st = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+			s = state_now();
+			if (!st || !s)
+				return 1;
+			own(st, current_typed(), s->policies);
+			st->protocol = IPPROTO_UDP;
+			st->type = SOCK_DGRAM;
+		}
+		datagram(skb, st, 1);
+		return 1;
+	}
+	if (st && st->flags & S_BLOCKED)
+		return 0;
+	tp = bpf_tcp_sock(sk);
+	if (!tp)
+		return 1;
+	name_server = sk->dst_port == bpf_htons(53);
+	if (!st && (tp->segs_out >= LONG || name_server)) {
+		lasts(sk);
+		st = bpf_sk_storage_get(&socks, sk, 0, 0);
+	}
+	if (!name_server && (!tp->data_segs_out || tp->data_segs_out > 3))
+		return 1;
+	at = (__u64)sk;
+	c = bpf_map_lookup_elem(&conns, &at);
+	if (!name_server && (!c || !c->probe))
+		return 1;
+	off = segment(skb, &p, 1, &len);
+	if (!off)
+		return 1;
+	if (name_server && st && st->direction == BW_NET_OUT)
+		dns_segment(skb, st, off, len, DNS_TCP);
+	if (!c || !c->probe)
+		return 1;
+	off = probe(skb, off, len);
+	asm volatile("" : "+r"(off)); // the compiler knows what it returns, the verifier does not
+	return off & 1;
+}
+
+// A SYN to a listener, or a datagram to a server: 0 refuses.
+static __noinline int allow_ingress(struct bw_sock *st, struct packet *k, __u32 kind)
+{
+	struct bw_policy *p;
+	struct bw_sock s = {};
+	int deny;
+
+	if (!st || !k)
+		return 1;
+	p = policy_by_root(st->root);
+	if (!p || !((p->enforce | p->report) & BW_GUARD_INGRESS))
+		return 1;
+	if (is_loopback(k->remote) && st->netns != config.host_net_ns)
+		return 1;
+	if (listed(p->root, k->remote, k->lport, k->protocol, 1))
+		return 1;
+	deny = (p->enforce & BW_GUARD_INGRESS) != 0;
+	s.cgroup = st->cgroup;
+	s.start = st->start;
+	s.exe = st->exe;
+	s.pid = st->pid;
+	s.tid = st->tid;
+	s.netns = st->netns;
+	s.flags = st->flags;
+	s.protocol = k->protocol;
+	s.type = st->type;
+	s.direction = BW_NET_IN;
+	s.rport = k->rport;
+	s.lport = k->lport;
+	copy_addr(s.remote, k->remote);
+	guard_said(&s, kind << 8 | BW_NET_INGRESS, GUARD_NUMBER(BW_GUARD_INGRESS), deny ? BW_DENIED : BW_SEEN);
+	if (deny)
+		flow_failed(&s);
+	return !deny;
+}
+
+BW_INLINE void remember_asker(struct bw_sock *st, struct packet *p)
+{
+	struct asker who = {.root = st->root, .rport = p->rport, .lport = st->lport, .netns = st->netns};
+	__u64 now = bpf_ktime_get_boot_ns();
+
+	copy_addr(who.remote, p->remote);
+	bpf_map_update_elem(&askers, &who, &now, BPF_ANY);
+}
+
+SEC("cgroup_skb/ingress")
+int ingress(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct bw_net_state *s;
+	struct bpf_tcp_sock *tp;
+	struct listen_key key;
+	struct bw_sock *st;
+	struct packet p;
+	__u32 off, len = 0;
+	__u8 flags;
+
+	if (!sk)
+		return 1;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return 1;
+	if (sk->protocol == IPPROTO_TCP && sk->state == LISTEN) {
+		s = state_now();
+		if (!s || !s->policies || !parse(skb, &p, 0) || p.protocol != IPPROTO_TCP)
+			return 1;
+		if (bpf_skb_load_bytes(skb, p.l4 + 13, &flags, 1) || (flags & 0x12) != 2)
+			return 1;
+		listen_key_of(&key, untyped(sk), netns_of(untyped(sk)));
+		st = listener(&key);
+		return st && st->root ? allow_ingress(st, &p, BW_ACCEPT) & 1 : 1;
+	}
+	st = bpf_sk_storage_get(&socks, sk, 0, 0);
+	if (sk->protocol == IPPROTO_TCP) {
+		tp = bpf_tcp_sock(sk);
+		if (!st && tp && tp->segs_in >= LONG)
+			lasts(sk);
+		if (!st || sk->dst_port != bpf_htons(53) || st->direction != BW_NET_OUT)
+			return 1;
+		off = segment(skb, &p, 0, &len);
+		if (off)
+			dns_segment(skb, st, off, len, DNS_TCP | DNS_ANSWER);
+		return 1;
+	}
+	if (!st || st->protocol != IPPROTO_UDP)
+		return 1;
+	if (st->root && st->flags & S_SERVER && parse(skb, &p, 0)) {
+		if (!allow_ingress(st, &p, BW_ACCEPT))
+			return 0;
+		remember_asker(st, &p);
+	}
+	datagram(skb, st, 0);
+	return 1;
+}
+#endif

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// The program that follows the states of TCP. Part of network.bpf.c.
+#ifndef BOLLWERK_NETWORK_STATE_H
+#define BOLLWERK_NETWORK_STATE_H
+
+// What the kernel counted for a connection: payload, without retransmissions; the
+// received count holds one for the peer's FIN, which SOCK_DONE says has come.
+BW_INLINE void tcp_counts(struct sock___net *sk, struct tcp_sock___net *tp, struct bw_flow *f)
+{
+	f->tx_bytes = tp->bytes_sent - tp->bytes_retrans;
+	f->rx_bytes = tp->bytes_received;
+	if (f->rx_bytes && sk->__sk_common.skc_flags & 2)
+		f->rx_bytes--;
+	f->tx_packets = tp->segs_out;
+	f->rx_packets = tp->segs_in;
+}
+
+BW_INLINE void tcp_report(struct bw_sock *st, struct sock___net *sk)
+{
+	struct tcp_sock___net *tp = (void *)bpf_skc_to_tcp_sock(sk);
+	struct bw_flow_key key = {};
+	struct bw_flow f = {.connections = 1};
+
+	if (!tp || st->flags & S_IGNORE)
+		return;
+	tcp_counts(sk, tp, &f);
+	if (st->flags & S_LONG) {
+		flow_report(st, f.tx_bytes, f.rx_bytes, f.tx_packets, f.rx_packets);
+		return;
+	}
+	flow_begin(&f, st);
+	flow_key(&key, st);
+	flow_add(&key, &f);
+}
+
+BW_INLINE int state_event(struct bw_sock *st, struct sock___net *sk, __u16 kind, __u16 port, int result)
+{
+	struct bw_net_event *e;
+	__u64 n = fresh_sock(st, kind, port, result, 0);
+
+	if (!n)
+		return 0;
+	e = event_from(st, kind, BW_NET_STATE, n);
+	if (!e)
+		return 0;
+	local_of(e->local, sk);
+	e->cookie = bpf_get_socket_cookie(sk);
+	e->h.result = -result;
+	bw_submit(e, 0);
+	return 0;
+}
+
+BW_INLINE __u32 netns_of(struct sock___net *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+}
+
+// The listener that an accepted connection came from.
+static __noinline struct bw_sock *listener(struct listen_key *key)
+{
+	struct bw_sock *l = bpf_map_lookup_elem(&listeners, key);
+
+	if (l)
+		return l;
+	((__u64 *)key->local)[0] = 0;
+	((__u64 *)key->local)[1] = 0;
+	l = bpf_map_lookup_elem(&listeners, key);
+	if (l)
+		return l;
+	key->port = 0;
+	return bpf_map_lookup_elem(&listeners, key);
+}
+
+BW_INLINE void listen_key_of(struct listen_key *key, struct sock___net *sk, __u32 netns)
+{
+	local_of(key->local, sk);
+	if (is_unspecified(key->local))
+		__builtin_memset(key->local, 0, 16);
+	key->netns = netns;
+	key->port = BPF_CORE_READ(sk, __sk_common.skc_num);
+}
+
+// Fills in what is known of an accepted connection. sk is a typed pointer.
+BW_INLINE int accepted(struct bw_sock *st, struct sock___net *sk)
+{
+	struct tcp_sock___net *tp;
+	struct listen_key key;
+	struct bw_sock *l;
+
+	if (sk->__sk_common.skc_family == AF_INET)
+		map4(key.local, sk->__sk_common.skc_rcv_saddr);
+	else
+		local_of(key.local, sk);
+	key.netns = sk->__sk_common.skc_net.net->ns.inum;
+	// skc_num is gone when the socket closes.
+	tp = (void *)bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	key.port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
+	st->lport = key.port;
+	l = listener(&key);
+	if (!l)
+		return 0;
+	st->cgroup = l->cgroup;
+	st->start = l->start;
+	st->exe = l->exe;
+	st->root = l->root;
+	st->pid = l->pid;
+	st->tid = l->tid;
+	st->netns = l->netns;
+	st->flags = l->flags & (S_CONTAINED | S_IGNORE);
+	st->protocol = IPPROTO_TCP;
+	st->type = SOCK_STREAM;
+	st->direction = BW_NET_IN;
+	if (sk->__sk_common.skc_family == AF_INET)
+		map4(st->remote, sk->__sk_common.skc_daddr);
+	else
+		remote_of(st->remote, sk);
+	st->rport = bpf_ntohs(sk->__sk_common.skc_dport);
+	return 1;
+}
+
+static __noinline int began_to_listen(struct sock___net *sk)
+{
+	struct bw_net_state *s = state_now();
+	struct bw_sock st = {};
+	struct listen_key key;
+	struct bw_policy *p;
+	int kill;
+
+	if (!s)
+		return 0;
+	own(&st, current_typed(), s->policies);
+	st.protocol = IPPROTO_TCP;
+	st.type = SOCK_STREAM;
+	st.direction = BW_NET_IN;
+	st.lport = sk->__sk_common.skc_num;
+	st.flags |= S_LISTENER;
+	listen_key_of(&key, sk, st.netns);
+	bpf_map_update_elem(&listeners, &key, &st, BPF_ANY);
+	p = policy_by_root(st.root);
+	// bind to a listed port was allowed before; this one took whatever the kernel gave.
+	if (p && (p->enforce | p->report) & BW_GUARD_BIND && !bind_listed(p->root, st.lport, IPPROTO_TCP)) {
+		kill = p->enforce & BW_GUARD_BIND && !bpf_send_signal(9);
+		guard_said(&st, BW_LISTEN << 8 | BW_NET_STATE, GUARD_NUMBER(BW_GUARD_BIND), kill ? BW_KILLED : BW_SEEN);
+		return 0;
+	}
+	return state_event(&st, sk, BW_LISTEN, st.lport, 0);
+}
+
+// A connection that passed no connect hook: the inner socket of multipath TCP.
+static __noinline int began_inside(struct sock___net *sk)
+{
+	struct bw_net_state *s = state_now();
+	struct task_struct *t = current_typed();
+	struct bw_sock st = {};
+
+	if (!s)
+		return 0;
+	own(&st, t, s->policies);
+	if (BPF_CORE_READ(t, flags) & BW_PF_KTHREAD)
+		st.flags |= S_IGNORE;
+	remote_of(st.remote, sk);
+	st.rport = bpf_ntohs(sk->__sk_common.skc_dport);
+	st.protocol = IPPROTO_TCP;
+	st.type = SOCK_STREAM;
+	st.direction = BW_NET_OUT;
+	st.probe = st.flags & S_CONTAINED && !(config.options & BW_NET_OPT_NO_PROBE) ? 3 : 0;
+	remember((__u64)sk, &st);
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(set_state, struct sock___net *sk, int oldstate, int newstate)
+{
+	struct bw_sock *st, in = {};
+	__u64 at = (__u64)sk;
+	int result;
+
+	if (newstate != ESTABLISHED && newstate != CLOSED && newstate != LISTEN && newstate != SYN_SENT)
+		return 0;
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	if (newstate == LISTEN)
+		return began_to_listen(sk);
+	if (newstate == SYN_SENT) {
+		st = bpf_map_lookup_elem(&conns, &at);
+		if (st && st->flags & S_ASKED) {
+			st->flags &= ~S_ASKED;
+			return 0;
+		}
+		return began_inside(sk);
+	}
+	if (newstate == ESTABLISHED) {
+		if (oldstate == SYN_SENT) {
+			st = bpf_map_lookup_elem(&conns, &at);
+			if (!st)
+				return 0;
+			st->lport = sk->__sk_common.skc_num;
+			return state_event(st, sk, BW_CONNECT, st->rport, 0);
+		}
+		if (oldstate != SYN_RECV || !accepted(&in, sk))
+			return 0;
+		return state_event(&in, sk, BW_ACCEPT, in.lport, 0);
+	}
+	if (oldstate == LISTEN || oldstate == SYN_RECV || oldstate == CLOSED)
+		return 0;
+	st = bpf_sk_storage_get(&socks, sk, 0, 0);
+	if (st && st->flags & S_LONG) {
+		tcp_report(st, sk);
+		if (st->direction == BW_NET_OUT)
+			bpf_map_delete_elem(&conns, &at);
+		return 0;
+	}
+	st = bpf_map_lookup_elem(&conns, &at);
+	if (!st) {
+		if (oldstate != SYN_SENT && accepted(&in, sk))
+			tcp_report(&in, sk);
+		return 0;
+	}
+	if (oldstate == SYN_SENT) {
+		result = sk->sk_err;
+		if (!result)
+			result = ECANCELED; // closed by its owner before an answer came
+		flow_failed(st);
+		state_event(st, sk, BW_CONNECT, st->rport, result);
+	} else {
+		tcp_report(st, sk);
+	}
+	bpf_map_delete_elem(&conns, &at);
+	return 0;
+}
+#endif
