@@ -5,12 +5,13 @@
 // since 6.13), which every mount, namespace change, module and BPF load passes, and the
 // program at cgroups that is asked before a sysctl is written.
 //
-// bpf2go-type: bw_capability bw_namespace bw_mount bw_setting bw_object bw_capability_key bw_mount_key bw_setting_key
+// bpf2go-type: bw_device bw_capability bw_namespace bw_mount bw_setting bw_object bw_capability_key bw_mount_key bw_setting_key
 #include "bollwerk.h"
 #include "tracing.h"
 
 // So that the type information names the records.
 struct bw_capability *type_bw_capability __attribute__((unused));
+struct bw_device *type_bw_device __attribute__((unused));
 struct bw_namespace *type_bw_namespace __attribute__((unused));
 struct bw_mount *type_bw_mount __attribute__((unused));
 struct bw_setting *type_bw_setting __attribute__((unused));
@@ -668,6 +669,53 @@ int bw_sysctl(struct bpf_sysctl *ctx)
 	}
 	seen.cgroup = r->h.cgroup;
 	seen.hash = hash(hash(6, r->name, 64), r->value, 64);
+	tell(&r->h, again(&seen), deny);
+	return !deny;
+}
+
+// Asked before a device is opened or its node made: 1 lets it pass, 0 is EPERM. Whoever
+// reads a disk or /dev/mem needs no mount to reach the host's files.
+SEC("cgroup/dev")
+int bw_device_open(struct bpf_cgroup_dev_ctx *ctx)
+{
+	struct bw_mount_key seen = {};
+	__u32 access = ctx->access_type, major = ctx->major, minor = ctx->minor;
+	struct task_struct *t;
+	struct bw_policy *p;
+	struct bw_device *r;
+	int deny = 0, guarded = 0;
+
+	if ((access & 0xffff) != BPF_DEVCG_DEV_BLOCK && !(major == 1 && (minor == 1 || minor == 2 || minor == 4)))
+		return 1;
+	if (config.options & BW_TRACING_NO_DEVICE)
+		return 1;
+	t = bw_current();
+	if (BPF_CORE_READ(t, tgid) == config.agent_pid || !bw_contained(t) || !own_program(t))
+		return 1;
+	p = bw_policy_of(t);
+	if (p) {
+		deny = !!(p->enforce & BW_GUARD_MOUNT);
+		guarded = !!((p->enforce | p->report) & BW_GUARD_MOUNT);
+	}
+	r = bw_reserve(sizeof(*r));
+	if (!r) {
+		bw_lost(bw_cgroup(t), BW_OPEN);
+		return !deny;
+	}
+	bw_header_of(&r->h, t, BW_OPEN, sizeof(*r));
+	r->h.source = BW_FROM_TRACING;
+	r->access = access;
+	r->major = major;
+	r->minor = minor;
+	r->pad = 0;
+	if (guarded)
+		r->h.guard = 15;
+	if (deny) {
+		r->h.outcome = BW_DENIED;
+		r->h.result = -1;
+	}
+	seen.cgroup = r->h.cgroup;
+	seen.hash = ((__u64)access << 48) ^ ((__u64)major << 20) ^ minor ^ (7ULL << 60) ^ ((__u64)r->h.pid << 32);
 	tell(&r->h, again(&seen), deny);
 	return !deny;
 }

@@ -75,6 +75,15 @@ struct bw_mount_key {
 	__u64 hash;
 };
 
+// A disk or the machine's memory that is opened from a container, past its file systems.
+struct bw_device {
+	struct bw_header h;
+	__u32 access; // as in bpf_cgroup_dev_ctx
+	__u32 major;
+	__u32 minor;
+	__u32 pad;
+};
+
 // How often something was told, and how often not.
 struct bw_fold {
 	__u64 last;
@@ -93,4 +102,5 @@ struct bw_setting_key {
 #define BW_TRACING_NO_OBJECT (1ULL << 3)
 #define BW_TRACING_NO_NAMESPACE (1ULL << 4)
 #define BW_TRACING_NO_PACKET (1ULL << 5)
+#define BW_TRACING_NO_DEVICE (1ULL << 6)
 #endif

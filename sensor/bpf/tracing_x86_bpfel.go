@@ -44,6 +44,30 @@ type TracingBwCapabilityKey struct {
 	Ok     uint32
 }
 
+type TracingBwDevice struct {
+	_ structs.HostLayout
+	H struct {
+		_       structs.HostLayout
+		Time    uint64
+		Cgroup  uint64
+		Start   uint64
+		Pid     uint32
+		Tid     uint32
+		Size    uint32
+		Kind    uint16
+		Outcome uint8
+		Source  uint8
+		Result  int32
+		Flags   uint32
+		Guard   uint32
+		Pad     uint32
+	}
+	Access uint32
+	Major  uint32
+	Minor  uint32
+	Pad    uint32
+}
+
 type TracingBwMount struct {
 	_ structs.HostLayout
 	H struct {
@@ -173,10 +197,12 @@ const (
 	TracingMapTold              = "told"
 	TracingProgBwCapCapable     = "bw_cap_capable"
 	TracingProgBwCapCapableExit = "bw_cap_capable_exit"
+	TracingProgBwDeviceOpen     = "bw_device_open"
 	TracingProgBwModuleLoad     = "bw_module_load"
 	TracingProgBwSysctl         = "bw_sysctl"
 	TracingVarConfig            = "config"
 	TracingVarTypeBwCapability  = "type_bw_capability"
+	TracingVarTypeBwDevice      = "type_bw_device"
 	TracingVarTypeBwMount       = "type_bw_mount"
 	TracingVarTypeBwNamespace   = "type_bw_namespace"
 	TracingVarTypeBwObject      = "type_bw_object"
@@ -227,6 +253,7 @@ type TracingSpecs struct {
 type TracingProgramSpecs struct {
 	BwCapCapable     *ebpf.ProgramSpec `ebpf:"bw_cap_capable"`
 	BwCapCapableExit *ebpf.ProgramSpec `ebpf:"bw_cap_capable_exit"`
+	BwDeviceOpen     *ebpf.ProgramSpec `ebpf:"bw_device_open"`
 	BwModuleLoad     *ebpf.ProgramSpec `ebpf:"bw_module_load"`
 	BwSysctl         *ebpf.ProgramSpec `ebpf:"bw_sysctl"`
 }
@@ -254,6 +281,7 @@ type TracingMapSpecs struct {
 type TracingVariableSpecs struct {
 	Config           *ebpf.VariableSpec `ebpf:"config"`
 	TypeBwCapability *ebpf.VariableSpec `ebpf:"type_bw_capability"`
+	TypeBwDevice     *ebpf.VariableSpec `ebpf:"type_bw_device"`
 	TypeBwMount      *ebpf.VariableSpec `ebpf:"type_bw_mount"`
 	TypeBwNamespace  *ebpf.VariableSpec `ebpf:"type_bw_namespace"`
 	TypeBwObject     *ebpf.VariableSpec `ebpf:"type_bw_object"`
@@ -315,6 +343,7 @@ func (m *TracingMaps) Close() error {
 type TracingVariables struct {
 	Config           *ebpf.Variable `ebpf:"config"`
 	TypeBwCapability *ebpf.Variable `ebpf:"type_bw_capability"`
+	TypeBwDevice     *ebpf.Variable `ebpf:"type_bw_device"`
 	TypeBwMount      *ebpf.Variable `ebpf:"type_bw_mount"`
 	TypeBwNamespace  *ebpf.Variable `ebpf:"type_bw_namespace"`
 	TypeBwObject     *ebpf.Variable `ebpf:"type_bw_object"`
@@ -327,6 +356,7 @@ type TracingVariables struct {
 type TracingPrograms struct {
 	BwCapCapable     *ebpf.Program `ebpf:"bw_cap_capable"`
 	BwCapCapableExit *ebpf.Program `ebpf:"bw_cap_capable_exit"`
+	BwDeviceOpen     *ebpf.Program `ebpf:"bw_device_open"`
 	BwModuleLoad     *ebpf.Program `ebpf:"bw_module_load"`
 	BwSysctl         *ebpf.Program `ebpf:"bw_sysctl"`
 }
@@ -335,6 +365,7 @@ func (p *TracingPrograms) Close() error {
 	return _TracingClose(
 		p.BwCapCapable,
 		p.BwCapCapableExit,
+		p.BwDeviceOpen,
 		p.BwModuleLoad,
 		p.BwSysctl,
 	)

@@ -31,6 +31,7 @@ const (
 	AreaSetting    = "setting"
 	AreaModule     = "module"
 	AreaBPF        = "bpf load"
+	AreaDevice     = "disk"
 	AreaNamespace  = "namespace"
 	AreaPacket     = "raw socket"
 	AreaFile       = "file"
@@ -54,7 +55,7 @@ type Checks struct {
 	options  uint64
 	means    string // how checks are seen
 	// What is attached.
-	checks, sysctl, modules bool
+	checks, sysctl, modules, devices bool
 }
 
 // GuardedSettings are the ones with which a container reaches the host: programs that
@@ -89,6 +90,7 @@ const (
 	noObject
 	noNamespace
 	noPacket
+	noDevice
 	noneWanted = 1<<iota - 1
 )
 
@@ -99,7 +101,7 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	for _, o := range []struct {
 		area string
 		bit  uint64
-	}{{AreaMount, noMount}, {AreaCapability, noCapability}, {AreaSetting, noSetting}, {AreaModule, noObject}, {AreaNamespace, noNamespace}, {AreaPacket, noPacket}} {
+	}{{AreaMount, noMount}, {AreaCapability, noCapability}, {AreaSetting, noSetting}, {AreaModule, noObject}, {AreaNamespace, noNamespace}, {AreaPacket, noPacket}, {AreaDevice, noDevice}} {
 		if c.covered(o.area) {
 			options |= o.bit
 		}
@@ -114,7 +116,7 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	l, err := k.Load(spec, options)
 	if err != nil {
 		c.means = "tp_btf cap_capable"
-		return c.rows(options, err, err, err), nil
+		return c.rows(options, err, err, err, err), nil
 	}
 	c.options = options
 	attach := func(program string, how func() (link.Link, error)) error {
@@ -161,11 +163,17 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 			return link.AttachCgroup(link.CgroupOptions{Path: k.Unified, Attach: ebpf.AttachCGroupSysctl, Program: l.Programs["bw_sysctl"]})
 		})
 	}
+	device := errors.New("there is no cgroup version 2 tree")
+	if k.Unified != "" && options&noDevice == 0 {
+		device = attach("bw_device_open", func() (link.Link, error) {
+			return link.AttachCgroup(link.CgroupOptions{Path: k.Unified, Attach: ebpf.AttachCGroupDevice, Program: l.Programs["bw_device_open"]})
+		})
+	}
 	c.restorer = newRestorer(settingFiles("/proc/self/mountinfo"))
 	k.DecodeFrom(fromTracing, c.decode)
 	k.DecodeFrom(fromTracingModule, c.decode)
-	c.checks, c.sysctl, c.modules = checks == nil, sysctl == nil, modules == nil
-	return c.rows(options, checks, sysctl, modules), nil
+	c.checks, c.sysctl, c.modules, c.devices = checks == nil, sysctl == nil, modules == nil, device == nil
+	return c.rows(options, checks, sysctl, modules, device), nil
 }
 
 // Sees reports whether an area is seen as it happens. It knows after Open.
@@ -177,6 +185,8 @@ func (c *Checks) Sees(area string) bool {
 		return c.checks && c.sysctl
 	case AreaModule:
 		return c.checks || c.modules
+	case AreaDevice:
+		return c.devices
 	}
 	return false
 }
@@ -194,7 +204,7 @@ func (c *Checks) Means() []sensor.Means {
 	add(c.sysctl, noSetting, sensor.Means{Guard: sensor.GuardSetting, Outcome: bollwerk.Denied, Means: "cgroup/sysctl",
 		Cause: "release_agent is not below /proc/sys: its writer is killed after the write, and the old value put back"})
 	add(c.checks, noMount, sensor.Means{Guard: sensor.GuardMount, Outcome: bollwerk.Killed, Means: "sigkill at cap_capable",
-		Cause: "the mount may stand when the process ends"})
+		Cause: "the mount may stand when the process ends; disks and /dev/mem cannot even be opened where cgroup/dev works"})
 	add(c.checks || c.modules, noObject, sensor.Means{Guard: sensor.GuardModule, Outcome: bollwerk.Killed, Means: "sigkill at cap_capable or module_load",
 		Cause: "the module may be loaded when the process ends"})
 	add(c.checks, noObject, sensor.Means{Guard: sensor.GuardBPF, Outcome: bollwerk.Killed, Means: "sigkill at cap_capable",
@@ -220,7 +230,7 @@ func fill(dst []int8, s string) bool {
 	return true
 }
 
-func (c *Checks) rows(options uint64, checks, sysctl, modules error) []sensor.Capability {
+func (c *Checks) rows(options uint64, checks, sysctl, modules, device error) []sensor.Capability {
 	const newer = "run kernel 6.13 or newer, or one of 5.15 or newer that lets BPF programs be attached to functions, or boot with lsm=…,bpf"
 	row := func(area, means string, err error, outcome bollwerk.Outcome, cause string) sensor.Capability {
 		r := sensor.Capability{Area: area, Means: means, Verdict: bollwerk.Degraded, Outcome: outcome, Cause: cause}
@@ -240,6 +250,13 @@ func (c *Checks) rows(options uint64, checks, sysctl, modules error) []sensor.Ca
 		r := row(AreaMount, c.means, checks, bollwerk.Killed,
 			"the mount is seen when it is asked for; how the call ended is not told, and a refused one ends the process after the call")
 		r.Remedy = "boot with lsm=…,bpf to refuse mounts before they happen"
+		out = append(out, r)
+	}
+	if options&noDevice == 0 {
+		r := row(AreaDevice, "cgroup/dev", device, bollwerk.Denied, "")
+		if device != nil {
+			r.Remedy = "mount a cgroup version 2 tree"
+		}
 		out = append(out, r)
 	}
 	if options&noNamespace == 0 {
@@ -323,6 +340,8 @@ func (c *Checks) read(h *sensor.Header, raw []byte) *bollwerk.Event {
 		return c.decodeNamespace(raw)
 	case bollwerk.EventSetting:
 		return c.decodeSetting(h, raw)
+	case bollwerk.EventOpen:
+		return decodeDevice(raw)
 	case bollwerk.EventSocket:
 		return &bollwerk.Event{Connection: &bollwerk.Connection{Protocol: "packet"}}
 	case bollwerk.EventModule, bollwerk.EventBPF:
@@ -338,6 +357,26 @@ func decodeCapability(raw []byte) *bollwerk.Event {
 	}
 	return &bollwerk.Event{Change: &bollwerk.Change{Used: CapabilityName(r.Cap)},
 		Object: &bollwerk.Object{Name: syscallName(r.Syscall), Type: "system call", ID: uint64(r.Syscall)}}
+}
+
+// decodeDevice names a device by its numbers: the kernel does not tell under which name
+// it was opened.
+func decodeDevice(raw []byte) *bollwerk.Event {
+	r, ok := record[bpf.TracingBwDevice](raw)
+	if !ok {
+		return nil
+	}
+	kind, mode := "block", uint32(unix.S_IFBLK)
+	if r.Access&0xffff != 1 { // BPF_DEVCG_DEV_BLOCK
+		kind, mode = "char", unix.S_IFCHR
+	}
+	f := &bollwerk.FileEvent{Path: fmt.Sprintf("/dev/%s/%d:%d", kind, r.Major, r.Minor), Mode: mode, Device: unix.Mkdev(r.Major, r.Minor)}
+	for bit, a := range map[uint32]bollwerk.Access{1: bollwerk.AccessCreate, 2: bollwerk.AccessRead, 4: bollwerk.AccessWrite} {
+		if r.Access>>16&bit != 0 {
+			f.Access |= a
+		}
+	}
+	return &bollwerk.Event{Source: "cgroup/dev", File: f}
 }
 
 func decodeMount(raw []byte) *bollwerk.Event {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/sensor"
@@ -100,6 +101,32 @@ func TestMountKilled(t *testing.T) {
 	e := c.find(t, "killed mount", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventMount && e.Mount.Target == dir })
 	if e.Outcome != bollwerk.Killed || e.Rule != "mount" {
 		t.Errorf("outcome %s rule %q", e.Outcome, e.Rule)
+	}
+}
+
+func TestDiskDenied(t *testing.T) {
+	c := watch(t, &Checks{})
+	c.need(t, AreaDevice)
+	node := filepath.Join(t.TempDir(), "disk")
+	if err := unix.Mknod(node, unix.S_IFBLK|0o600, int(unix.Mkdev(7, 99))); err != nil {
+		unavailable(t, err.Error())
+	}
+	// No such loop device is set up: who may open it learns ENXIO, who may not EPERM.
+	out, _ := contained(t, c, 0, tool(t, "dd")+" if="+node+" of=/dev/null count=1")
+	if strings.Contains(out, "Operation not permitted") {
+		t.Errorf("refused without a policy: %s", out)
+	}
+	e := c.find(t, "disk", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventOpen && e.File.Path == "/dev/block/7:99" })
+	if e.Outcome != bollwerk.Seen || e.File.Access != bollwerk.AccessRead {
+		t.Errorf("%+v %s", e.File, e.Outcome)
+	}
+	out, _ = contained(t, c, sensor.GuardMount, tool(t, "dd")+" if="+node+" of=/dev/null count=1")
+	if !strings.Contains(out, "Operation not permitted") {
+		t.Errorf("not refused: %s", out)
+	}
+	e = c.find(t, "denied disk", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventOpen && e.Outcome == bollwerk.Denied })
+	if e.File.Path != "/dev/block/7:99" || e.Rule != "mount" {
+		t.Errorf("%+v %s", e.File, e.Rule)
 	}
 }
 
