@@ -220,7 +220,7 @@ func (k *Kernel) record(raw []byte) {
 	}
 	e.Rule = guardByNumber(h.Guard)
 	if e.Process == nil && h.Flags&FlagNoProcess == 0 {
-		e.Process = k.Processes.Get(h.Pid, h.Start)
+		e.Process = k.Processes.moved(k.Processes.Get(h.Pid, h.Start), h.Cgroup)
 	}
 	k.Emit(e)
 }

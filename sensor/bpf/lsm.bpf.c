@@ -170,6 +170,9 @@ __noinline int lsm_file_op(void)
 	inode = o.inode; // locals: a member of an own struct may not be relocated
 	dentry = o.dentry;
 	mnt = o.mnt;
+	// A file system at work on its own layers, for a caller that was asked already.
+	if (o.source != LSM_MMAP && lsm_hidden(mnt))
+		return 0;
 	lsm_look(s, mnt, dentry);
 	watched = lsm_watched(o.watch);
 	if (!watched && o.dentry2) {
@@ -228,7 +231,7 @@ __noinline int lsm_file_op(void)
 	count = lsm_fold(each);
 	if (!count)
 		goto out;
-	if (!watched && !v.guard && !o.always && each == 1) {
+	if (count == 1 && !watched && !v.guard && !o.always && each == 1) {
 		s->seen.inode = BPF_CORE_READ(up, d_inode, i_ino);
 		s->seen.access = 0;
 		s->seen.kind |= 0x2000;

@@ -65,7 +65,7 @@ struct lsm_seen {
 	__u32 told;  // how many of these user space knows
 };
 
-enum lsm_list { LSM_LIST_WRITE = 1, LSM_LIST_READ = 2, LSM_LIST_EXEC = 3 };
+enum lsm_list { LSM_LIST_PRESENT = 1, LSM_LIST_WRITE = 2, LSM_LIST_READ = 3 };
 
 // An allowed path of a workload: a prefix, or with its zero byte a whole path.
 struct lsm_prefix_key {

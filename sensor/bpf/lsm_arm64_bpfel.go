@@ -142,9 +142,9 @@ type LsmLsmLengths struct {
 type LsmLsmList uint32
 
 const (
-	LsmLsmListLSM_LIST_WRITE LsmLsmList = 1
-	LsmLsmListLSM_LIST_READ  LsmLsmList = 2
-	LsmLsmListLSM_LIST_EXEC  LsmLsmList = 3
+	LsmLsmListLSM_LIST_PRESENT LsmLsmList = 1
+	LsmLsmListLSM_LIST_WRITE   LsmLsmList = 2
+	LsmLsmListLSM_LIST_READ    LsmLsmList = 3
 )
 
 type LsmLsmMount struct {

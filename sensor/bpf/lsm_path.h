@@ -223,11 +223,16 @@ BW_INLINE int lsm_listed(struct lsm_scratch *s, __u64 root, __u32 list)
 	if (n > LSM_PREFIX)
 		n = LSM_PREFIX;
 	if (s->cut)
-		return 0;
+		n = 1; // too deep to be known: as if it were the root
 	k->length = (12 + n) * 8;
 	k->list = list;
 	k->root = root;
-	return bpf_map_lookup_elem(&lsm_prefixes, k) != 0;
+	if (bpf_map_lookup_elem(&lsm_prefixes, k))
+		return 1;
+	// A policy whose lists are not here yet refuses nothing.
+	k->length = 12 * 8;
+	k->list = LSM_LIST_PRESENT;
+	return bpf_map_lookup_elem(&lsm_prefixes, k) == 0;
 }
 
 // How many things equal to s->seen the record stands for that is to be sent now; 0: send none.
@@ -323,26 +328,37 @@ hit:
 	return 1;
 }
 
-BW_INLINE struct mnt_namespace *lsm_mount_ns(struct file *f)
+BW_INLINE struct mnt_namespace *lsm_mount_ns(struct vfsmount *v)
 {
-	struct vfsmount *v = BPF_CORE_READ(f, f_path.mnt);
 	void *m = (void *)v - bpf_core_field_offset(struct mount, mnt);
 
 	return v ? BPF_CORE_READ((struct mount___l *)m, mnt_ns) : 0;
 }
 
-// A container runtime that sets a container up or enters one: its program comes from
-// the host's mounts, or is a nameless copy that a process of the host started.
+// A mount that no namespace has: layers of an overlay, memory files.
+BW_INLINE int lsm_hidden(struct vfsmount *v)
+{
+	unsigned long ns = (unsigned long)lsm_mount_ns(v);
+
+	return ns < 4096 || ns > -4096UL;
+}
+
+// A container runtime that sets a container up or enters one: its parent is outside, and
+// its program comes from the host's mounts, or is a nameless copy that a process of the
+// host started.
 __noinline int lsm_runtime(void)
 {
-	struct task_struct *t = bw_current();
+	struct task_struct *t = bw_current(), *parent;
 	struct file *exe = BPF_CORE_READ(t, mm, exe_file);
 	struct mnt_namespace *ns;
 	struct lsm_memfd k = {};
 
 	if (!exe)
 		return 1; // the kernel itself
-	ns = lsm_mount_ns(exe);
+	parent = BPF_CORE_READ(t, real_parent);
+	if (bw_contained(parent))
+		return 0;
+	ns = lsm_mount_ns(BPF_CORE_READ(exe, f_path.mnt));
 	if ((unsigned long)ns > 4096 && (unsigned long)ns < -4096UL && BPF_CORE_READ(ns, ns.inum) == config.host_mnt_ns)
 		return 1;
 	k.inode = BPF_CORE_READ(exe, f_inode, i_ino);

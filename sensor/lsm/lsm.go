@@ -31,10 +31,11 @@ type Options struct {
 
 // Source is the BPF LSM backend.
 type Source struct {
-	o       Options
-	k       *sensor.Kernel
-	loaded  *sensor.Loaded
-	covered map[string]bool
+	o        Options
+	k        *sensor.Kernel
+	loaded   *sensor.Loaded
+	covered  map[string]bool // areas
+	attached map[string]bool // programs
 
 	mu    sync.Mutex
 	lists map[uint64][]bpf.LsmLsmPrefixKey
@@ -48,7 +49,7 @@ func New(o Options) *Source {
 	if o.SecurityList == "" {
 		o.SecurityList = "/sys/kernel/security/lsm"
 	}
-	return &Source{o: o, covered: map[string]bool{}, lists: map[uint64][]bpf.LsmLsmPrefixKey{}}
+	return &Source{o: o, covered: map[string]bool{}, attached: map[string]bool{}, lists: map[uint64][]bpf.LsmLsmPrefixKey{}}
 }
 
 // Name of the source.
@@ -87,9 +88,11 @@ var areas = []area{
 // alternatives are loaded only where the first was refused.
 var alternatives = map[string]string{"path_chown": "path_chown_plain"}
 
-// guards of the areas that deny.
-var guards = map[string]sensor.Guard{
-	"bprm_check": sensor.GuardFileless | sensor.GuardDrift | sensor.GuardReverseShell | sensor.GuardExec,
+// refuses are the programs that may say no.
+var refuses = map[string]bool{
+	"bprm_check": true, "file_open": true, "path_mknod": true, "path_mkdir": true, "path_rename": true, "path_unlink": true, "path_link": true,
+	"path_symlink": true, "path_chmod": true, "path_chown": true, "path_chown_plain": true, "path_truncate": true, "ptrace_access_check": true,
+	"sb_mount": true, "move_mount": true, "bpf_call": true, "kernel_read_file": true, "kernel_load_data": true,
 }
 
 // Open loads and attaches what this kernel allows.
@@ -151,10 +154,8 @@ func (s *Source) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 		}
 		s.attach(types, refused)
 		var covered sensor.Guard
-		for name, g := range guards {
-			if refused[name] == nil {
-				covered |= g
-			}
+		if s.attached["bprm_check"] {
+			covered = sensor.GuardFileless | sensor.GuardDrift | sensor.GuardReverseShell | sensor.GuardExec
 		}
 		if err := k.Cover(covered); err != nil {
 			return nil, fmt.Errorf("covered guards: %w", err)
@@ -180,9 +181,18 @@ func (s *Source) attach(types map[string]ebpf.ProgramType, refused map[string]er
 		} else {
 			l, err = link.AttachTracing(link.TracingOptions{Program: p})
 		}
-		if err = s.k.Keep(l, err); err != nil {
-			refused[name] = fmt.Errorf("attach: %w", err)
+		// A pinned hook of file operations keeps to a policy that outlives the agent;
+		// what only tells goes with it.
+		if refuses[name] {
+			err = s.k.KeepEnforcing("lsm_"+name, l, err)
+		} else {
+			err = s.k.Keep(l, err)
 		}
+		if err != nil {
+			refused[name] = fmt.Errorf("attach: %w", err)
+			continue
+		}
+		s.attached[name] = true
 	}
 }
 

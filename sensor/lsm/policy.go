@@ -7,6 +7,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/sensor/bpf"
 )
@@ -34,6 +35,8 @@ func (s *Source) Apply(p *sensor.Policy) error {
 			keys = append(keys, k)
 		}
 	}
+	// That the lists are here is said last.
+	keys = append(keys, bpf.LsmLsmPrefixKey{List: uint32(bpf.LsmLsmListLSM_LIST_PRESENT), Root: p.Cgroup, Length: 12 * 8})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := make(map[bpf.LsmLsmPrefixKey]bool, len(keys))
@@ -61,7 +64,9 @@ func (s *Source) Remove(cgroup uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
-	for _, k := range s.lists[cgroup] {
+	keys := s.lists[cgroup]
+	for i := len(keys) - 1; i >= 0; i-- { // that they are here goes first
+		k := keys[i]
 		if err := m.Delete(&k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			errs = append(errs, err)
 		}
@@ -94,4 +99,28 @@ func prefixKey(root uint64, list bpf.LsmLsmList, path string) (k bpf.LsmLsmPrefi
 	}
 	k.List, k.Root, k.Length = uint32(list), root, uint32(12+n)*8
 	return k, nil
+}
+
+// Means is what of the guards is denied here.
+func (s *Source) Means() []sensor.Means {
+	var out []sensor.Means
+	for _, m := range []struct {
+		guards  []sensor.Guard
+		program string
+	}{
+		{[]sensor.Guard{sensor.GuardFileless, sensor.GuardDrift, sensor.GuardReverseShell, sensor.GuardExec}, "bprm_check"},
+		{[]sensor.Guard{sensor.GuardFile, sensor.GuardRead, sensor.GuardSetting}, "file_open"},
+		{[]sensor.Guard{sensor.GuardModule}, "kernel_read_file"},
+		{[]sensor.Guard{sensor.GuardBPF}, "bpf_call"},
+		{[]sensor.Guard{sensor.GuardPtrace}, "ptrace_access_check"},
+		{[]sensor.Guard{sensor.GuardMount}, "sb_mount"},
+	} {
+		if !s.attached[m.program] {
+			continue
+		}
+		for _, g := range m.guards {
+			out = append(out, sensor.Means{Guard: g, Outcome: bollwerk.Denied, Means: "bpf-lsm " + m.program})
+		}
+	}
+	return out
 }
