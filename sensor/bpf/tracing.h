@@ -67,7 +67,7 @@ struct bw_namespace {
 struct bw_capability_key {
 	__u64 cgroup;
 	__u32 cap;
-	__u32 ok;
+	__u32 ok; // bit 0: it was there; above: the call, for those that are told apart
 };
 
 struct bw_mount_key {

