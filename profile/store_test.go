@@ -42,6 +42,27 @@ func TestProfilesSurviveARestart(t *testing.T) {
 	}
 }
 
+// A window that was counted before a restart is not counted again after it.
+func TestARestartMakesNoSample(t *testing.T) {
+	dir := t.TempDir()
+	w := newWorld(t, Config{Store: must(OpenStore(dir, 0))})
+	wl := w.container("web", digestA)
+	p := w.start(wl)
+	w.now = w.now.Add(time.Hour)
+	w.quiet(w.open(wl, p, "/srv/once", bollwerk.AccessWrite))
+	if err := w.book.SaveAll(); err != nil {
+		t.Fatal(err)
+	}
+	w2 := newWorld(t, Config{Store: must(OpenStore(dir, 0))})
+	w2.now = w.now.Add(time.Minute)
+	w2.quiet(w2.open(wl, p, "/srv/once", bollwerk.AccessWrite))
+	var s scratch
+	got := must(w2.book.Profile(wl.Key())).find(key{cat: Write, value: "/srv/once"}, &s).total()
+	if got.units != 1 || got.events != 2 {
+		t.Errorf("seen twice in one window: %+v", got)
+	}
+}
+
 func TestDamagedFilesArePutAside(t *testing.T) {
 	for name, damage := range map[string]func([]byte) []byte{
 		"flipped bit":   func(b []byte) []byte { b[len(b)/2] ^= 4; return b },
