@@ -55,6 +55,14 @@ func (s *Sensor) readLosses(now time.Time) {
 			From: s.loss.last, To: now, Count: n, Area: "ring", Kind: bollwerk.EventKind(kind), Cgroup: cgroup,
 		}})
 	}
+	// The sums are read first: what is lost meanwhile is then named too often rather than
+	// too seldom, and is not told twice.
+	totals := map[uint32]uint64{}
+	for kind := uint32(0); kind < 64; kind++ {
+		if s.k.maps["losses_total"].Lookup(kind, &per) == nil {
+			totals[kind] = sum(per)
+		}
+	}
 	it := s.k.maps["losses"].Iterate()
 	for it.Next(&key, &per) {
 		n := sum(per)
@@ -64,11 +72,8 @@ func (s *Sensor) readLosses(now time.Time) {
 			emit(key.Cgroup, key.Kind, d)
 		}
 	}
-	for kind := uint32(0); kind < 64; kind++ {
-		if s.k.maps["losses_total"].Lookup(kind, &per) != nil {
-			continue
-		}
-		rest := int64(sum(per)) - int64(named[kind]) - int64(s.loss.total[kind])
+	for kind, n := range totals {
+		rest := int64(n) - int64(named[kind]) - int64(s.loss.total[kind])
 		if rest > 0 {
 			s.loss.total[kind] += uint64(rest)
 			emit(0, kind, uint64(rest))
