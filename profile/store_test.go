@@ -66,6 +66,7 @@ func TestARestartMakesNoSample(t *testing.T) {
 func TestDamagedFilesArePutAside(t *testing.T) {
 	for name, damage := range map[string]func([]byte) []byte{
 		"flipped bit":   func(b []byte) []byte { b[len(b)/2] ^= 4; return b },
+		"another path":  func(b []byte) []byte { return bytes.Replace(b, []byte("access.log"), []byte("axxess.log"), 1) },
 		"cut short":     func(b []byte) []byte { return b[:len(b)/2] },
 		"empty":         func([]byte) []byte { return nil },
 		"something":     func([]byte) []byte { return []byte("#!/bin/sh\necho\n") },
