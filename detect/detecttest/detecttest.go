@@ -231,6 +231,7 @@ func Test(t *testing.T, c Contract) {
 		})
 	}
 	t.Run("hostile", func(t *testing.T) { c.hostile(t, attacks) })
+	t.Run("budget", func(t *testing.T) { c.budget(t, benign) })
 	t.Run("bounded", func(t *testing.T) { c.bounded(t, attacks) })
 }
 
@@ -469,6 +470,72 @@ func vary(e *bollwerk.Event, i int) *bollwerk.Event {
 		x.File = &f
 	}
 	return &x
+}
+
+// MaxRatio is how many times the yardstick (the hash of a path and a look-up in a map) a
+// detector may cost per event of normal work; MaxAllocations how often it may allocate.
+const (
+	MaxRatio       = 60
+	MaxAllocations = 1.0
+)
+
+// budget holds what a detector costs per event of normal work against a yardstick of the same
+// run: the least of several rounds of both, one after the other.
+func (c *Contract) budget(t *testing.T, files []string) {
+	needs := map[bollwerk.EventKind]bool{}
+	d := c.New()
+	for _, n := range d.Info().Needs {
+		needs[n.Kind] = true
+	}
+	var events []*bollwerk.Event
+	for _, f := range files {
+		for _, e := range Read(t, f) {
+			if needs[e.Kind] {
+				events = append(events, e)
+			}
+		}
+	}
+	if len(events) == 0 {
+		t.Fatal("the normal work holds no event this detector wants")
+	}
+	told := 0
+	report := func(*bollwerk.Detection) { told++ }
+	pass := func() {
+		for _, e := range events {
+			d.Observe(e, report)
+		}
+	}
+	pass()
+	told = 0
+	pass()
+	// What is told (at low, as this is normal work) costs a sentence.
+	limit := MaxAllocations + 80*float64(told)/float64(len(events))
+	allocations := testing.AllocsPerRun(2, pass) / float64(len(events))
+	if allocations > limit {
+		t.Errorf("%.2f allocations per event of normal work, want at most %.1f", allocations, limit)
+	}
+	table := map[uint64]int{}
+	path := strings.Repeat("/usr/lib/program", 3)
+	yard := func() {
+		for i := range events {
+			table[detect.Hash(path[i%8:])]++
+		}
+	}
+	least := func(best time.Duration, f func()) time.Duration {
+		t0 := time.Now()
+		f()
+		return min(best, time.Since(t0))
+	}
+	ours, theirs := time.Hour, time.Hour
+	for round := 0; round < 12; round++ {
+		theirs = least(theirs, yard)
+		ours = least(ours, pass)
+	}
+	ratio := float64(ours) / float64(max(theirs, 1))
+	t.Logf("%.0f ns and %.2f allocations per event of normal work, %.1f times the yardstick", float64(ours)/float64(len(events)), allocations, ratio)
+	if ratio > MaxRatio {
+		t.Errorf("costs %.1f times the yardstick per event, want at most %d", ratio, MaxRatio)
+	}
 }
 
 // bounded floods a detector and weighs it.

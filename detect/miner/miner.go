@@ -32,7 +32,7 @@ type Detector struct {
 
 // work is what one process does.
 type work struct {
-	busy    time.Duration // at 80 % of a core or more, without a break
+	busy    time.Duration // at half a core or more, without a break
 	last    time.Time     // of the last look at its processor use
 	cores   float64       // at its busiest
 	remote  netip.AddrPort
@@ -233,6 +233,10 @@ func (d *Detector) connect(e *bollwerk.Event, p *bollwerk.Process, report func(*
 // odd reports whether a program is none the workload came with.
 func odd(p *bollwerk.Process) bool { return detect.Made(p) || detect.Scratch(p.Path) }
 
+// hungry is the share of a core from which a program counts as busy: a miner takes what it
+// gets, which is little on a busy node or under a limit.
+const hungry = 0.5
+
 func (d *Detector) usage(e *bollwerk.Event, p *bollwerk.Process, report func(*bollwerk.Detection)) {
 	u := e.Usage
 	a, ok := detect.ActorOf(p)
@@ -241,17 +245,17 @@ func (d *Detector) usage(e *bollwerk.Event, p *bollwerk.Process, report func(*bo
 	}
 	cores := float64(u.CPU) / float64(u.Window)
 	x := d.actors.Peek(a, e.Time)
-	if x == nil && (cores < 0.8 || !odd(p) && !disguised(p)) {
+	if x == nil && (cores < hungry || !odd(p) && !disguised(p)) {
 		return
 	}
 	x = d.actors.Put(a, e.Time)
 	// A sensor may only tell of processes that use much: silence is a break too.
 	pause := e.Time.Sub(x.last) > 3*u.Window+time.Second
 	x.last = e.Time
-	if cores < 0.8 || pause {
+	if cores < hungry || pause {
 		x.busy = 0
 	}
-	if cores < 0.8 {
+	if cores < hungry {
 		return
 	}
 	x.busy += min(u.Window, time.Hour)
