@@ -27,6 +27,9 @@ func (e *Engine) Lint(p *Policy, s *Suite) []Problem {
 		out = append(out, problemsOf(err, p.File)...)
 	} else if c, err := e.compile1(p); err == nil {
 		c.lint(add)
+		if p.Subject == EventKind {
+			out = append(out, problemsOf(e.matchable(p), p.File)...)
+		}
 	}
 	if p.Why == "" {
 		add(0, false, "why", "why is missing: say what an attacker gains")
@@ -156,14 +159,12 @@ var position = regexp.MustCompile(`^(.*?):(\d+): (.*)$`)
 
 // Problems splits an error of Parse, Load, LoadConfig or Compile into problems
 // with file and line.
-func Problems(err error, file string) []Problem {
+func Problems(err error, file string) []Problem { return problemsOf(err, file) }
+
+func problemsOf(err error, file string) []Problem {
 	if err == nil {
 		return nil
 	}
-	return problemsOf(err, file)
-}
-
-func problemsOf(err error, file string) []Problem {
 	var list *ParseError
 	errs := []error{err}
 	if errors.As(err, &list) {

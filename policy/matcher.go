@@ -166,6 +166,12 @@ func (b *build) add(e *Engine, p *Policy) error {
 	return nil
 }
 
+// matchable says why a Matcher would refuse a policy, nil when it would not.
+func (e *Engine) matchable(p *Policy) error {
+	b := &build{m: &Matcher{rules: map[*Policy]*rule{}}, ns: newNodeSet(), catalog: newCatalog()}
+	return b.add(e, p)
+}
+
 // finish makes the functions, for each kind of event those that can match.
 func (b *build) finish() {
 	type root struct {

@@ -269,6 +269,10 @@ func TestMatcherRefuses(t *testing.T) {
 			t.Errorf("%s: %+v, want %q", condition, problems, want)
 		}
 	}
+	lint := engine(t, policy.Options{}).Lint(eventPolicy("t", `event.process.args[0] == "x"`), nil)
+	if len(lint) == 0 || !strings.Contains(lint[len(lint)-1].Message+lint[0].Message, "a place in a list") {
+		t.Errorf("lint does not say what the matcher refuses: %v", lint)
+	}
 	p := eventPolicy("t", "")
 	p.Violations = policy.Expression{Text: "event.process.args", Line: 3}
 	if _, problems := policy.NewMatcher([]*policy.Policy{p}, policy.MatcherOptions{}); len(problems) != 1 || !strings.Contains(problems[0].Message, "write match") {
