@@ -16,6 +16,10 @@
 
 #define BW_INLINE static __always_inline
 
+// Bounds a number right where it is used. Compilers check one copy of it and use another,
+// which older verifiers do not follow. The mask never changes a number that is in bounds.
+#define bw_mask(x, m) asm volatile("%0 &= %1" : "+r"(x) : "i"(m))
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct ns_common {

@@ -217,7 +217,8 @@ __noinline int bw_built(void)
 
 __noinline int bw_exec_listed(void)
 {
-	__u32 zero = 0, n;
+	__u32 zero = 0;
+	__u64 n;
 	struct bw_exec_facts *x = bpf_map_lookup_elem(&exec_scratch, &zero);
 	struct bw_walk *w = bpf_map_lookup_elem(&walk_scratch, &zero);
 
@@ -238,6 +239,7 @@ __noinline int bw_exec_listed(void)
 		return 0; // longer than any that can be listed
 	__builtin_memset(&x->key, 0, sizeof(x->key));
 	x->key.set = x->set;
+	bw_mask(n, 0xff);
 	bpf_probe_read_kernel(x->key.names, n, w->names);
 	return bpf_map_lookup_elem(&exec_allowed, &x->key) != 0;
 }

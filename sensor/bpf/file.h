@@ -84,7 +84,8 @@ struct {
 // with its zero byte: "bash\0bin\0usr\0".
 __noinline int bw_walk_names(void)
 {
-	__u32 zero = 0, n;
+	__u32 zero = 0;
+	__u64 n;
 	struct bw_walk *w = bpf_map_lookup_elem(&walk_scratch, &zero);
 	struct dentry *d, *root, *top_d;
 	struct vfsmount *vfs, *top_v;
@@ -116,8 +117,9 @@ __noinline int bw_walk_names(void)
 			continue;
 		}
 		n = w->length; // read from memory, so that all turns look alike to the verifier
-		if (n > BW_WALK_BYTES - 256)
+		if (n >= BW_WALK_BYTES - 256)
 			break;
+		bw_mask(n, 0xfff);
 		len = bpf_probe_read_kernel_str(&w->names[n], 256, BPF_CORE_READ(d, d_name.name));
 		if (len > 0)
 			w->length = n + len;
@@ -133,7 +135,8 @@ __noinline int bw_walk_names(void)
 // Puts the names of a path to `to`, which has room for BW_WALK_BYTES; returns their length.
 BW_INLINE __u32 bw_path_of(char *to, struct task_struct *t, struct vfsmount *mnt, struct dentry *dentry, int *cut)
 {
-	__u32 zero = 0, n;
+	__u32 zero = 0;
+	__u64 n;
 	struct bw_walk *w = bpf_map_lookup_elem(&walk_scratch, &zero);
 
 	if (!w)
@@ -144,9 +147,8 @@ BW_INLINE __u32 bw_path_of(char *to, struct task_struct *t, struct vfsmount *mnt
 	w->top.dentry = BPF_CORE_READ(t, fs, root.dentry);
 	bw_walk_names();
 	*cut = w->cut;
-	n = w->length;
-	if (n > BW_WALK_BYTES)
-		n = BW_WALK_BYTES;
+	n = w->length; // below BW_WALK_BYTES
+	bw_mask(n, 0xfff);
 	bpf_probe_read_kernel(to, n, w->names);
 	return n;
 }

@@ -210,17 +210,19 @@ __noinline int bw_judge(__u64 task, __u64 file)
 
 // The executable, the working directory, the terminal and the descriptors. Returns the
 // length of the texts after `at`.
-BW_INLINE __u32 bw_image_of(struct bw_exec_buffer *b, struct task_struct *t, struct file *f, __u32 at)
+BW_INLINE __u64 bw_image_of(struct bw_exec_buffer *b, struct task_struct *t, struct file *f, __u64 at)
 {
 	struct bw_exec *e = &b->e;
 	int cut = 0;
-	__u32 n;
+	__u64 n, to;
 
 	bw_fill_file((__u64)t, (__u64)f);
 	bw_fill_stdio((__u64)t);
 	e->path = 0;
 	if (f && at <= BW_ARGS_MOST + BW_ENV_MOST) {
-		n = bw_path_of(&b->data[at], t, BPF_CORE_READ(f, f_path.mnt), BPF_CORE_READ(f, f_path.dentry), &cut);
+		to = at;
+		bw_mask(to, 0x3fff);
+		n = bw_path_of(&b->data[to], t, BPF_CORE_READ(f, f_path.mnt), BPF_CORE_READ(f, f_path.dentry), &cut);
 		e->path = n;
 		at += n;
 		if (cut)
@@ -229,7 +231,9 @@ BW_INLINE __u32 bw_image_of(struct bw_exec_buffer *b, struct task_struct *t, str
 	cut = 0;
 	e->cwd = 0;
 	if (at <= BW_ARGS_MOST + BW_ENV_MOST + BW_WALK_BYTES) {
-		n = bw_path_of(&b->data[at], t, BPF_CORE_READ(t, fs, pwd.mnt), BPF_CORE_READ(t, fs, pwd.dentry), &cut);
+		to = at;
+		bw_mask(to, 0x3fff);
+		n = bw_path_of(&b->data[to], t, BPF_CORE_READ(t, fs, pwd.mnt), BPF_CORE_READ(t, fs, pwd.dentry), &cut);
 		e->cwd = n;
 		at += n;
 		if (cut)
@@ -251,7 +255,8 @@ __noinline int bw_environment(__u32 at, unsigned long from, unsigned long end)
 	b->goes_on = 0;
 	for (int i = 0; i < BW_ENV_STRINGS; i++) {
 		struct bw_variable *v;
-		__u32 n = b->sum, four, before = b->goes_on;
+		__u64 n = b->sum, to_at = at;
+		__u32 four, before = b->goes_on;
 		__u64 head;
 		char *to;
 		long len;
@@ -260,7 +265,9 @@ __noinline int bw_environment(__u32 at, unsigned long from, unsigned long end)
 			return b->sum;
 		if (n > BW_ENV_MOST - 256)
 			break;
-		to = &b->data[at + n];
+		to_at += n;
+		bw_mask(to_at, 0x3fff);
+		to = &b->data[to_at];
 		len = bpf_probe_read_user_str(to, 256, (void *)from);
 		if (len <= 0)
 			break;
@@ -283,7 +290,8 @@ __noinline int bw_environment(__u32 at, unsigned long from, unsigned long end)
 // The path of a task's cgroup, as bw_walk_names writes it, to walk_scratch.
 __noinline int bw_cgroup_names(__u64 kernfs)
 {
-	__u32 zero = 0, n;
+	__u32 zero = 0;
+	__u64 n;
 	struct bw_walk *w = bpf_map_lookup_elem(&walk_scratch, &zero);
 	struct kernfs_node *kn = (struct kernfs_node *)kernfs, *up;
 	long len;
@@ -294,8 +302,9 @@ __noinline int bw_cgroup_names(__u64 kernfs)
 	for (int i = 0; i < 24; i++) {
 		up = bw_kn_parent(kn);
 		n = w->length;
-		if (!up || n > BW_CGROUP_MOST - 256)
+		if (!up || n >= BW_CGROUP_MOST - 256)
 			return 0;
+		bw_mask(n, 0x3ff);
 		len = bpf_probe_read_kernel_str(&w->names[n], 256, BPF_CORE_READ(kn, name));
 		if (len > 0)
 			w->length = n + len;
@@ -308,14 +317,14 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
 	struct task_struct *t = bw_current(); // a number to the verifier, so that functions take it
-	__u32 zero = 0, at = 0;
+	__u32 zero = 0;
+	__u64 at = 0, to, len;
 	struct bw_exec_buffer *b = bpf_map_lookup_elem(&exec_buffer, &zero);
 	struct mm_struct *mm = BPF_CORE_READ(t, mm);
 	struct file *f = BPF_CORE_READ(mm, exe_file);
 	unsigned long from = BPF_CORE_READ(mm, arg_start), end = BPF_CORE_READ(mm, arg_end);
 	const char *filename = BPF_CORE_READ(bprm, filename);
 	__u64 cgroup;
-	__u32 len;
 	__u8 one = 1;
 	int urgent = 0;
 
@@ -335,6 +344,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 		len = BW_ARGS_MOST;
 		b->e.cut |= 1;
 	}
+	asm volatile("" : "+r"(len));
 	if (len > BW_ARGS_MOST)
 		len = BW_ARGS_MOST;
 	if (bpf_probe_read_user(b->data, len, (void *)from)) {
@@ -344,6 +354,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	b->e.args = len;
 	at = len;
 	len = bw_environment(at, BPF_CORE_READ(mm, env_start), BPF_CORE_READ(mm, env_end));
+	asm volatile("" : "+r"(len));
 	if (len > BW_ENV_MOST)
 		len = BW_ENV_MOST;
 	b->e.environment = len;
@@ -351,7 +362,11 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	at = bw_image_of(b, t, f, at);
 	// A script was called by its own name, its interpreter by another.
 	if (filename != BPF_CORE_READ(bprm, interp) && at <= BW_EXEC_DATA - BW_SCRIPT_MOST) {
-		long n = bpf_probe_read_kernel_str(&b->data[at], BW_SCRIPT_MOST, filename);
+		long n;
+
+		to = at;
+		bw_mask(to, 0x3fff);
+		n = bpf_probe_read_kernel_str(&b->data[to], BW_SCRIPT_MOST, filename);
 
 		if (n > 0 && n <= BW_SCRIPT_MOST) {
 			b->e.script = n;
@@ -371,10 +386,11 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 		bpf_map_update_elem(&cgroups_named, &cgroup, &one, BPF_ANY);
 		bw_cgroup_names((__u64)bw_kn(t));
 		if (w) {
-			len = w->length;
-			if (len > BW_CGROUP_MOST)
-				len = BW_CGROUP_MOST;
-			bpf_probe_read_kernel(&b->data[at], len, w->names);
+			len = w->length; // below BW_CGROUP_MOST
+			bw_mask(len, 0x3ff);
+			to = at;
+			bw_mask(to, 0x3fff);
+			bpf_probe_read_kernel(&b->data[to], len, w->names);
 			b->e.cgroup = len;
 			at += len;
 		}
@@ -382,6 +398,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 
 	if (b->e.h.flags & BW_F_CONTAINED)
 		urgent = bw_judge((__u64)t, (__u64)f) != 0;
+	asm volatile("" : "+r"(at));
 	if (at > BW_EXEC_DATA)
 		at = BW_EXEC_DATA;
 	b->e.h.size = sizeof(b->e) + at;
@@ -511,7 +528,8 @@ int process_list(struct bpf_iter__task *ctx)
 	struct bpf_iter_meta *meta = ctx->meta;
 	struct seq_file *seq = meta->seq;
 	struct task_struct *task = ctx->task, *t;
-	__u32 zero = 0, at;
+	__u32 zero = 0;
+	__u64 at;
 	struct bw_exec_buffer *b;
 
 	if (!task)
@@ -535,6 +553,7 @@ int process_list(struct bpf_iter__task *ctx)
 	at = bw_image_of(b, t, BPF_CORE_READ(t, mm, exe_file), 0);
 	if (b->e.cut)
 		b->e.h.flags |= BW_F_TRUNCATED;
+	asm volatile("" : "+r"(at));
 	if (at > 2 * BW_WALK_BYTES)
 		at = 2 * BW_WALK_BYTES;
 	b->e.h.size = sizeof(b->e) + at;
