@@ -417,7 +417,7 @@ func TestTheRuntimeIsNotTheWorkload(t *testing.T) {
 	}
 	w.quiet(w.event(wl, bollwerk.EventNamespace, init), w.event(wl, bollwerk.EventMount, init), capability(init, "CAP_SYS_ADMIN"), capability(child, "CAP_MKNOD"),
 		w.exec(wl, init), w.event(wl, bollwerk.EventMemfd, init))
-	p := w.process(wl, "/usr/sbin/nginx", outside)
+	p := w.process(wl, "/usr/sbin/nginx", init)
 	w.quiet(w.exec(wl, p), capability(p, "CAP_NET_BIND_SERVICE"))
 	got := must(w.book.Profile(wl.Key()))
 	if c := got.Capabilities(); len(c) != 1 || c[0] != "CAP_NET_BIND_SERVICE" {
@@ -427,6 +427,9 @@ func TestTheRuntimeIsNotTheWorkload(t *testing.T) {
 		if did, _ := w.book.Did(wl, x); did {
 			t.Errorf("the runtime's %s was taken for the workload's", x)
 		}
+	}
+	if !w.knows(wl, Start, "(outside)\x00/usr/sbin/nginx") {
+		t.Error("the program was not started from outside")
 	}
 	if w.knows(wl, Executable, "/usr/sbin/runc") || w.book.Stats().Runtime != 6 {
 		t.Errorf("%+v", w.book.Stats())

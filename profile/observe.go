@@ -311,12 +311,14 @@ func (b *Book) exec(m *moment) {
 		b.program(m, key{cat: Executable, value: b.path(p.Script, false)}, bollwerk.OriginUnknown)
 	}
 	// parent NUL program, in one text.
+	contained := m.e.Workload.Container != nil
 	switch parent := p.Parent; {
-	case parent == nil || parent.Cgroup != p.Cgroup:
+	// runc's init is in the container's cgroup already when it starts the program.
+	case parent == nil, parent.Cgroup != p.Cgroup, contained && parent.Origin == bollwerk.OriginHost:
 		b.scratch.text = append(b.scratch.text[:0], outsideProgram...)
 		// The first program of a container is always started from outside; a later
 		// one is an exec into it.
-		if parent != nil && m.e.Workload.Container != nil && p.PID != m.e.Workload.Container.PID && !m.sight.starting && p.NSID != 1 {
+		if parent != nil && contained && p.PID != m.e.Workload.Container.PID && !m.sight.starting && p.NSID != 1 {
 			b.did(m, RunsFromAbroad)
 			b.scratch.text = append(b.scratch.text[:0], outsideProgram...)
 		}
