@@ -112,7 +112,6 @@ const (
 // nodeSet makes nodes and knows each by what it says.
 type nodeSet struct {
 	byKey map[string]*node
-	err   error // of folding a constant; never happens unless a field lacks a getter
 }
 
 func newNodeSet() *nodeSet { return &nodeSet{byKey: map[string]*node{}} }
