@@ -57,17 +57,19 @@ type Agent struct {
 
 	sensor   *sensor.Sensor
 	resolver *workload.Resolver
-	rules    *rules
-	stream   *detect.Stream
-	folder   *detect.Folder
-	profiles *learning
-	recorder *recorder.Recorder
-	queue    *queue
-	ledger   *ledger
-	out      *output
-	metrics  *meters
-	guarding *guarding
-	capture  *capturing
+	// hierarchy finds the folder of a cgroup.
+	hierarchy *workload.Hierarchy
+	rules     *rules
+	stream    *detect.Stream
+	folder    *detect.Folder
+	profiles  *learning
+	recorder  *recorder.Recorder
+	queue     *queue
+	ledger    *ledger
+	out       *output
+	metrics   *meters
+	guarding  *guarding
+	capture   *capturing
 
 	// Owned by the judging goroutine.
 	held    map[uint64]*holding
@@ -139,7 +141,10 @@ func open(ctx context.Context, p Parts) (_ *Agent, err error) {
 			a.log.Error("flight recorder", "error", err)
 		}
 	}
-	if a.resolver, err = workload.New(workload.Config{Node: a.c.Node, Log: a.log, Changed: a.renamed}, p.Identities...); err != nil {
+	if a.hierarchy, err = workload.DetectHierarchy("", ""); err != nil {
+		return nil, err
+	}
+	if a.resolver, err = workload.New(workload.Config{Node: a.c.Node, Hierarchy: a.hierarchy, Log: a.log, Changed: a.renamed}, p.Identities...); err != nil {
 		return nil, err
 	}
 	a.sensor, err = sensor.Open(ctx, sensor.Options{Log: a.log, Ring: int(a.c.Ring), NoBPF: a.c.Backend == "none"}, p.Sources...)

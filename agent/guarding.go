@@ -90,7 +90,11 @@ func (g *guarding) policyFor(w *bollwerk.Workload) (*sensor.Policy, guardSet) {
 			}
 		}
 	}
-	p := &sensor.Policy{Cgroup: w.Cgroup, PID: w.Container.PID, Builders: append([]string(nil), builders...)}
+	path, err := g.a.hierarchy.PathOf(w.Cgroup)
+	if err != nil {
+		return nil, guardSet{} // it has ended
+	}
+	p := &sensor.Policy{Cgroup: w.Cgroup, CgroupPath: path, PID: w.Container.PID, Builders: append([]string(nil), builders...)}
 	g.a.profiles.restrict(w, p, &set)
 	if c := g.a.c.workload(w.String(), w.Key()); c != nil {
 		// Validated when the configuration was read.

@@ -202,8 +202,8 @@ func (a *agent) of(id string) []*bollwerk.Detection {
 }
 
 // awaitProtected waits until the agent knows a container and has its guards in force.
-func (a *agent) awaitProtected(id string) {
-	a.t.Helper()
+func (a *agent) awaitProtected(t testing.TB, id string) {
+	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		var s node.Status
 		if node.Ask(context.Background(), a.socket, "GET", "/status", &s) != nil {
@@ -215,7 +215,7 @@ func (a *agent) awaitProtected(id string) {
 			}
 		}
 	}
-	a.t.Fatalf("%s is not protected after 30 seconds:\n%s", id, a.log())
+	t.Fatalf("%s is not protected after 30 seconds:\n%s", id, a.log())
 }
 
 func (a *agent) stop() {

@@ -30,7 +30,7 @@ type attackCase struct {
 const hold = "; sleep 0.3"
 
 // attackWait is how long a detection may take on a busy machine.
-const attackWait = 10 * time.Second
+const attackWait = 4 * time.Second
 
 func TestAttacks(t *testing.T) {
 	if testing.Short() {
@@ -63,7 +63,7 @@ func TestAttacks(t *testing.T) {
 		}
 		t.Run(tt.name, func(t *testing.T) {
 			r := cs.start(tt.name, tt.script+hold, tt.opts...)
-			a.awaitProtected(r.id)
+			a.awaitProtected(t, r.id)
 			r.open(t)
 			var hit *bollwerk.Detection
 			ok := a.await(attackWait, func() bool {

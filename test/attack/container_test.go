@@ -232,11 +232,23 @@ func (c *container) output() string {
 // open lets the script begin and waits for its end.
 func (c *container) open(t testing.TB) {
 	t.Helper()
-	f, err := os.OpenFile(c.gate, os.O_WRONLY, 0)
-	must(t, err)
-	_, err = f.WriteString("go\n")
-	must(t, errors.Join(err, f.Close()))
-	<-c.done
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		// Without a reader the opening fails, and would wait for ever if it could.
+		f, err := os.OpenFile(c.gate, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		if err == nil {
+			_, err = f.WriteString("go\n")
+			must(t, errors.Join(err, f.Close()))
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the script of %s does not wait at its gate: %v\n%s", c.id, err, c.output())
+		}
+	}
+	select {
+	case <-c.done:
+	case <-time.After(time.Minute):
+		t.Fatalf("%s does not end:\n%s", c.id, c.output())
+	}
 }
 
 // option changes the OCI configuration.
@@ -312,7 +324,9 @@ func (c *containers) start(name, script string, opts ...option) *container {
 	p["terminal"] = false
 	// The container lives before it is attacked, as containers do.
 	must(c.t, unix.Mkfifo(filepath.Join(root, "run/gate"), 0o600))
-	p["args"] = []string{"bash", "-c", "read go < /run/gate; " + script}
+	// As a file, since a command line is looked at before anything happens.
+	must(c.t, os.WriteFile(filepath.Join(root, "run/main"), []byte("read go < /run/gate\n"+script+"\n"), 0o644))
+	p["args"] = []string{"bash", "/run/main"}
 	p["cwd"] = "/"
 	p["env"] = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
 	spec["root"] = map[string]any{"path": "rootfs", "readonly": false}
