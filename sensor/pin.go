@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -139,16 +140,43 @@ func removePins(root, but string) error {
 		return err
 	}
 	var errs []error
+	var ids []ebpf.ProgramID
 	for _, d := range dirs {
 		// Only what has the form of an agent's folder: nobody else's pins.
 		if !d.IsDir() || d.Name() == but || len(d.Name()) < 22 || strings.Trim(d.Name(), "0123456789-") != "" {
 			continue
 		}
+		for _, pin := range Inherited(filepath.Join(root, d.Name())) {
+			if l, err := link.LoadPinnedLink(pin, nil); err == nil {
+				if info, err := l.Info(); err == nil {
+					ids = append(ids, info.Program)
+				}
+				_ = l.Close()
+			}
+		}
 		if err := os.RemoveAll(filepath.Join(root, d.Name())); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w; remove it with rm -r", filepath.Join(root, d.Name()), err))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, gone(ids))...)
+}
+
+// gone waits until programs whose pins were removed are detached and freed: the kernel
+// does that later, in its own time, and a link is no longer found before it is off.
+func gone(ids []ebpf.ProgramID) error {
+	for late := time.Now().Add(3 * time.Second); len(ids) > 0; {
+		p, err := ebpf.NewProgramFromID(ids[0])
+		if err != nil {
+			ids = ids[1:]
+			continue
+		}
+		_ = p.Close()
+		if time.Now().After(late) {
+			return fmt.Errorf("%d programs are still attached: an agent that runs holds them", len(ids))
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return nil
 }
 
 func ignoreMissing(err error) error {

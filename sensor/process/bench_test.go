@@ -60,14 +60,16 @@ func TestBurst(t *testing.T) {
 	if testing.Short() {
 		t.Skip("slow")
 	}
-	l := watch(t)
+	l := sensortest.Watch(t, sensor.Options{}, New(Config{}))
 	const n = 20000
 	burst(t, n, "/bin/true")
 	l.Settle(t)
 	seen := l.Events(func(e *bollwerk.Event) bool {
 		return e.Kind == bollwerk.EventExec && slices.Equal(e.Process.Args, []string{"/bin/true", "burst"})
 	})
-	l.Stop()
+	if err := l.Stop(); err != nil {
+		t.Error(err)
+	}
 	lost := l.Events(func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventLoss })
 	if len(seen) != n || len(lost) != 0 {
 		t.Errorf("%d of %d seen", len(seen), n)

@@ -68,9 +68,7 @@ func TestKilledAtStart(t *testing.T) {
 	free := sensortest.NewBox(t, l.Sensor, img) // without a policy
 	p := b.Policy(sensor.GuardFileless|sensor.GuardDrift, 0)
 	p.Builders = []string{"fakegcc"}
-	if err := l.Sensor.Apply(p); err != nil {
-		t.Fatal(err)
-	}
+	apply(t, l, p)
 	for _, c := range []struct {
 		name, script, mark string
 		killed             bool
@@ -105,9 +103,7 @@ func TestKilledAtStart(t *testing.T) {
 		})
 	}
 	// Reported only, then lifted.
-	if err := l.Sensor.Apply(b.Policy(0, sensor.GuardDrift)); err != nil {
-		t.Fatal(err)
-	}
+	apply(t, l, b.Policy(0, sensor.GuardDrift))
 	if out, code := b.Sh(t, "/root/echo kill-report"); code != 0 || out != "kill-report\n" {
 		t.Errorf("%d %q", code, out)
 	}
@@ -126,9 +122,7 @@ func TestKilledAtStart(t *testing.T) {
 func TestReverseShellIsKilled(t *testing.T) {
 	l := watch(t)
 	b := sensortest.NewBox(t, l.Sensor, image(t))
-	if err := l.Sensor.Apply(b.Policy(sensor.GuardReverseShell, 0)); err != nil {
-		t.Fatal(err)
-	}
+	apply(t, l, b.Policy(sensor.GuardReverseShell, 0))
 	for _, c := range []struct {
 		name, address, program string
 		killed                 bool
@@ -199,9 +193,7 @@ func TestOnlyListedExecutables(t *testing.T) {
 	b := sensortest.NewBox(t, l.Sensor, image(t))
 	p := b.Policy(sensor.GuardExec, 0)
 	p.Exec = []string{"/bin/echo", "/bin/sh"} // a link to busybox: what it leads to is listed too
-	if err := l.Sensor.Apply(p); err != nil {
-		t.Fatal(err)
-	}
+	apply(t, l, p)
 	if out, code := b.Sh(t, "/bin/echo listed"); code != 0 || out != "listed\n" {
 		t.Errorf("%d %q", code, out)
 	}
@@ -268,9 +260,7 @@ func TestApplyRefusesTheHost(t *testing.T) {
 func TestHostProcessInAWorkloadsCgroup(t *testing.T) {
 	l := watch(t)
 	b := sensortest.NewBox(t, l.Sensor, image(t))
-	if err := l.Sensor.Apply(b.Policy(sensor.GuardFileless|sensor.GuardDrift|sensor.GuardExec, 0)); err != nil {
-		t.Fatal(err)
-	}
+	apply(t, l, b.Policy(sensor.GuardFileless|sensor.GuardDrift|sensor.GuardExec, 0))
 	procs := filepath.Join(l.Sensor.Kernel().CgroupRoot, b.CgroupPath, "cgroup.procs")
 	script := "echo $$ > " + procs + "; PROCESS_TEST_HELPER=memfd /proc/" + pid() + "/exe /bin/true true host-inside"
 	run(t, "/bin/sh", "-c", script)

@@ -42,7 +42,9 @@ func TestLossesAreExact(t *testing.T) {
 	}
 	l.Find(t, "the loss", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventLoss })
 	l.Settle(t)
-	l.Stop()
+	if err := l.Stop(); err != nil {
+		t.Error(err)
+	}
 	for _, kind := range []bollwerk.EventKind{bollwerk.EventExec, bollwerk.EventFork, bollwerk.EventExit} {
 		seen, lost := sum(kind)
 		t.Logf("%s: %d seen, %d lost", kind, seen, lost)

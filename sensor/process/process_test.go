@@ -1,12 +1,14 @@
 package process
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/bollwerk/bollwerk"
@@ -14,8 +16,32 @@ import (
 	"github.com/bollwerk/bollwerk/sensor/sensortest"
 )
 
+// The sensor of most tests is opened once; TestMain closes it.
+var common = sync.OnceValues(func() (*sensortest.Log, error) {
+	return sensortest.Start(context.Background(), sensor.Options{}, New(Config{}))
+})
+
 func watch(t *testing.T) *sensortest.Log {
-	return sensortest.Watch(t, sensor.Options{}, New(Config{}))
+	t.Helper()
+	sensortest.Root(t)
+	l, err := common()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l.FromHere()
+}
+
+// apply puts a policy in force until the end of the test.
+func apply(t *testing.T, l *sensortest.Log, p *sensor.Policy) {
+	t.Helper()
+	if err := l.Sensor.Apply(p); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Sensor.Remove(p.Cgroup); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func run(t *testing.T, name string, args ...string) {
@@ -460,8 +486,10 @@ func TestUsage(t *testing.T) {
 	l := sensortest.Watch(t, sensor.Options{}, New(Config{UsageEvery: 100e6, UsageShare: 0.02}))
 	b := sensortest.NewBox(t, l.Sensor, image(t))
 	b.Sh(t, "while :; do :; done & echo")
-	e := l.Find(t, "use of the CPU", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventUsage })
-	if u := e.Usage; u.Window <= 0 || u.CPU < u.Window/50 || u.CPU > 2*u.Window || e.Process.Cgroup != b.Cgroup {
+	e := l.Find(t, "use of the CPU", func(e *bollwerk.Event) bool {
+		return e.Kind == bollwerk.EventUsage && e.Process.Cgroup == b.Cgroup
+	})
+	if u := e.Usage; u.Window <= 0 || u.CPU < u.Window/50 || u.CPU > 2*u.Window {
 		t.Errorf("%+v by %+v", u, e.Process)
 	}
 	b.Sh(t, "kill %1")

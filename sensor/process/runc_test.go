@@ -94,9 +94,7 @@ func TestRuntimeIsNeverKilled(t *testing.T) {
 	}
 	id, _ := inode(st)
 	policy := &sensor.Policy{Cgroup: id, CgroupPath: first.CgroupPath, PID: state.Pid, Enforce: sensor.GuardFileless | sensor.GuardDrift | sensor.GuardReverseShell}
-	if err := l.Sensor.Apply(policy); err != nil {
-		t.Fatal(err)
-	}
+	apply(t, l, policy)
 	if out, err := runc("start", name); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -4,6 +4,7 @@ package sensortest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -36,14 +37,18 @@ func Root(t testing.TB) {
 	}
 }
 
-// Log is a running sensor and all the events it has handed out.
+// Log is a running sensor and the events it has handed out.
 type Log struct {
 	Sensor *sensor.Sensor
+	*stream
+	from int // events before this one are not of this log
+}
 
+type stream struct {
 	mu     sync.Mutex
 	more   chan struct{}
 	events []*bollwerk.Event
-	stop   func()
+	stop   func() error
 }
 
 // Watch opens a sensor and runs it until the end of the test.
@@ -53,38 +58,62 @@ func Watch(t testing.TB, o sensor.Options, sources ...sensor.Source) *Log {
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	}
-	if o.PinRoot == "" {
-		o.PinRoot = sensor.PinRoot + "-test"
-	}
-	s, err := sensor.Open(t.Context(), o, sources...)
+	l, err := Start(t.Context(), o, sources...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Run(t, s)
+	t.Cleanup(func() { l.end(t) })
+	return l
+}
+
+// Start is Watch for more than one test; Stop ends it. Opening a sensor takes half a
+// minute on an emulated machine, most of it in the verifier.
+func Start(ctx context.Context, o sensor.Options, sources ...sensor.Source) (*Log, error) {
+	if o.PinRoot == "" {
+		o.PinRoot = sensor.PinRoot + "-test"
+	}
+	s, err := sensor.Open(ctx, o, sources...)
+	if err != nil {
+		return nil, err
+	}
+	return start(s), nil
 }
 
 // Run runs a sensor until the end of the test and closes it then.
 func Run(t testing.TB, s *sensor.Sensor) *Log {
 	t.Helper()
-	l := &Log{Sensor: s, more: make(chan struct{})}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx, l.take) }()
-	l.stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(l.stop)
+	l := start(s)
+	t.Cleanup(func() { l.end(t) })
 	return l
 }
 
-// Stop ends the sensor before the end of the test.
-func (l *Log) Stop() { l.stop() }
+func start(s *sensor.Sensor) *Log {
+	l := &Log{Sensor: s, stream: &stream{more: make(chan struct{})}}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, l.take) }()
+	l.stop = sync.OnceValue(func() error {
+		cancel()
+		return errors.Join(<-done, s.Close())
+	})
+	return l
+}
+
+// Stop ends the sensor; the second time it does nothing.
+func (l *Log) Stop() error { return l.stop() }
+
+func (l *Log) end(t testing.TB) {
+	if err := l.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// FromHere is the same log without the events until now.
+func (l *Log) FromHere() *Log {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return &Log{Sensor: l.Sensor, stream: l.stream, from: len(l.events)}
+}
 
 func (l *Log) take(e *bollwerk.Event) {
 	l.mu.Lock()
@@ -106,7 +135,7 @@ func (l *Log) Find(t testing.TB, what string, fits func(*bollwerk.Event) bool) *
 
 func (l *Log) wait(fits func(*bollwerk.Event) bool, patience time.Duration) *bollwerk.Event {
 	late := time.After(patience)
-	seen := 0
+	seen := l.from
 	for {
 		l.mu.Lock()
 		more := l.more
@@ -140,7 +169,7 @@ func (l *Log) Events(fits func(*bollwerk.Event) bool) []*bollwerk.Event {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var out []*bollwerk.Event
-	for _, e := range l.events {
+	for _, e := range l.events[l.from:] {
 		if fits(e) {
 			out = append(out, e)
 		}
@@ -164,7 +193,7 @@ func (l *Log) tail(n int) string {
 	defer l.mu.Unlock()
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d events:", len(l.events))
-	for _, e := range l.events[max(0, len(l.events)-n):] {
+	for _, e := range l.events[max(l.from, len(l.events)-n):] {
 		fmt.Fprintf(&b, "\n  %s", e.Kind)
 		if p := e.Process; p != nil {
 			fmt.Fprintf(&b, " %d %q %q %s %s", p.PID, p.Path, p.Args, e.Outcome, e.Rule)
