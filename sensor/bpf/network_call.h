@@ -91,9 +91,9 @@ BW_INLINE int connecting(struct bpf_sock_addr *ctx, int v6)
 		if (!st)
 			return 1;
 		if (st->slot == 2)
-			flow_report(st, st->tx_bytes, st->rx_bytes, st->tx_packets, st->rx_packets);
+			flow_report(st, counts(st)->tx_bytes, counts(st)->rx_bytes, counts(st)->tx_packets, counts(st)->rx_packets);
 		st->flags &= ~(S_SENT | S_SERVER);
-		st->said_connections = 0;
+		counts(st)->said_connections = 0;
 		st->slot = 2;
 	}
 	own(st, current_typed(), s->policies);
@@ -285,8 +285,8 @@ int sock_release(struct bpf_sock *ctx)
 	st = bpf_sk_storage_get(&socks, ctx, 0, 0);
 	if (!st)
 		return 1;
-	if (st->protocol == IPPROTO_UDP && st->slot == 2 && (st->tx_packets || st->rx_packets))
-		flow_report(st, st->tx_bytes, st->rx_bytes, st->tx_packets, st->rx_packets);
+	if (st->protocol == IPPROTO_UDP && st->slot == 2 && (counts(st)->tx_packets || counts(st)->rx_packets))
+		flow_report(st, counts(st)->tx_bytes, counts(st)->rx_bytes, counts(st)->tx_packets, counts(st)->rx_packets);
 	return 1;
 }
 #endif

@@ -8,7 +8,7 @@
 BW_INLINE __u64 hash(const __u8 *b, const volatile __u16 *to, __u32 from, __u32 cap)
 {
 	__u32 end = *to;
-	__u64 h = 0x9e3779b97f4a7c15ULL ^ end;
+	__u64 last, h = 0x9e3779b97f4a7c15ULL ^ end;
 
 	for (__u32 i = from; i + 8 <= cap; i += 8) {
 		if (i + 8 > end)
@@ -17,9 +17,13 @@ BW_INLINE __u64 hash(const __u8 *b, const volatile __u16 *to, __u32 from, __u32 
 		h ^= h >> 32;
 	}
 	// The tail, with some bytes for the second time.
-	end = *to;
-	if (end >= 8 && end <= cap)
-		h = (h ^ *(const __u64 *)(b + end - 8)) * 0xc4ceb9fe1a85ec53ULL;
+	last = *to;
+	if (last >= 8) {
+		last -= 8;
+		asm volatile("" : "+r"(last)); // one comparison after the other, as the verifier wants it
+		if (last <= cap - 8)
+			h = (h ^ *(const __u64 *)(b + last)) * 0xc4ceb9fe1a85ec53ULL;
+	}
 	return h ^ h >> 29;
 }
 
@@ -68,7 +72,8 @@ BW_INLINE void remote_in(struct __sk_buff *skb, __u8 *to, int ingress)
 		struct bw_seen_key key = {.kind = BW_DNS};                                                       \
 		struct bw_sock *st;                                                                              \
 		struct type_ *r;                                                                                 \
-		__u32 n = len, q = 12;                                                                           \
+		__u64 n = len;                                                                                   \
+		__u32 q = 12;                                                                                    \
                                                                                                                  \
 		if (!sk)                                                                                         \
 			return 0;                                                                                \
@@ -80,20 +85,26 @@ BW_INLINE void remote_in(struct __sk_buff *skb, __u8 *to, int ingress)
 			bw_lost(st->cgroup, BW_DNS);                                                             \
 			return 0;                                                                                \
 		}                                                                                                \
+		/* Each bound by itself, on the register that is used: older verifiers follow no other way. */   \
 		asm volatile("" : "+r"(n));                                                                      \
 		if (n > CAP)                                                                                     \
 			n = CAP;                                                                                 \
-		if (n < 17 || bpf_skb_load_bytes(skb, off, r->message, n))                                       \
+		asm volatile("" : "+r"(n));                                                                      \
+		if (n < 17)                                                                                      \
+			goto discard;                                                                            \
+		if (bpf_skb_load_bytes(skb, off, r->message, n))                                                 \
 			goto discard;                                                                            \
 		r->kept = n;                                                                                     \
 		r->port = n;                                                                                     \
 		if (!(how & DNS_ANSWER)) {                                                                       \
 			for (int i = 0; i < 24; i++) {                                                           \
+				__u64 at = q;                                                                    \
 				__u8 l;                                                                          \
                                                                                                                  \
-				if (q >= CAP - 6)                                                                \
+				asm volatile("" : "+r"(at));                                                     \
+				if (at >= CAP - 6)                                                               \
 					break;                                                                   \
-				l = r->message[q];                                                               \
+				l = *(r->message + at);                                                          \
 				if (!l) {                                                                        \
 					if (q + 5 < n)                                                           \
 						r->port = q + 5;                                                 \

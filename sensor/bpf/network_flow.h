@@ -98,11 +98,11 @@ static __noinline int flow_report(struct bw_sock *st, __u64 tx_bytes, __u64 rx_b
 
 	if (!st || st->flags & S_IGNORE)
 		return 0;
-	f.tx_bytes = ahead(&st->said_tx_bytes, tx_bytes);
-	f.rx_bytes = ahead(&st->said_rx_bytes, rx_bytes);
-	f.tx_packets = ahead(&st->said_tx_packets, tx_packets);
-	f.rx_packets = ahead(&st->said_rx_packets, rx_packets);
-	f.connections = ahead(&st->said_connections, 1);
+	f.tx_bytes = ahead(&counts(st)->said_tx_bytes, tx_bytes);
+	f.rx_bytes = ahead(&counts(st)->said_rx_bytes, rx_bytes);
+	f.tx_packets = ahead(&counts(st)->said_tx_packets, tx_packets);
+	f.rx_packets = ahead(&counts(st)->said_rx_packets, rx_packets);
+	f.connections = ahead(&counts(st)->said_connections, 1);
 	if (!f.tx_packets && !f.rx_packets && !f.connections)
 		return 0;
 	flow_begin(&f, st);

@@ -147,11 +147,11 @@ int existing(struct bw_iter_task_file *ctx)
 			st->flags |= S_LONG;
 			tp = (void *)bpf_skc_to_tcp_sock(sk);
 			if (tp) { // traffic before now is not ours to tell
-				st->said_tx_bytes = tp->bytes_sent - tp->bytes_retrans;
-				st->said_rx_bytes = tp->bytes_received;
-				st->said_tx_packets = tp->segs_out;
-				st->said_rx_packets = tp->segs_in;
-				st->said_connections = 1;
+				counts(st)->said_tx_bytes = tp->bytes_sent - tp->bytes_retrans;
+				counts(st)->said_rx_bytes = tp->bytes_received;
+				counts(st)->said_tx_packets = tp->segs_out;
+				counts(st)->said_rx_packets = tp->segs_in;
+				counts(st)->said_connections = 1;
 			}
 		}
 		return 0;
@@ -190,13 +190,13 @@ int living(struct bw_iter_storage *ctx)
 			st->root = *root;
 	}
 	if (st->protocol == IPPROTO_UDP) {
-		if (st->slot == 2 && (st->tx_packets || st->rx_packets))
-			flow_report(st, st->tx_bytes, st->rx_bytes, st->tx_packets, st->rx_packets);
+		if (st->slot == 2 && (counts(st)->tx_packets || counts(st)->rx_packets))
+			flow_report(st, counts(st)->tx_bytes, counts(st)->rx_bytes, counts(st)->tx_packets, counts(st)->rx_packets);
 		return 0;
 	}
 	state = sk->__sk_common.skc_state;
 	if (st->direction && st->flags & S_LONG && state != SYN_SENT && state != SYN_RECV && state != CLOSED && state != LISTEN)
-		tcp_report(st, sk);
+		tcp_report_long(st, sk);
 	return 0;
 }
 #endif

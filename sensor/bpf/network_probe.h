@@ -51,7 +51,8 @@ __attribute__((noinline)) int probe(struct __sk_buff *skb, __u32 off, __u32 len)
 	struct bw_policy *p;
 	struct bw_sock *st, *stored;
 	__u64 at = (__u64)sk;
-	__u32 n = len, what = 0;
+	__u64 n = len;
+	__u32 what = 0;
 	__u8 first;
 	int deny = 0;
 
@@ -73,7 +74,10 @@ __attribute__((noinline)) int probe(struct __sk_buff *skb, __u32 off, __u32 len)
 	asm volatile("" : "+r"(n));
 	if (n > BW_PROBE_BYTES)
 		n = BW_PROBE_BYTES;
-	if (n < 16 || bpf_skb_load_bytes(skb, off, r->payload, n))
+	asm volatile("" : "+r"(n));
+	if (n < 16)
+		goto discard;
+	if (bpf_skb_load_bytes(skb, off, r->payload, n))
 		goto discard;
 	if (first == '{') {
 		r->kept = n;
@@ -91,7 +95,7 @@ __attribute__((noinline)) int probe(struct __sk_buff *skb, __u32 off, __u32 len)
 		goto discard;
 	st->probe = 0;
 	p = policy_by_root(st->root);
-	if (!p && st->flags & S_CONTAINED && (bpf_get_current_pid_tgid() >> 32) == st->pid)
+	if (!p && st->flags & S_CONTAINED && BPF_CORE_READ(bw_current(), tgid) == st->pid)
 		p = bw_policy_of(bw_current());
 	if (p && p->enforce & BW_GUARD_MINER) {
 		deny = 1;

@@ -24,13 +24,21 @@ BW_INLINE void tcp_report(struct bw_sock *st, struct sock___net *sk)
 	if (!tp || st->flags & S_IGNORE)
 		return;
 	tcp_counts(sk, tp, &f);
-	if (st->flags & S_LONG) {
-		flow_report(st, f.tx_bytes, f.rx_bytes, f.tx_packets, f.rx_packets);
-		return;
-	}
 	flow_begin(&f, st);
 	flow_key(&key, st);
 	flow_add(&key, &f);
+}
+
+// The same for a socket with storage, of which a part may have been told before.
+BW_INLINE void tcp_report_long(struct bw_sock *st, struct sock___net *sk)
+{
+	struct tcp_sock___net *tp = (void *)bpf_skc_to_tcp_sock(sk);
+	struct bw_flow f;
+
+	if (!tp)
+		return;
+	tcp_counts(sk, tp, &f);
+	flow_report(st, f.tx_bytes, f.rx_bytes, f.tx_packets, f.rx_packets);
 }
 
 BW_INLINE int state_event(struct bw_sock *st, struct sock___net *sk, __u16 kind, __u16 port, int result)
@@ -170,10 +178,22 @@ static __noinline int began_inside(struct sock___net *sk)
 	return 0;
 }
 
+static __noinline int accepted_state(struct sock___net *sk, int newstate)
+{
+	struct bw_sock in = {};
+
+	if (!accepted(&in, sk))
+		return 0;
+	if (newstate == ESTABLISHED)
+		return state_event(&in, sk, BW_ACCEPT, in.lport, 0);
+	tcp_report(&in, sk);
+	return 0;
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state, struct sock___net *sk, int oldstate, int newstate)
 {
-	struct bw_sock *st, in = {};
+	struct bw_sock *st;
 	__u64 at = (__u64)sk;
 	int result;
 
@@ -199,25 +219,20 @@ int BPF_PROG(set_state, struct sock___net *sk, int oldstate, int newstate)
 			st->lport = sk->__sk_common.skc_num;
 			return state_event(st, sk, BW_CONNECT, st->rport, 0);
 		}
-		if (oldstate != SYN_RECV || !accepted(&in, sk))
-			return 0;
-		return state_event(&in, sk, BW_ACCEPT, in.lport, 0);
+		return oldstate == SYN_RECV ? accepted_state(sk, newstate) : 0;
 	}
 	if (oldstate == LISTEN || oldstate == SYN_RECV || oldstate == CLOSED)
 		return 0;
 	st = bpf_sk_storage_get(&socks, sk, 0, 0);
 	if (st && st->flags & S_LONG) {
-		tcp_report(st, sk);
+		tcp_report_long(st, sk);
 		if (st->direction == BW_NET_OUT)
 			bpf_map_delete_elem(&conns, &at);
 		return 0;
 	}
 	st = bpf_map_lookup_elem(&conns, &at);
-	if (!st) {
-		if (oldstate != SYN_SENT && accepted(&in, sk))
-			tcp_report(&in, sk);
-		return 0;
-	}
+	if (!st)
+		return oldstate == SYN_SENT ? 0 : accepted_state(sk, newstate);
 	if (oldstate == SYN_SENT) {
 		result = sk->sk_err;
 		if (!result)

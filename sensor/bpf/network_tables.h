@@ -86,10 +86,17 @@ struct bw_sock {
 	__u8 probe;  // data packets of a new connection still to look at
 	__u32 slot;  // datagrams: 0 no peer yet, 1 being set, 2 remote and rport hold
 	__u32 asked; // bind: the port asked for
+};
+
+// The same in the storage of a socket that lasts. Programs of before 6.2 may use 512
+// bytes of stack in all, so what is only needed there is not in the part above.
+struct bw_long {
+	struct bw_sock s;
 	__u64 tx_bytes, rx_bytes, tx_packets, rx_packets; // datagrams of the slot, only rising
 	__u64 said_tx_bytes, said_rx_bytes, said_tx_packets, said_rx_packets; // already in a flow
 	__u64 said_connections;
 };
+#define counts(st) ((struct bw_long *)(st)) // st is a socket's storage
 #define S_CONTAINED 1
 #define S_IGNORE 2    // the agent's own
 #define S_LISTENER 4
@@ -105,7 +112,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, struct bw_sock);
+	__type(value, struct bw_long);
 } socks SEC(".maps");
 
 // Two tables in turn: one is filled while the other is read and emptied.

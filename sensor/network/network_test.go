@@ -100,6 +100,7 @@ func TestConnectTimeout(t *testing.T) {
 func TestFullRing(t *testing.T) {
 	w := openRing(t, Config{FlowEvery: 200 * time.Millisecond}, 64<<10)
 	h := contained(t)
+	h.cgroup(w.sensor.Kernel()) // losses are told by cgroup
 	const n = 3000
 	h.ok("sweep %d", n) // while nobody reads
 	w.run()
@@ -110,7 +111,7 @@ func TestFullRing(t *testing.T) {
 			switch {
 			case h.by(bollwerk.EventConnect)(e):
 				seen++
-			case e.Kind == bollwerk.EventLoss && e.Loss.Kind == bollwerk.EventConnect:
+			case e.Kind == bollwerk.EventLoss && e.Loss.Kind == bollwerk.EventConnect && e.Loss.Cgroup == h.join:
 				lost += e.Loss.Count
 			case h.by(bollwerk.EventFlow)(e):
 				failed += e.Flow.Failed

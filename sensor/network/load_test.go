@@ -1,0 +1,23 @@
+package network
+
+import (
+	"fmt"
+	"testing"
+)
+
+// TestPrograms: the kernels that the tests run on (6.1 and newer) take every program,
+// and every one can be attached.
+func TestPrograms(t *testing.T) {
+	w := openWatch(t, Config{})
+	for _, r := range w.source.loaded.Refused {
+		t.Errorf("%s refused: %.3000s", r.Program, fmt.Sprintf("%+v", r.Err))
+	}
+	for program, err := range w.source.attached {
+		if err != nil {
+			t.Errorf("%s not attached: %v", program, err)
+		}
+	}
+	for _, c := range w.sensor.Capabilities() {
+		t.Logf("%+v", c)
+	}
+}
