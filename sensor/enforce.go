@@ -45,10 +45,10 @@ func (s *Sensor) Apply(p *Policy) error {
 	}
 	s.policyMu.Lock()
 	defer s.policyMu.Unlock()
-	if s.k.noBPF == nil {
-		if err := s.put(p); err != nil {
-			return fmt.Errorf("cgroup %d %q: %w", p.Cgroup, p.CgroupPath, err)
-		}
+	if s.k.noBPF != nil {
+		s.policies[p.Cgroup] = &applied{policy: p} // held by sources that need no BPF
+	} else if err := s.put(p); err != nil {
+		return fmt.Errorf("cgroup %d %q: %w", p.Cgroup, p.CgroupPath, err)
 	}
 	var errs []error
 	for _, src := range s.sources {
@@ -78,10 +78,11 @@ func (s *Sensor) Remove(cgroup uint64) error {
 func (s *Sensor) remove(cgroup uint64) error {
 	var errs []error
 	if a := s.policies[cgroup]; a != nil {
-		errs = append(errs, ignoreMissing(s.k.maps["policies"].Delete(cgroup)))
-		errs = append(errs, s.dropLists(a))
+		if s.k.noBPF == nil {
+			errs = append(errs, ignoreMissing(s.k.maps["policies"].Delete(cgroup)), s.dropLists(a))
+			s.k.forgetRoots()
+		}
 		delete(s.policies, cgroup)
-		s.k.forgetRoots()
 	}
 	for _, src := range s.sources {
 		if e, ok := src.(Enforcer); ok {

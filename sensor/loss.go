@@ -39,6 +39,7 @@ func (s *Sensor) watchLosses(ctx context.Context) error {
 			s.readLosses(time.Now())
 			return nil
 		case now := <-t.C:
+			s.k.updateBoot() // the ring may never be empty enough to get to it
 			s.readLosses(now)
 		}
 	}

@@ -224,7 +224,9 @@ func FuzzStat(f *testing.F) {
 			t.Errorf("start %d", r.Process.Start)
 		}
 		parseStatus(b, r.Process)
-		cleanExe(string(b))
+		if path, _ := cleanExe(string(b)); len(path) > len(b) {
+			t.Errorf("longer than before: %q", path)
+		}
 		if i := strings.IndexByte(string(b), '['); i >= 0 {
 			describe(0, "socket:"+string(b[i:]))
 		}

@@ -1,0 +1,166 @@
+package sensor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+
+	"github.com/bollwerk/bollwerk"
+)
+
+// fake is an enforcer that remembers, or refuses.
+type fake struct {
+	fails error
+	holds map[uint64]*Policy
+	means []Means
+}
+
+func (f *fake) Name() string                                        { return "fake" }
+func (f *fake) Open(context.Context, *Kernel) ([]Capability, error) { return nil, nil }
+func (f *fake) Run(context.Context) error                           { return nil }
+func (f *fake) Close() error                                        { return nil }
+func (f *fake) Means() []Means                                      { return f.means }
+func (f *fake) Remove(id uint64) error                              { delete(f.holds, id); return nil }
+
+func (f *fake) Apply(p *Policy) error {
+	if f.fails != nil {
+		return f.fails
+	}
+	f.holds[p.Cgroup] = p
+	return nil
+}
+
+// group makes a cgroup of the test's own.
+func group(t *testing.T, k *Kernel) (id uint64, path string) {
+	t.Helper()
+	if os.Geteuid() != 0 || k.CgroupRoot == "" {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("needs root and a cgroup tree")
+		}
+		t.Skip("needs root and a cgroup tree")
+	}
+	path = fmt.Sprintf("/bollwerk-test-%d-%s", os.Getpid(), filepath.Base(t.Name()))
+	dir := filepath.Join(k.CgroupRoot, path)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(dir) })
+	var st syscall.Stat_t
+	if err := syscall.Stat(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Ino, path
+}
+
+func TestHalfAPolicyIsNone(t *testing.T) {
+	for _, noBPF := range []bool{true, false} {
+		good, bad := &fake{holds: map[uint64]*Policy{}}, &fake{}
+		s, err := Open(t.Context(), Options{NoBPF: noBPF}, good, bad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		id, path := uint64(0), ""
+		t.Run(fmt.Sprint(noBPF), func(t *testing.T) {
+			id, path = group(t, s.k)
+			p := &Policy{Cgroup: id, CgroupPath: path, Enforce: GuardDrift | GuardExec, Builders: []string{"gcc"}, Exec: []string{"/bin/sh"}}
+			bad.fails = errors.New("no room")
+			if err := s.Apply(p); !errors.Is(err, bad.fails) {
+				t.Fatal(err)
+			}
+			if len(s.Policies()) != 0 || len(good.holds) != 0 {
+				t.Errorf("left behind: %v, %v", s.Policies(), good.holds)
+			}
+			bad.fails, bad.holds = nil, map[uint64]*Policy{}
+			for range 2 { // the second in place of the first
+				if err := s.Apply(p); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !slices.Equal(s.Policies(), []uint64{id}) || good.holds[id] != p {
+				t.Errorf("%v, %v", s.Policies(), good.holds)
+			}
+			count := func(name string) (n int) {
+				if m := s.k.maps[name]; m != nil {
+					key, value := make([]byte, m.KeySize()), make([]byte, m.ValueSize())
+					for it := m.Iterate(); it.Next(&key, &value); {
+						n++
+					}
+				}
+				return n
+			}
+			if s.k.noBPF == nil && (count("policies") != 1 || count("builders") != 1 || count("exec_allowed") != 1) {
+				t.Errorf("%d policies, %d builders, %d executables in the kernel", count("policies"), count("builders"), count("exec_allowed"))
+			}
+			if err := s.Release(); err != nil {
+				t.Fatal(err)
+			}
+			if len(s.Policies()) != 0 || len(good.holds) != 0 || count("policies")+count("builders")+count("exec_allowed") != 0 {
+				t.Error("released, but still there")
+			}
+			if err := s.Remove(id); err != nil {
+				t.Errorf("removed twice: %v", err)
+			}
+		})
+	}
+}
+
+func TestMeansAreTheBestOfAll(t *testing.T) {
+	a := &fake{means: []Means{{Guard: GuardDrift, Outcome: bollwerk.Killed, Means: "kill"}, {Guard: GuardExec, Outcome: bollwerk.Denied, Means: "lsm"}}}
+	b := &fake{means: []Means{{Guard: GuardDrift, Outcome: bollwerk.Denied, Means: "lsm"}, {Guard: GuardExec, Outcome: bollwerk.Killed, Means: "kill"}}}
+	s, err := Open(t.Context(), Options{NoBPF: true}, a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	all := s.Means()
+	if len(all) != len(Guards()) {
+		t.Fatalf("%d guards of %d", len(all), len(Guards()))
+	}
+	for _, m := range all {
+		switch {
+		case m.Guard&(GuardDrift|GuardExec) != 0:
+			if m.Outcome != bollwerk.Denied || m.Means != "lsm" {
+				t.Errorf("%+v", m)
+			}
+		case m.Outcome != bollwerk.Seen || m.Cause == "":
+			t.Errorf("%+v: nothing holds it, and nothing says so", m)
+		}
+	}
+}
+
+func TestGuardWords(t *testing.T) {
+	for _, g := range Guards() {
+		if got, ok := ParseGuard(g.String()); !ok || got != g {
+			t.Errorf("%d %q", g, g)
+		}
+	}
+	if s := (GuardDrift | GuardModule).String(); s != "drift,module" {
+		t.Error(s)
+	}
+	if _, ok := ParseGuard("nothing"); ok {
+		t.Error("a word that is none")
+	}
+	if guardByNumber(2) != "drift" || guardByNumber(0) != "" || guardByNumber(99) != "" {
+		t.Error("numbers")
+	}
+}
+
+func TestExecKey(t *testing.T) {
+	key, err := execKey(7, "/usr/../bin//sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []byte
+	for _, c := range key.Names[:8] {
+		got = append(got, byte(c))
+	}
+	if key.Set != 7 || string(got) != "sh\x00bin\x00\x00" {
+		t.Errorf("%d %q", key.Set, got)
+	}
+}
