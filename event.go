@@ -169,7 +169,7 @@ type Process struct {
 	// LoginUID is who logged in, 4294967295 when nobody did.
 	LoginUID uint32 `json:"login_uid,omitempty"`
 	Session  uint32 `json:"session,omitempty"` // PID of the session's leader (setsid(2)), host view
-	TTY      string `json:"tty,omitempty"` // "pts/0"; "" without a terminal
+	TTY      string `json:"tty,omitempty"`     // "pts/0"; "" without a terminal
 	// Capabilities are the effective ones, bit = number in linux/capability.h.
 	Capabilities uint64 `json:"capabilities,omitempty"`
 	Permitted    uint64 `json:"permitted,omitempty"`
