@@ -44,9 +44,13 @@ func ActorOf(p *bollwerk.Process) (Actor, bool) {
 	return Actor{p.PID, p.Start}, true
 }
 
-// Contained reports whether an event happened in a container.
+// Contained reports whether an event happened in a container. Many units of the host have
+// mounts of their own (PrivateTmp=) and are none.
 func Contained(e *bollwerk.Event) bool {
-	return e.Workload != nil && e.Workload.Container != nil || e.Process != nil && e.Process.Contained
+	if w := e.Workload; w != nil && (w.Container != nil || w.Unit != "") {
+		return w.Container != nil
+	}
+	return e.Process != nil && e.Process.Contained
 }
 
 // Owner returns the process and its ancestors until yes says so, nil if none does. At

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -92,6 +93,18 @@ func resolve(known map[detect.Actor]*bollwerk.Process, p *bollwerk.Process, dept
 	return p, nil
 }
 
+// Write writes events as Read reads them: what was told once is not told again.
+func Write(w io.Writer, events []*bollwerk.Event) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	for _, e := range shorten(events) {
+		if err := enc.Encode(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // shorten is the way back: copies in which what was told stands as a number.
 func shorten(events []*bollwerk.Event) []*bollwerk.Event {
 	known := map[detect.Actor]*bollwerk.Process{}
@@ -130,12 +143,8 @@ func Files(t *testing.T, stories map[string]*Story) {
 	for name, s := range stories {
 		file := filepath.Join("testdata", name+".jsonl")
 		var b bytes.Buffer
-		enc := json.NewEncoder(&b)
-		enc.SetEscapeHTML(false)
-		for _, e := range shorten(s.Events) {
-			if err := enc.Encode(e); err != nil {
-				t.Fatal(err)
-			}
+		if err := Write(&b, s.Events); err != nil {
+			t.Fatal(err)
 		}
 		if *update {
 			if err := os.MkdirAll("testdata", 0o755); err != nil {

@@ -26,6 +26,7 @@ type Detector struct {
 	// entered remembers processes that joined namespaces of the host.
 	entered *detect.Table[detect.Actor, time.Time]
 	host    uint32 // the host's mount namespace, from its own processes
+	hostPID uint32 // and its PID namespace
 }
 
 // steps are what one container did so far.
@@ -72,7 +73,7 @@ func (d *Detector) Observe(e *bollwerk.Event, report func(*bollwerk.Detection)) 
 	if e.Kind == bollwerk.EventExec && p != nil {
 		d.exec(e, p, report)
 	}
-	if !detect.Contained(e) || e.Result != 0 && e.Outcome != bollwerk.Denied {
+	if !d.contained(e) || e.Result != 0 && e.Outcome != bollwerk.Denied {
 		return
 	}
 	switch e.Kind {
@@ -87,6 +88,16 @@ func (d *Detector) Observe(e *bollwerk.Event, report func(*bollwerk.Detection)) 
 			d.file(e, e.File.Path, report)
 		}
 	}
+}
+
+// contained reports whether an event happened in a container. A process of the host that made
+// mounts of its own (unshare -m) still has the host's PIDs, and may go back.
+func (d *Detector) contained(e *bollwerk.Event) bool {
+	if e.Workload != nil && e.Workload.Container != nil {
+		return true
+	}
+	p := e.Process
+	return detect.Contained(e) && p != nil && (d.hostPID == 0 || p.PIDNS == 0 || p.PIDNS != d.hostPID)
 }
 
 // manages reports whether a container is declared to manage the host and nobody sits at it.
@@ -145,7 +156,7 @@ func runtimeAtWork(p *bollwerk.Process) bool {
 func (d *Detector) exec(e *bollwerk.Event, p *bollwerk.Process, report func(*bollwerk.Detection)) {
 	container := e.Workload != nil && e.Workload.Container != nil
 	if !container && !p.Contained && p.MountNS != 0 {
-		d.host = p.MountNS
+		d.host, d.hostPID = p.MountNS, p.PIDNS
 	}
 	// A kernel thread starts programs named by core_pattern, modprobe, uevent_helper, release_agent:
 	// none of them has reason to lie where containers keep their files.
@@ -153,7 +164,7 @@ func (d *Detector) exec(e *bollwerk.Event, p *bollwerk.Process, report func(*bol
 		d.tell(e, "kernel "+p.Path, "was started by the kernel itself from "+detect.Text(p.Path)+", a file of a container", report)
 		return
 	}
-	if !container && !p.Contained {
+	if !d.contained(e) && !container {
 		return
 	}
 	for q, n := p, 0; q != nil && n < 4; q, n = q.Parent, n+1 {

@@ -101,6 +101,22 @@ func stories() map[string]*detecttest.Story {
 	}
 	m["benign-storage-driver"] = s
 
+	// Root of the host makes mounts of its own and goes back; a unit with PrivateTmp= sets core_pattern.
+	s = detecttest.New(detecttest.Host(""))
+	s.Exec(nil, "/usr/bin/true")
+	un := s.Exec(s.Was(nil, "/usr/bin/bash"), "/usr/bin/unshare -m /usr/bin/nsenter --mount=/proc/1165/ns/mnt true")
+	namespace(s, un, false, false, "mnt")
+	own := func(p *bollwerk.Process) { p.Contained, p.MountNS = true, 4026532179 }
+	un = s.Become(un, "/usr/bin/nsenter --mount=/proc/1165/ns/mnt true", own)
+	namespace(s, un, true, true, "mnt")
+	s.Become(un, "/usr/bin/true")
+	o := detecttest.New(detecttest.Host("systemd-coredump.service"))
+	o.Now = s.Now
+	un = o.Exec(nil, "/usr/lib/systemd/systemd-sysctl", own)
+	namespace(o, un, false, false, "mnt")
+	o.Add(&bollwerk.Event{Kind: bollwerk.EventSetting, Process: un, Object: &bollwerk.Object{Name: "kernel/core_pattern", Value: "|/usr/lib/systemd/systemd-coredump"}})
+	m["benign-mounts-of-ones-own"] = s.Join(o)
+
 	s = detecttest.New(detecttest.Container("build", "quay.io/buildah/stable"))
 	p := s.Exec(nil, "/usr/bin/buildah bud .")
 	namespace(s, p, false, false, "user", "mnt")
