@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,7 +46,12 @@ type Gate struct {
 	exec    bool
 	secrets bool
 
+	closed sync.Once
+
 	mu      sync.Mutex
+	running bool
+	ended   bool
+	early   []*sensor.Policy    // put in force as soon as somebody answers
 	guarded map[uint64]*guarded // by cgroup
 	spaces  map[uint32]*guarded // by mount namespace
 	pending map[int32]time.Time
@@ -127,6 +133,17 @@ func (g *Gate) Apply(p *sensor.Policy) error {
 	if g.group == nil || g.err != nil {
 		return nil // Means says that nothing is held here
 	}
+	g.mu.Lock()
+	if !g.running {
+		g.early = append(g.early, p)
+		g.mu.Unlock()
+		return nil
+	}
+	g.mu.Unlock()
+	return g.enforce(p)
+}
+
+func (g *Gate) enforce(p *sensor.Policy) error {
 	if err := g.Remove(p.Cgroup); err != nil {
 		return err
 	}
@@ -169,6 +186,7 @@ func (g *Gate) Apply(p *sensor.Policy) error {
 // Remove takes the marks of a workload away.
 func (g *Gate) Remove(cgroup uint64) error {
 	g.mu.Lock()
+	g.early = slices.DeleteFunc(g.early, func(p *sensor.Policy) bool { return p.Cgroup == cgroup })
 	w := g.guarded[cgroup]
 	if w != nil {
 		delete(g.guarded, cgroup)
@@ -203,6 +221,10 @@ func (r *root) findTop() {
 }
 
 func (g *Gate) markMounts(w *guarded, how uint) error {
+	group, ok := g.number()
+	if !ok {
+		return nil
+	}
 	f, err := os.Open("/proc/" + strconv.Itoa(int(w.root.pid)) + "/mountinfo")
 	if err != nil {
 		return err
@@ -224,7 +246,7 @@ func (g *Gate) markMounts(w *guarded, how uint) error {
 		if err != nil {
 			continue
 		}
-		err = unix.FanotifyMark(g.group.fd, how|unix.FAN_MARK_MOUNT, unix.FAN_OPEN_EXEC_PERM, unix.AT_FDCWD, procFD(fd))
+		err = unix.FanotifyMark(group, how|unix.FAN_MARK_MOUNT, unix.FAN_OPEN_EXEC_PERM, unix.AT_FDCWD, procFD(fd))
 		unix.Close(fd)
 		if err != nil && how == unix.FAN_MARK_ADD {
 			if l[4] == "/" {
@@ -261,6 +283,10 @@ func unescape(s string) string {
 }
 
 func (g *Gate) markSecrets(w *guarded, how uint) {
+	group, ok := g.number()
+	if !ok {
+		return
+	}
 	for i := range g.Secrets {
 		s := &g.Secrets[i]
 		if !s.Read || s.Where == "host" {
@@ -274,7 +300,7 @@ func (g *Gate) markSecrets(w *guarded, how uint) {
 			defer unix.Close(fd)
 			var st unix.Stat_t
 			if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
-				unix.FanotifyMark(g.group.fd, how, unix.FAN_OPEN_PERM, unix.AT_FDCWD, procFD(fd))
+				unix.FanotifyMark(group, how, unix.FAN_OPEN_PERM, unix.AT_FDCWD, procFD(fd))
 			}
 		})
 	}
@@ -313,7 +339,20 @@ func (g *Gate) Run(ctx context.Context) error {
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	wg.Go(func() { g.watch(ctx) })
+	g.mu.Lock()
+	early := g.early
+	g.early, g.running = nil, true
+	g.mu.Unlock()
+	wg.Go(func() {
+		for _, p := range early {
+			if err := g.enforce(p); err != nil {
+				g.k.Log.Warn("a policy is not held by fanotify", "cgroup", p.CgroupPath, "error", err)
+			}
+		}
+	})
 	told := make(chan *bollwerk.Event, 1024)
 	wg.Go(func() {
 		for e := range told {
@@ -321,6 +360,8 @@ func (g *Gate) Run(ctx context.Context) error {
 		}
 	})
 	defer close(told)
+	// When nobody answers any more, nobody may be asked: the group ends before anything else.
+	defer g.Close()
 	buf := make([]byte, 8192)
 	var e notice
 	for {
@@ -378,7 +419,7 @@ func (g *Gate) answer(fd int32, allow bool) bool {
 	if !allow {
 		binary.NativeEndian.PutUint32(r[4:], unix.FAN_DENY)
 	}
-	unix.Write(g.group.fd, r[:])
+	g.group.Write(r[:])
 	unix.Close(int(fd))
 	return true
 }
@@ -468,9 +509,22 @@ func isLoader(name string) bool {
 }
 
 // Close lets everybody pass.
-func (g *Gate) Close() error {
+func (g *Gate) Close() (err error) {
 	if g.group == nil {
 		return nil
 	}
-	return g.group.Close()
+	g.closed.Do(func() {
+		g.mu.Lock()
+		g.ended = true
+		g.mu.Unlock()
+		err = g.group.Close()
+	})
+	return err
+}
+
+// number of the group for marks; false when it ended and the number may be another's.
+func (g *Gate) number() (int, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.group.fd, !g.ended
 }

@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"bufio"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +28,15 @@ func gatePolicy(pid int) *sensor.Policy {
 	return &sensor.Policy{Cgroup: 4712, PID: uint32(pid), Enforce: sensor.GuardExec | sensor.GuardRead, Exec: []string{"/bin/cat", "/bin/sh"}}
 }
 
+// apply waits until somebody answers: before that a policy is only noted.
+func (g *Gate) apply(t *testing.T, p *sensor.Policy) {
+	t.Helper()
+	await(t, "the gate", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.running })
+	if err := g.Apply(p); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestGateDenies(t *testing.T) {
 	dir := tree(t)
 	if err := os.Mkdir(filepath.Join(dir, "out"), 0o755); err != nil {
@@ -37,9 +47,7 @@ func TestGateDenies(t *testing.T) {
 	c.need(t, AreaExecDeny)
 	cmd, in := container(t, dir, gated)
 	pid := cmd.Process.Pid
-	if err := g.Apply(gatePolicy(pid)); err != nil {
-		t.Fatal(err)
-	}
+	g.apply(t, gatePolicy(pid))
 	log := func() string {
 		b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/root/out/log")
 		return string(b)
@@ -79,9 +87,7 @@ func TestGateSparesHost(t *testing.T) {
 	g := &Gate{}
 	c := watch(t, g)
 	c.need(t, AreaExecDeny)
-	if err := g.Apply(gatePolicy(os.Getpid())); err != nil {
-		t.Fatal(err)
-	}
+	g.apply(t, gatePolicy(os.Getpid()))
 	if len(g.guarded) != 0 {
 		t.Error("the host is guarded")
 	}
@@ -103,7 +109,7 @@ func TestGateIsPatient(t *testing.T) {
 		t.Skip(g.err)
 	}
 	cmd, in := container(t, dir, "read x; /bin/evil true; echo done > /etc/done; read x")
-	if err := g.Apply(gatePolicy(cmd.Process.Pid)); err != nil {
+	if err := g.enforce(gatePolicy(cmd.Process.Pid)); err != nil {
 		t.Fatal(err)
 	}
 	in.Write([]byte("\n"))
@@ -149,9 +155,7 @@ func TestGateDeathFallsOpen(t *testing.T) {
 		g := &Gate{}
 		watch(t, g)
 		n, _ := strconv.Atoi(pid)
-		if err := g.Apply(gatePolicy(n)); err != nil {
-			t.Fatal(err)
-		}
+		g.apply(t, gatePolicy(n))
 		os.Stdout.WriteString("armed\n")
 		time.Sleep(time.Minute)
 	}
@@ -186,5 +190,46 @@ func TestGateDeathFallsOpen(t *testing.T) {
 	agent.Wait()
 	if got := result(); got == "126" {
 		t.Errorf("without the agent: still refused")
+	}
+}
+
+// A policy that comes before anybody answers is put in force by Run, and nothing waits
+// when Run has ended.
+func TestGateBeforeAndAfterRun(t *testing.T) {
+	dir := tree(t)
+	g := &Gate{}
+	s, err := sensor.Open(t.Context(), sensor.Options{NoBPF: true}, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if g.err != nil || g.group == nil {
+		t.Skip(g.err)
+	}
+	cmd, in := container(t, dir, "while read x; do /bin/evil true; echo $? > /etc/result; done")
+	name := "/proc/" + strconv.Itoa(cmd.Process.Pid) + "/root/etc/result"
+	result := func() string {
+		os.Remove(name)
+		in.Write([]byte("\n"))
+		var b []byte
+		await(t, "a result", func() bool { b, _ = os.ReadFile(name); return len(b) > 1 })
+		return strings.TrimSpace(string(b))
+	}
+	if err := g.Apply(gatePolicy(cmd.Process.Pid)); err != nil {
+		t.Fatal(err)
+	}
+	if got := result(); got == "126" {
+		t.Error("refused, and nobody answers yet")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx, func(*bollwerk.Event) {}) }()
+	await(t, "a refusal", func() bool { return result() == "126" })
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got := result(); got == "126" {
+		t.Error("still refused after the end")
 	}
 }
