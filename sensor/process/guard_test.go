@@ -271,3 +271,52 @@ func TestHostProcessInAWorkloadsCgroup(t *testing.T) {
 		t.Errorf("the workload itself: %d", code)
 	}
 }
+
+// What the better means holds is left to it, and said as it was.
+func TestCoveredGuardsDoNotKill(t *testing.T) {
+	l := watch(t)
+	b := sensortest.NewBox(t, l.Sensor, image(t))
+	apply(t, l, b.Policy(sensor.GuardDrift|sensor.GuardFileless, 0))
+	if err := l.Sensor.Kernel().Cover(sensor.GuardDrift); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := l.Sensor.Kernel().Cover(0); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	if out, code := b.Sh(t, "cp /bin/busybox /root/echo; /root/echo covered"); code != 0 || out != "covered\n" {
+		t.Errorf("%d %q", code, out)
+	}
+	if e := l.Exec(t, "covered"); e.Outcome != bollwerk.Seen || e.Rule != "drift" {
+		t.Errorf("%s by %q", e.Outcome, e.Rule)
+	}
+	if _, code := b.Sh(t, "PROCESS_TEST_HELPER=memfd /bin/helper /bin/busybox echo uncovered"); code != 137 {
+		t.Errorf("the other guard: %d", code)
+	}
+}
+
+func TestExistingContainer(t *testing.T) {
+	sensortest.Root(t)
+	look, err := sensor.Open(t.Context(), sensor.Options{NoBPF: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer look.Close()
+	b := sensortest.NewBox(t, look, image(t))
+	b.Sh(t, "cp /bin/busybox /root/sleep; /root/sleep 1000.125 & echo")
+	l := sensortest.Watch(t, sensor.Options{}, New(Config{}))
+	first := l.Sensor.Kernel().Processes.Known(b.PID, 0)
+	if first == nil || first.Origin != bollwerk.OriginImage || first.Path != "/bin/sh" || first.Cgroup != b.Cgroup || first.CgroupPath != b.CgroupPath || !first.Contained || first.NSID != 1 {
+		t.Errorf("%+v", first)
+	}
+	for _, p := range l.Sensor.Kernel().Processes.All() {
+		if len(p.Args) == 2 && p.Args[1] == "1000.125" {
+			if p.Origin != bollwerk.OriginCreated || p.Path != "/root/sleep" || p.Parent != first || p.Start%10e6 == 0 {
+				t.Errorf("%+v", p)
+			}
+			return
+		}
+	}
+	t.Error("what runs in it is not known")
+}
