@@ -8,7 +8,7 @@
 // The hooks of file operations come before the file system's own checks of rights: what
 // they tell may still fail. file_open comes after them.
 //
-// bpf2go-type: lsm_file lsm_act lsm_mount lsm_watch_key lsm_watch lsm_lengths lsm_prefix_key lsm_exec lsm_seen_key lsm_seen lsm_source lsm_list bw_exec_path bw_builder bw_name
+// bpf2go-type: lsm_file lsm_act lsm_mount lsm_watch_key lsm_watch lsm_filter lsm_prefix_key lsm_exec lsm_seen_key lsm_seen lsm_source lsm_list bw_exec_path bw_builder bw_name
 #include "exec_guard.h"
 #include "lsm_path.h"
 
@@ -351,7 +351,7 @@ int BPF_PROG(file_open, struct file *file)
 		watch = LSM_READ;
 		if (type == S_IFREG) {
 			// Nearly every open ends here.
-			if (!((lengths.names >> lsm_length(((struct dentry___l *)d)->d_name.len)) & 1))
+			if (!lsm_perhaps(d))
 				return 0;
 			s = lsm_take();
 			if (!s)

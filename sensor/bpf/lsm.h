@@ -43,10 +43,13 @@ struct lsm_watch {
 	__u32 magic; // of the file system it must lie in; 0 any
 };
 
-// Lengths of the names in the table: most opens end at this bit test.
-struct lsm_lengths {
-	__u64 names;
-	__u64 folders;
+// Most opens end at one bit test: by length and first three letters of the name.
+#define LSM_SLOTS 1024
+#define LSM_SLOT(n, a, b, c) (((n) * 151 + (a) * 67 + (b) * 23 + (c) * 5) & (LSM_SLOTS - 1))
+
+struct lsm_filter {
+	__u64 names[LSM_SLOTS / 64];
+	__u64 folders; // lengths of folders' names
 };
 
 // What repeats: one thing done by one workload.

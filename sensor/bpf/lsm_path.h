@@ -12,6 +12,13 @@ struct qstr___l {
 };
 struct dentry___l {
 	struct qstr___l d_name;
+	unsigned char d_iname[3];
+};
+union shortname_store {
+	unsigned char string[3];
+};
+struct dentry___new { // since 6.15
+	union shortname_store d_shortname;
 };
 struct mount___l {
 	struct mnt_namespace *mnt_ns;
@@ -113,7 +120,7 @@ struct {
 	__type(value, __u32);
 } lsm_runtimes SEC(".maps");
 
-const volatile struct lsm_lengths lengths = {};
+const volatile struct lsm_filter filter = {};
 
 BW_INLINE struct lsm_scratch *lsm_room(void)
 {
@@ -271,16 +278,28 @@ __noinline int lsm_fold(__u32 each)
 	return c;
 }
 
-// The bit of a name's length: names that are too long for the table share one.
-BW_INLINE __u32 lsm_length(__u32 n)
+// Whether a file of this name may be watched. Wants a pointer that the verifier trusts:
+// the name's first letters stand in the dentry itself, unless the name is long.
+BW_INLINE int lsm_perhaps(struct dentry *dentry)
 {
-	return n < LSM_NAME ? n : 63;
+	struct dentry___l *d = (void *)dentry;
+	struct dentry___new *e = (void *)dentry;
+	__u32 n = d->d_name.len, at;
+
+	if (n < 3 || n >= LSM_NAME)
+		return 1;
+	if (bpf_core_field_exists(d->d_iname))
+		at = LSM_SLOT(n, d->d_iname[0], d->d_iname[1], d->d_iname[2]);
+	else
+		at = LSM_SLOT(n, e->d_shortname.string[0], e->d_shortname.string[1], e->d_shortname.string[2]);
+	return (filter.names[(at / 64) & (LSM_SLOTS / 64 - 1)] >> (at & 63)) & 1;
 }
 
 // Whether s->dentry is watched for what is done with it; how, in s->hit.
 __noinline int lsm_watched(__u32 access)
 {
 	struct lsm_scratch *s = lsm_room();
+	const unsigned char *name;
 	struct lsm_watch *w = 0;
 	struct dentry *d, *up;
 	__u32 n;
@@ -291,30 +310,27 @@ __noinline int lsm_watched(__u32 access)
 	s->hit.magic = 0;
 	d = s->dentry;
 	n = BPF_CORE_READ((struct dentry___l *)d, d_name.len);
-	if ((lengths.names >> lsm_length(n)) & 1) {
-		const unsigned char *name = BPF_CORE_READ(d, d_name.name);
-
-		if (n >= LSM_NAME) { // by its end
-			name += n - (LSM_NAME - 1);
-			n = LSM_NAME - 1;
-		}
-		__builtin_memset(&s->watch, 0, sizeof(s->watch));
-		bpf_probe_read_kernel(s->watch.name, n & (LSM_NAME - 1), name);
-		w = bpf_map_lookup_elem(&lsm_watches, &s->watch);
-		if (w && w->folder && !(w->access & access)) {
-			up = BPF_CORE_READ(d, d_parent);
-			bpf_probe_read_kernel_str(s->watch.folder, LSM_NAME, BPF_CORE_READ(up, d_name.name));
-			w = bpf_map_lookup_elem(&lsm_watches, &s->watch);
-		}
-		if (w && (w->access & access))
-			goto hit;
+	name = BPF_CORE_READ(d, d_name.name);
+	if (n >= LSM_NAME) { // by its end
+		name += n - (LSM_NAME - 1);
+		n = LSM_NAME - 1;
 	}
+	__builtin_memset(&s->watch, 0, sizeof(s->watch));
+	bpf_probe_read_kernel(s->watch.name, n & (LSM_NAME - 1), name);
+	w = bpf_map_lookup_elem(&lsm_watches, &s->watch);
+	if (w && w->folder && !(w->access & access)) {
+		up = BPF_CORE_READ(d, d_parent);
+		bpf_probe_read_kernel_str(s->watch.folder, LSM_NAME, BPF_CORE_READ(up, d_name.name));
+		w = bpf_map_lookup_elem(&lsm_watches, &s->watch);
+	}
+	if (w && (w->access & access))
+		goto hit;
 	// Whole folders are watched for changes only: reads are too many.
 	if (!(access & (LSM_WRITE | LSM_DELETE)))
 		return 0;
 	up = BPF_CORE_READ(d, d_parent);
 	n = BPF_CORE_READ((struct dentry___l *)up, d_name.len);
-	if (n >= LSM_NAME || !((lengths.folders >> n) & 1))
+	if (n >= LSM_NAME || !((filter.folders >> n) & 1))
 		return 0;
 	__builtin_memset(&s->watch, 0, sizeof(s->watch));
 	bpf_probe_read_kernel(s->watch.folder, n & (LSM_NAME - 1), BPF_CORE_READ(up, d_name.name));

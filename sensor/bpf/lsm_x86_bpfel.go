@@ -133,9 +133,9 @@ type LsmLsmFile struct {
 	Class   uint8
 }
 
-type LsmLsmLengths struct {
+type LsmLsmFilter struct {
 	_       structs.HostLayout
-	Names   uint64
+	Names   [16]uint64
 	Folders uint64
 }
 
@@ -294,7 +294,7 @@ const (
 	LsmProgUnshareEnd          = "unshare_end"
 	LsmProgUsernsCreate        = "userns_create"
 	LsmVarConfig               = "config"
-	LsmVarLengths              = "lengths"
+	LsmVarFilter               = "filter"
 	LsmVarTypeLsmAct           = "type_lsm_act"
 	LsmVarTypeLsmExec          = "type_lsm_exec"
 	LsmVarTypeLsmFile          = "type_lsm_file"
@@ -405,7 +405,7 @@ type LsmMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type LsmVariableSpecs struct {
 	Config        *ebpf.VariableSpec `ebpf:"config"`
-	Lengths       *ebpf.VariableSpec `ebpf:"lengths"`
+	Filter        *ebpf.VariableSpec `ebpf:"filter"`
 	TypeLsmAct    *ebpf.VariableSpec `ebpf:"type_lsm_act"`
 	TypeLsmExec   *ebpf.VariableSpec `ebpf:"type_lsm_exec"`
 	TypeLsmFile   *ebpf.VariableSpec `ebpf:"type_lsm_file"`
@@ -482,7 +482,7 @@ func (m *LsmMaps) Close() error {
 // It can be passed to LoadLsmObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LsmVariables struct {
 	Config        *ebpf.Variable `ebpf:"config"`
-	Lengths       *ebpf.Variable `ebpf:"lengths"`
+	Filter        *ebpf.Variable `ebpf:"filter"`
 	TypeLsmAct    *ebpf.Variable `ebpf:"type_lsm_act"`
 	TypeLsmExec   *ebpf.Variable `ebpf:"type_lsm_exec"`
 	TypeLsmFile   *ebpf.Variable `ebpf:"type_lsm_file"`

@@ -358,8 +358,25 @@ BW_INLINE struct file___t *file_of(unsigned long fd)
 	return f;
 }
 
+// 0 when the first n bytes are the same.
+BW_INLINE int bw_equal(const char *a, const char *b, int n)
+{
+	int d = 0;
+
+#pragma unroll
+	for (int i = 0; i < n; i++)
+		d |= a[i] ^ b[i];
+	return d;
+}
+
 // A write that needs CAP_SYS_ADMIN: release_agent and its like. The capability is asked
 // for before the value is taken, so the value stands in the caller's memory.
+//
+// Writes to ordinary files ask for it too (overlay asks on behalf of its mounter, file
+// systems with reserved blocks do), so only the kernel's own file systems count.
+#define CGROUP_SUPER_MAGIC 0x27e0eb
+#define SYSFS_MAGIC 0x62656572
+
 static __noinline int on_write(struct call *c)
 {
 	struct task_struct *t = bw_current();
@@ -367,12 +384,16 @@ static __noinline int on_write(struct call *c)
 	struct file___t *f;
 	struct bw_setting *r;
 	const unsigned char *name;
+	unsigned long magic;
 	__u32 n;
 
 	if (!c || !bw_contained(t) || !own_program(t))
 		return 0;
 	f = file_of(c->a0);
 	if (!f)
+		return 0;
+	magic = BPF_CORE_READ(f, f_path.dentry, d_sb, s_magic);
+	if (magic != CGROUP_SUPER_MAGIC && magic != SYSFS_MAGIC)
 		return 0;
 	r = bw_reserve(sizeof(*r));
 	if (!r) {
@@ -400,7 +421,9 @@ static __noinline int on_write(struct call *c)
 		n &= sizeof(r->value) - 1;
 		r->value[n] = 0;
 	}
-	guard(&r->h, BW_GUARD_SETTING, 5);
+	// "release_agent" and "uevent_helper" are programs that the kernel starts.
+	if (!bw_equal(r->name, "release_agent", 14) || !bw_equal(r->name, "uevent_helper", 14))
+		guard(&r->h, BW_GUARD_SETTING, 5);
 	key.cgroup = r->h.cgroup;
 	key.hash = hash(hash(5, r->name, 32), r->value, 64);
 	tell(&r->h, again(&key), 1);
