@@ -44,7 +44,7 @@ func expect(t *testing.T, h *helper, want string, format string, args ...any) {
 }
 
 func TestDenyEgress(t *testing.T) {
-	w := newWatch(t, Config{})
+	w := sharedWatch(t)
 	h := contained(t)
 	for _, a := range []string{"10.1.2.3/32", "10.1.9.9/32", "10.2.0.1/32", "fd00::1/128", "fd01::1/128"} {
 		h.ok("address %s", a)
@@ -100,7 +100,7 @@ func TestDenyEgress(t *testing.T) {
 }
 
 func TestReportOnly(t *testing.T) {
-	w := newWatch(t, Config{})
+	w := sharedWatch(t)
 	h := contained(t)
 	h.ok("address 10.1.9.9/32")
 	h.ok("listen tcp4 0.0.0.0:80")
@@ -113,7 +113,7 @@ func TestReportOnly(t *testing.T) {
 }
 
 func TestDenyIngress(t *testing.T) {
-	w := newWatch(t, Config{})
+	w := sharedWatch(t)
 	h := contained(t)
 	h.cgroup(w.sensor.Kernel())
 	h.ok("address 10.1.2.3/32")
@@ -145,7 +145,7 @@ func TestDenyIngress(t *testing.T) {
 }
 
 func TestDenyBind(t *testing.T) {
-	w := newWatch(t, Config{})
+	w := sharedWatch(t)
 	h := contained(t)
 	w.hold(h, sensor.Policy{Enforce: sensor.GuardBind, Bind: []sensor.Port{{Protocol: "tcp", Port: 80}, {Protocol: "udp"}}})
 	for _, c := range []struct{ want, verb string }{
@@ -168,7 +168,7 @@ func TestDenyBind(t *testing.T) {
 }
 
 func TestDenyMiner(t *testing.T) {
-	w := newWatch(t, Config{})
+	w := sharedWatch(t)
 	h := contained(t)
 	addr := h.ok("listen tcp4 127.0.0.1:0")
 	early, _, _ := strings.Cut(h.ok("dial tcp4 %s", addr), " ")

@@ -35,8 +35,16 @@ func TestMain(m *testing.M) {
 		helperMain()
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if shared != nil {
+		shared.stop()
+		shared.sensor.Close()
+	}
+	os.Exit(code)
 }
+
+// shared is the sensor of most tests: opening one takes seconds in an emulated machine.
+var shared *watch
 
 func errno(err error) string {
 	var no syscall.Errno
@@ -453,6 +461,23 @@ type watch struct {
 	mu     sync.Mutex
 	events []*bollwerk.Event
 	more   chan struct{}
+	stop   func()
+}
+
+// sharedWatch is the shared sensor, which hands out flows every 200 ms, without the
+// events of former tests.
+func sharedWatch(t testing.TB) *watch {
+	t.Helper()
+	if shared == nil {
+		w := openWatchKept(t, Config{FlowEvery: 200 * time.Millisecond}, 0)
+		w.stop = w.start()
+		shared = w
+	}
+	shared.mu.Lock()
+	shared.events = nil
+	shared.mu.Unlock()
+	shared.t = t
+	return shared
 }
 
 func newWatch(t testing.TB, c Config) *watch {
@@ -469,8 +494,15 @@ func openWatch(t testing.TB, c Config) *watch {
 
 func openRing(t testing.TB, c Config, ring int) *watch {
 	t.Helper()
+	w := openWatchKept(t, c, ring)
+	t.Cleanup(func() { w.sensor.Close() })
+	return w
+}
+
+func openWatchKept(t testing.TB, c Config, ring int) *watch {
+	t.Helper()
 	w := &watch{t: t, source: New(c), more: make(chan struct{}, 1)}
-	s, err := sensor.Open(t.Context(), sensor.Options{Ring: ring}, w.source)
+	s, err := sensor.Open(context.Background(), sensor.Options{Ring: ring}, w.source)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -481,7 +513,6 @@ func openRing(t testing.TB, c Config, ring int) *watch {
 		}
 		t.Skip("no BPF:", err)
 	}
-	t.Cleanup(func() { s.Close() })
 	return w
 }
 

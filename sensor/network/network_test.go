@@ -12,7 +12,7 @@ import (
 )
 
 func TestConnectAcceptListen(t *testing.T) {
-	w := newWatch(t, Config{})
+	w := sharedWatch(t)
 	for _, c := range []struct{ name, network, address string }{
 		{"v4", "tcp4", "127.0.0.1:0"},
 		{"v6", "tcp6", "[::1]:0"},
@@ -42,7 +42,7 @@ func TestConnectAcceptListen(t *testing.T) {
 }
 
 func TestConnectMapped(t *testing.T) {
-	w := newWatch(t, Config{})
+	w := sharedWatch(t)
 	h := contained(t)
 	addr := netip.MustParseAddrPort(h.ok("listen tcp4 127.0.0.1:0"))
 	h.ok("connect [::ffff:127.0.0.1]:%d", addr.Port())
@@ -52,7 +52,7 @@ func TestConnectMapped(t *testing.T) {
 }
 
 func TestConnectFailures(t *testing.T) {
-	w := newWatch(t, Config{})
+	w := sharedWatch(t)
 	for _, c := range []struct {
 		name, verb, answer string
 		result             unix.Errno
@@ -76,7 +76,7 @@ func TestConnectFailures(t *testing.T) {
 
 // Nobody answers: the kernel gives up, or the caller does.
 func TestConnectTimeout(t *testing.T) {
-	w := newWatch(t, Config{})
+	w := sharedWatch(t)
 	h := contained(t)
 	h.ok("route 10.9.0.0/24")
 	if got := h.do("dial tcp4 10.9.0.1:80 200ms"); got != "err timeout" {
@@ -125,7 +125,7 @@ func TestFullRing(t *testing.T) {
 }
 
 func TestRepeatsStayInTheKernel(t *testing.T) {
-	w := newWatch(t, Config{FlowEvery: 200 * time.Millisecond})
+	w := sharedWatch(t)
 	h := contained(t)
 	addr := h.ok("listen tcp4 127.0.0.1:0")
 	const n, size = 50, 12345

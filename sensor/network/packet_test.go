@@ -13,7 +13,7 @@ import (
 )
 
 func TestDatagrams(t *testing.T) {
-	w := newWatch(t, Config{FlowEvery: 200 * time.Millisecond})
+	w := sharedWatch(t)
 	h := contained(t)
 	one, two, three := h.ok("udp-listen 127.0.0.1:5301"), h.ok("udp-listen 127.0.0.1:5302"), h.ok("udp-listen [::1]:5303")
 	if b := w.await("bind", h.by(bollwerk.EventBind)); b.Connection.Protocol != "udp" {
@@ -63,7 +63,7 @@ func TestDatagrams(t *testing.T) {
 }
 
 func TestDNS(t *testing.T) {
-	w := newWatch(t, Config{FlowEvery: 200 * time.Millisecond})
+	w := sharedWatch(t)
 	h := contained(t)
 	h.ok("dns-serve 127.0.0.1:53")
 	h.ok("dns-serve [::1]:53")
@@ -150,7 +150,7 @@ func TestDNSFlood(t *testing.T) {
 }
 
 func TestMiningProtocol(t *testing.T) {
-	w := newWatch(t, Config{})
+	w := sharedWatch(t)
 	quote := func(s string) string { b, _ := json.Marshal(s); return string(b) }
 	for name, c := range map[string]struct {
 		text string
@@ -192,7 +192,7 @@ func TestMiningProtocol(t *testing.T) {
 }
 
 func TestRawSocket(t *testing.T) {
-	w := newWatch(t, Config{})
+	w := sharedWatch(t)
 	h := contained(t)
 	h.ok("raw")
 	if e := w.await("raw socket", h.by(bollwerk.EventSocket)); e.Connection.Protocol != "raw" {
