@@ -172,6 +172,23 @@ func TestFolder(t *testing.T) {
 	}
 }
 
+// TestFolderKeepsLittle: what is kept of a detection does not hold alive what came with it.
+func TestFolderKeepsLittle(t *testing.T) {
+	f := detect.NewFolder(detect.FolderConfig{})
+	d := detection("a", 0, bollwerk.SeverityHigh, bollwerk.Seen)
+	d.Process = &bollwerk.Process{PID: 1, Path: strings.Repeat("p", 9000), Args: []string{strings.Repeat("a", 9000)}}
+	for i := 0; i < 32; i++ {
+		d.Events = append(d.Events, &bollwerk.Event{Kind: bollwerk.EventExec, Process: d.Process})
+	}
+	var told []*bollwerk.Detection
+	for i := 0; i < 10; i++ {
+		f.Add(d, func(d *bollwerk.Detection) { told = append(told, d) })
+	}
+	if len(told) != 2 || len(told[0].Events) != 32 || len(told[1].Events) != 1 || told[1].Count != 10 || len(told[1].Process.Path) > 300 || len(told[1].Events[0].Process.Args[0]) > 300 {
+		t.Errorf("told %d times", len(told))
+	}
+}
+
 // What becomes worse is told at once, and stays as bad as it was.
 func TestFolderTellsWorse(t *testing.T) {
 	f := detect.NewFolder(detect.FolderConfig{})

@@ -11,7 +11,8 @@ type FolderConfig struct {
 	// Quiet is how long nothing must happen for a detection to be over; the next one of
 	// its kind is told at once again. Default 10 minutes.
 	Quiet time.Duration `yaml:"quiet"`
-	// Limit is how many detections are remembered. Default 4096.
+	// Limit is how many detections are remembered, at most some 14 KiB each whatever they
+	// hold, mostly a tenth of that. Default 512.
 	Limit int `yaml:"limit"`
 }
 
@@ -19,7 +20,9 @@ type FolderConfig struct {
 // counted and told when the count reaches 10, 100, 1000, …, when something about them
 // became worse (severity, or an outcome that was denied and now is only seen), and once
 // more, with the final count, when it has been quiet. All of them carry the same ID, so
-// that a receiver replaces what it knows. It is used by one goroutine.
+// that a receiver brings what it knows up to date: a detection told for the first time, or
+// as it became worse, carries all its events; one that only counts carries the first of them and
+// a brief process. It is used by one goroutine.
 type Folder struct {
 	cfg   FolderConfig
 	table *Table[string, fold]
@@ -43,7 +46,7 @@ func NewFolder(cfg FolderConfig) *Folder {
 		cfg.Quiet = 10 * time.Minute
 	}
 	if cfg.Limit <= 0 {
-		cfg.Limit = 4096
+		cfg.Limit = 512
 	}
 	return &Folder{cfg: cfg, table: NewTable[string, fold](cfg.Limit, 0)}
 }
@@ -68,7 +71,7 @@ func (f *Folder) Add(d *bollwerk.Detection, tell func(*bollwerk.Detection)) {
 			}
 		}
 		x = f.table.Put(d.ID, d.Last)
-		*x = fold{first: d, count: n, told: n, next: 10, last: d.Last, severity: d.Severity, outcome: d.Outcome}
+		*x = fold{first: small(d), count: n, told: n, next: 10, last: d.Last, severity: d.Severity, outcome: d.Outcome}
 		for x.next <= n {
 			x.next *= 10
 		}
@@ -92,11 +95,28 @@ func (f *Folder) Add(d *bollwerk.Detection, tell func(*bollwerk.Detection)) {
 		if rank(x.outcome) > rank(c.Outcome) {
 			c.Outcome, c.How = x.outcome, x.first.How
 		}
-		x.first, x.severity, x.outcome = &c, c.Severity, c.Outcome
-		f.update(x, tell)
+		x.severity, x.outcome = c.Severity, c.Outcome
+		x.first = small(&c)
+		c.Count, c.Last, x.told = x.count, x.last, x.count
+		for x.next <= x.count {
+			x.next *= 10
+		}
+		tell(&c)
 	case x.count >= x.next:
 		f.update(x, tell)
 	}
+}
+
+// small is a copy of a detection to be kept for long.
+func small(d *bollwerk.Detection) *bollwerk.Detection {
+	c := *d
+	c.Process = brief(d.Process, 4)
+	c.Message, c.Nearest, c.Snapshot = clip(d.Message, 1500), clip(d.Nearest, 400), clip(d.Snapshot, 400)
+	c.Events = nil
+	if len(d.Events) > 0 {
+		c.Events = []*bollwerk.Event{BriefEvent(d.Events[0])}
+	}
+	return &c
 }
 
 // rank orders outcomes by how much got through.
