@@ -46,6 +46,8 @@ func helper(mode string, args ...string) *exec.Cmd {
 
 func help(mode string, args []string) error {
 	switch mode {
+	case "exit":
+		return nil
 	case "echo":
 		fmt.Println(args[0])
 		return nil

@@ -19,7 +19,10 @@ func TestLossesAreExact(t *testing.T) {
 	}
 	defer look.Close()
 	b := sensortest.NewBox(t, look, sensortest.Image(t, nil))
-	const made = 500
+	made := 500
+	if testing.Short() {
+		made = 200
+	}
 	// Opened, but not running yet.
 	s, err := sensor.Open(t.Context(), sensor.Options{Ring: 64 << 10}, New(Config{}))
 	if err != nil {

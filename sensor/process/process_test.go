@@ -46,9 +46,21 @@ func apply(t *testing.T, l *sensortest.Log, p *sensor.Policy) {
 
 func run(t *testing.T, name string, args ...string) {
 	t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "PROCESS_TEST_HELPER=exit") // for copies of ourselves
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v: %s", name, err, out)
 	}
+}
+
+// self is this program, to be copied: one that does not care what it is called.
+func self(t *testing.T) []byte {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func TestEverythingOfAProgramStart(t *testing.T) {
@@ -129,9 +141,9 @@ func TestHostileArguments(t *testing.T) {
 		t.Errorf("%d arguments, truncated %v", len(p.Args), p.Truncated)
 	}
 	// No argument at all; the kernel puts an empty one in since 5.18.
-	cmd := exec.Command("/bin/true")
+	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{""}
-	cmd.Env = []string{"TERM=noargs"}
+	cmd.Env = []string{"TERM=noargs", "PROCESS_TEST_HELPER=exit"}
 	if err := cmd.Run(); err != nil {
 		t.Fatal(err)
 	}
@@ -166,10 +178,7 @@ func TestVariablesBehindManyAndLongOnes(t *testing.T) {
 
 func TestLongPath(t *testing.T) {
 	l := watch(t)
-	b, err := os.ReadFile("/bin/true")
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := self(t)
 	dir := t.TempDir()
 	for range 20 {
 		dir = filepath.Join(dir, strings.Repeat("d", 100))
@@ -250,11 +259,7 @@ func TestFileless(t *testing.T) {
 	}
 	// A file without a name.
 	exe := filepath.Join(t.TempDir(), "gone")
-	b, err := os.ReadFile("/bin/true")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(exe, b, 0o755); err != nil {
+	if err := os.WriteFile(exe, self(t), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	f, err := os.Open(exe)
@@ -449,7 +454,7 @@ func TestOtherUserWithoutAProgram(t *testing.T) {
 
 func TestNamespaces(t *testing.T) {
 	l := watch(t)
-	cmd := exec.Command("/usr/bin/unshare", "-m", "-n", "/bin/true", "in-new-ns")
+	cmd := exec.Command("unshare", "-m", "-n", "/bin/true", "in-new-ns")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		sensortest.Unable(t, "unshare: %v: %s", err, out)
 	}
@@ -461,7 +466,12 @@ func TestNamespaces(t *testing.T) {
 	}
 	// Out of a container, into the host.
 	b := sensortest.NewBox(t, l.Sensor, image(t))
-	in := exec.Command("/usr/bin/nsenter", "-t", strconv.Itoa(int(b.PID)), "-m", "--", "/bin/nsenter", "--mount=/proc/self/fd/0", "--", "/bin/true", "out-again")
+	nsenter, err := exec.LookPath("nsenter")
+	if err != nil {
+		sensortest.Unable(t, "%v", err)
+	}
+	// A box is no more than a chroot in a namespace: what enters that sees the host's files.
+	in := exec.Command(nsenter, "-t", strconv.Itoa(int(b.PID)), "-m", "--", nsenter, "--mount=/proc/self/fd/0", "--", "/bin/true", "out-again")
 	host, err := os.Open("/proc/self/ns/mnt")
 	if err != nil {
 		t.Fatal(err)
