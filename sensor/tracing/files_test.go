@@ -264,6 +264,9 @@ func TestFloodIsBounded(t *testing.T) {
 
 // What is replaced again and again leaves nothing behind.
 func TestDeletedInodesAreForgotten(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes many files")
+	}
 	dir := tree(t)
 	c := watch(t, &Files{Root: dir})
 	c.need(t, AreaFile)

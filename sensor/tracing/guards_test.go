@@ -220,6 +220,9 @@ func TestMountKilledWithoutExec(t *testing.T) {
 // A container that writes settings as fast as it can is told of at a rate, and the rest
 // is counted exactly.
 func TestSettingFloodIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes thousands of settings")
+	}
 	c := watch(t, &Checks{})
 	c.need(t, AreaSetting)
 	const n = 3000
