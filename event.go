@@ -217,6 +217,16 @@ func (p *Process) Ancestor(n int) *Process {
 	return p
 }
 
+// Inside returns the parent if it lives in a container as p does, or on the host as p
+// does; nil at the border, as far as namespaces are known. What started a container from outside is no ancestor of what
+// happens in it: else everything below runc would count as runc's own work.
+func (p *Process) Inside() *Process {
+	if p == nil || p.Parent == nil || p.Contained && !p.Parent.Contained && p.Parent.MountNS != 0 {
+		return nil
+	}
+	return p.Parent
+}
+
 // Same reports whether two values speak of the same process (not the same image).
 func (p *Process) Same(o *Process) bool {
 	return p != nil && o != nil && p.PID == o.PID && p.Start == o.Start

@@ -279,7 +279,7 @@ func (v *eventValue) Get(key ref.Val) ref.Val {
 		return types.Timestamp{Time: m.moment(v.s)}
 	case m.chain:
 		var chain []ref.Val
-		for p := v.p.Parent; p != nil && len(chain) < bollwerk.ProcessDepth; p = p.Parent {
+		for p := v.p.Inside(); p != nil && len(chain) < bollwerk.ProcessDepth; p = p.Inside() {
 			chain = append(chain, &eventValue{v.c, v.s, v.c.objects[m.object], p})
 		}
 		return types.NewRefValList(types.DefaultTypeAdapter, chain)
@@ -318,7 +318,7 @@ func (m *member) isSet(s *Scratch, p *bollwerk.Process) bool {
 	case m.moment != nil:
 		return !m.moment(s).IsZero()
 	case m.chain:
-		return p.Parent != nil
+		return p.Inside() != nil
 	}
 	return true
 }

@@ -257,7 +257,7 @@ func processMembers() []member {
 			return seconds(s.e.Time.Sub(p.Began))
 		}),
 		parent,
-		{name: "ancestors", doc: "parent, grandparent and so on", chain: true, object: "Process"},
+		{name: "ancestors", doc: "parent, grandparent and so on, inside of the same container", chain: true, object: "Process"},
 	}
 }
 

@@ -496,7 +496,7 @@ func (g *generator) size(k *node) numberCode {
 		p := g.process(k.kids[0])
 		return func(s *Scratch) int64 {
 			n := int64(0)
-			for a := p(s).Parent; a != nil && n < bollwerk.ProcessDepth; a = a.Parent {
+			for a := p(s).Inside(); a != nil && n < bollwerk.ProcessDepth; a = a.Inside() {
 				n++
 			}
 			return n

@@ -104,7 +104,7 @@ func (g *generator) each(n *node) func(s *Scratch, want bool, most int64) int64 
 		p := g.process(over.kids[0])
 		return func(s *Scratch, want bool, most int64) (found int64) {
 			i := 0
-			for a := p(s).Parent; a != nil && i < bollwerk.ProcessDepth; a = a.Parent {
+			for a := p(s).Inside(); a != nil && i < bollwerk.ProcessDepth; a = a.Inside() {
 				s.procs[level] = a
 				if body(s) == want {
 					if found++; found == most {
