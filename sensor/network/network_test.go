@@ -101,7 +101,10 @@ func TestFullRing(t *testing.T) {
 	w := openRing(t, Config{FlowEvery: 200 * time.Millisecond}, 64<<10)
 	h := contained(t)
 	h.cgroup(w.sensor.Kernel()) // losses are told by cgroup
-	const n = 3000
+	n := uint64(3000)
+	if testing.Short() {
+		n = 800
+	}
 	h.ok("sweep %d", n) // while nobody reads
 	w.run()
 	var seen, lost, failed uint64
