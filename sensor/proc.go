@@ -261,12 +261,12 @@ func (c *cgroupNames) path(id uint64) string {
 }
 
 func (c *cgroupNames) add(id uint64, path string) {
-	if id == 0 || path == "" || len(path) > 4096 {
+	if id == 0 || path == "" || len(path) > 1024 {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.paths) >= 8192 {
+	if len(c.paths) >= 4096 {
 		clear(c.paths) // learned anew from those that still run
 	}
 	c.paths[id] = path

@@ -32,6 +32,7 @@ type Processes struct {
 	mu      sync.RWMutex
 	table   map[uint32]*entry // newest process of this PID first
 	count   int
+	texts   int // bytes of all entries
 	most    int
 	dead    []*entry // in the order of their ends
 	dropped uint64   // live processes pushed out
@@ -40,6 +41,7 @@ type Processes struct {
 
 type entry struct {
 	p     *bollwerk.Process
+	texts int // bytes
 	older *entry
 	ended time.Time // zero while it runs
 }
@@ -143,7 +145,7 @@ func (t *Processes) Exec(r *Record) (now, before *bollwerk.Process) {
 	before = e.p
 	p.Parent = before.Parent // who made it, though it may be an orphan by now
 	p.Start = max(p.Start, before.Start)
-	e.p = p
+	t.set(e, p)
 	return p, before
 }
 
@@ -189,7 +191,7 @@ func (t *Processes) Replace(p *bollwerk.Process) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e := t.find(p.PID, p.Start); e != nil {
-		e.p = p
+		t.set(e, p)
 	}
 }
 
@@ -201,7 +203,7 @@ func (t *Processes) Moved(pid uint32, start, cgroup uint64, path string) {
 	if e := t.find(pid, start); e != nil && e.p.Cgroup != cgroup {
 		moved := *e.p
 		moved.Cgroup, moved.CgroupPath = cgroup, path
-		e.p = &moved
+		t.set(e, &moved)
 	}
 }
 
@@ -236,7 +238,9 @@ func (t *Processes) insert(p, parent *bollwerk.Process) {
 		old.ended = time.Now()
 		t.dead = append(t.dead, old)
 	}
-	t.table[p.PID] = &entry{p: p, older: t.table[p.PID]}
+	e := &entry{older: t.table[p.PID]}
+	t.set(e, p)
+	t.table[p.PID] = e
 	t.count++
 	if t.count > t.most {
 		t.forget(time.Now())
@@ -332,6 +336,7 @@ func (t *Processes) remove(e *entry) {
 			delete(t.table, e.p.PID)
 		}
 		t.count--
+		t.texts -= e.texts
 		return
 	}
 }

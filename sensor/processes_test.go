@@ -232,3 +232,35 @@ func FuzzStat(f *testing.F) {
 		}
 	})
 }
+
+// One container starts thousands of processes with the longest arguments there are.
+func TestTextsAreBounded(t *testing.T) {
+	p := table(32768)
+	long := make([]byte, 4096)
+	for i := range long {
+		long[i] = 'a'
+	}
+	for i := uint32(1); i <= 10000; i++ {
+		c := proc(i, uint64(i)*1e6+1)
+		copy(long, fmt.Sprint(i))
+		c.Args, c.Env, c.Path = []string{"x", string(long)}, []string{"TERM=" + string(long[:200])}, "/"+string(long)
+		now, _ := p.Exec(&Record{Process: c})
+		if len(now.Args) != 2 || len(now.Args[1]) != 4096 {
+			t.Fatal("the event's value is cut too")
+		}
+	}
+	if p.texts > mostTexts+10000*4*shortText {
+		t.Errorf("%d bytes of texts", p.texts)
+	}
+	last := p.Known(far+10000, 10000*1e6+1)
+	if !last.Truncated || len(last.Args) != 1 || last.Args[0] != "x" || len(last.Path) > shortText+4 {
+		t.Errorf("%v %q", last.Truncated, last.Args)
+	}
+	for i := uint32(1); i <= 10000; i++ {
+		p.Exit(far+i, uint64(i)*1e6+1, time.Unix(1, 0))
+	}
+	p.forget(time.Now())
+	if p.texts != 0 || p.Len() != 0 {
+		t.Errorf("%d bytes of %d processes are left", p.texts, p.Len())
+	}
+}
