@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+)
+
+// row of the table.
+type row struct{ what, bound, measured, holds, note string }
+
+const (
+	yes, no, missed = "yes", "NO", "goal missed"
+	unmeasured      = "not measured"
+	noisy           = "too noisy"
+)
+
+func word(ok bool) string {
+	if ok {
+		return yes
+	}
+	return no
+}
+
+// goal is not a bound: it is named and does not break the run.
+func goal(ok bool) string {
+	if ok {
+		return yes
+	}
+	return missed
+}
+
+// bench is one run.
+type bench struct {
+	ctx           context.Context
+	root          string // of the repository
+	dir           string
+	agent, worker string
+	config        string // an empty one: the defaults
+	rounds        int
+	log           io.Writer
+	table         []row
+}
+
+func (b *bench) say(format string, args ...any) {
+	fmt.Fprintf(b.log, "%s "+format+"\n", append([]any{time.Now().UTC().Format("15:04:05")}, args...)...)
+}
+
+func main() {
+	os.Exit(run())
+}
+
+func run() int {
+	agent := flag.String("agent", "", "`PROGRAM` to measure; default: built from the source")
+	only := flag.String("only", "", "comma-separated `PARTS`: "+strings.Join(partNames(), ","))
+	rounds := flag.Int("rounds", 10, "least `NUMBER` of rounds; three times as many are made where a bound is broken")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	dir, err := os.MkdirTemp("", "agentbench-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 3
+	}
+	defer os.RemoveAll(dir)
+	b := &bench{ctx: ctx, dir: dir, agent: *agent, worker: filepath.Join(dir, "worker"), config: filepath.Join(dir, "agent.yaml"), rounds: *rounds, log: os.Stderr}
+	if err := b.prepare(); err != nil {
+		fmt.Fprintln(os.Stderr, "agentbench:", err)
+		return 3
+	}
+	for _, p := range parts {
+		if *only != "" && !strings.Contains(","+*only+",", ","+p.name+",") {
+			continue
+		}
+		b.say("%s", p.name)
+		rows, err := p.run(b)
+		b.table = append(b.table, rows...)
+		if err != nil {
+			b.table = append(b.table, row{what: p.name, holds: unmeasured, note: err.Error()})
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return b.print(os.Stdout)
+}
+
+func (b *bench) prepare() error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("the agent needs root")
+	}
+	out, err := exec.CommandContext(b.ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return fmt.Errorf("go env: %w", err)
+	}
+	b.root = filepath.Dir(strings.TrimSpace(string(out)))
+	if b.agent == "" {
+		b.agent = filepath.Join(b.dir, "bollwerk-agent")
+		if err := b.build(b.agent, "./cmd/bollwerk-agent"); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(b.config, nil, 0o600); err != nil {
+		return err
+	}
+	return compile(b.ctx, b.worker)
+}
+
+// build makes a static program as it is shipped.
+func (b *bench) build(to, pkg string) error {
+	cmd := exec.CommandContext(b.ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", to, pkg)
+	cmd.Dir, cmd.Env = b.root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build %s: %w: %s", pkg, err, out)
+	}
+	return nil
+}
+
+// print returns 1 when a bound is broken, or was not shown to hold.
+func (b *bench) print(w io.Writer) int {
+	code := 0
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "WHAT\tBOUND\tMEASURED\tHOLDS?\tNOTE")
+	for _, r := range b.table {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", r.what, r.bound, r.measured, r.holds, r.note)
+		if r.holds == no || r.holds == unmeasured || r.holds == noisy {
+			code = 1
+		}
+	}
+	t.Flush()
+	return code
+}
+
+type part struct {
+	name string
+	run  func(*bench) ([]row, error)
+}
+
+var parts = []part{
+	{"ratios", hostRatios},
+}
+
+func partNames() []string {
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+func hostRatios(b *bench) ([]row, error) {
+	im, err := newImages(b.worker)
+	if im != nil {
+		defer im.close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	host, err := onHost(b.dir, b.worker)
+	if err != nil {
+		return nil, err
+	}
+	defer host.close()
+	inside, err := im.withRunc()
+	if err != nil {
+		return nil, err
+	}
+	defer inside.close()
+	m := &ratios{program: b.agent, dir: b.dir, config: b.config, places: []*workload{host, inside}, works: works(1.03), repeat: 40, say: b.say}
+	all, err := m.run(b.ctx, b.rounds, 3*b.rounds)
+	if len(all) == 0 {
+		return nil, err
+	}
+	return m.rows("", "ns", all), err
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// work is one kind of measured work.
+type work struct {
+	name    string
+	command string
+	n       int
+	args    func(*workload) []string
+	// bound on the ratio of the workload's own time, and goal of the ratio that counts the
+	// agent's work, too; 0 for none.
+	bound, goal float64
+}
+
+func ownProgram(w *workload) []string { return []string{w.program} }
+
+func aFile(w *workload) []string { return []string{w.file} }
+
+func nothing(*workload) []string { return nil }
+
+// works on the host. A slice takes a few milliseconds: on a busy machine some of many
+// short ones are left alone.
+func works(openBound float64) []work {
+	return []work{
+		{"fork+exec", "fork", 8, ownProgram, 1.05, 1.15},
+		{"vfork+exec static", "vfork", 12, ownProgram, 1.05, 1.15},
+		{"open+close", "open", 2000, aFile, openBound, 1.10},
+		{"tcp connect+accept+close", "connect", 120, nothing, 1.05, 1.10},
+		{"udp round trip", "udp", 800, nothing, 1.12, 0},
+		{"null system call", "null", 20000, nothing, 1.01, 0},
+	}
+}
+
+// slices of one kind of work in one place, by round.
+type series struct {
+	off, on [][]float64 // workload's nanoseconds for one thing
+	own     [][]float64 // agent's nanoseconds for one thing, beside on
+}
+
+type ratio struct {
+	base, median, best float64 // base: nanoseconds (or instructions) without the agent
+	withWork           float64 // median with the agent's own work
+	spread             float64 // of the paired ratios: the middle half's width
+	rounds             int
+}
+
+func middle(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	v = slices.Sorted(slices.Values(v))
+	if n := len(v); n%2 == 0 {
+		return (v[n/2-1] + v[n/2]) / 2
+	}
+	return v[len(v)/2]
+}
+
+// judge compares medians: of each round the median with and the one without the agent,
+// and of these ratios the median. The best ratio is that of the fastest slices of all.
+func (s *series) judge() ratio {
+	r := ratio{rounds: len(s.on)}
+	var pairs, work, off, on []float64
+	for i := range s.on {
+		a, b := middle(s.off[i]), middle(s.on[i])
+		pairs = append(pairs, b/a)
+		// The agent's work lags behind: the mean of a round is what counts.
+		sum := 0.0
+		for _, v := range s.own[i] {
+			sum += v
+		}
+		work = append(work, (b+sum/float64(len(s.own[i])))/a)
+		off, on = append(off, s.off[i]...), append(on, s.on[i]...)
+	}
+	slices.Sort(pairs)
+	r.base, r.median, r.withWork = middle(off), middle(pairs), middle(work)
+	r.best = slices.Min(on) / slices.Min(off)
+	r.spread = pairs[len(pairs)*3/4] - pairs[len(pairs)/4]
+	return r
+}
+
+// holds says "no" only if the fastest slices speak for it, too: where the median breaks
+// the bound and they do not, other work on this machine decides, and nothing is proven.
+func (r ratio) holds(bound float64) string {
+	switch {
+	case r.median <= bound:
+		return yes
+	case r.best > bound:
+		return no
+	}
+	return noisy
+}
+
+// ratios does all work in all places without and with the agent, in turns, until the
+// medians are within their bounds, or for the most rounds.
+type ratios struct {
+	program, dir, config string
+	places               []*workload
+	works                []work
+	repeat               int // slices of each kind per turn
+	scale                int // divides the sizes
+	say                  func(string, ...any)
+}
+
+func (m *ratios) slices(w *workload, k work) (spent, int, error) {
+	n := max(1, k.n/max(1, m.scale))
+	s, err := w.do(k.command, n, k.args(w)...)
+	return s, n, err
+}
+
+func (m *ratios) turn(into map[string]*series, a *agent) error {
+	for _, w := range m.places {
+		for _, k := range m.works {
+			s := into[w.kind+" "+k.name]
+			if _, _, err := m.slices(w, k); err != nil { // warms up, and makes the agent know it
+				return err
+			}
+			var values, own []float64
+			if a != nil {
+				a.settle()
+			}
+			for range m.repeat {
+				before := time.Duration(0)
+				if a != nil {
+					before = a.cpu()
+				}
+				t, n, err := m.slices(w, k)
+				if err != nil {
+					return err
+				}
+				values = append(values, float64(t.cpu)/float64(n))
+				if a != nil {
+					own = append(own, float64(a.cpu()-before)/float64(n))
+				}
+			}
+			if a == nil {
+				s.off = append(s.off, values)
+				continue
+			}
+			// What the slices left for the agent to do counts, too.
+			before := a.cpu()
+			a.settle()
+			n := max(1, k.n/max(1, m.scale))
+			own = append(own[:len(own)-1], own[len(own)-1]+float64(a.cpu()-before)/float64(n))
+			s.on, s.own = append(s.on, values), append(s.own, own)
+		}
+	}
+	return nil
+}
+
+func (m *ratios) run(ctx context.Context, least, most int) (map[string]ratio, error) {
+	all := map[string]*series{}
+	for _, w := range m.places {
+		for _, k := range m.works {
+			all[w.kind+" "+k.name] = &series{}
+		}
+	}
+	out := map[string]ratio{}
+	for round := range most {
+		if ctx.Err() != nil {
+			return out, ctx.Err()
+		}
+		with := func() error {
+			a, err := startAgent(m.program, m.dir, nil, "--config", m.config)
+			if err != nil {
+				return err
+			}
+			a.settle()
+			err = m.turn(all, a)
+			return errors.Join(err, a.stop())
+		}
+		var err error
+		// Which comes first changes, so that a machine that gets slower does not decide.
+		if round%2 == 0 {
+			if err = m.turn(all, nil); err == nil {
+				err = with()
+			}
+		} else if err = with(); err == nil {
+			err = m.turn(all, nil)
+		}
+		if err != nil {
+			return out, err
+		}
+		hold := true
+		for _, w := range m.places {
+			for _, k := range m.works {
+				name := w.kind + " " + k.name
+				out[name] = all[name].judge()
+				hold = hold && (k.bound == 0 || out[name].median <= k.bound)
+			}
+		}
+		m.say("round %d of at most %d", round+1, most)
+		if round+1 >= least && hold {
+			break
+		}
+	}
+	return out, nil
+}
+
+// rows of the table.
+func (m *ratios) rows(prefix, unit string, all map[string]ratio) []row {
+	var out []row
+	for _, w := range m.places {
+		for _, k := range m.works {
+			r := all[w.kind+" "+k.name]
+			out = append(out, row{
+				what: prefix + k.name + ", " + w.kind, bound: fmt.Sprintf("≤ %.2f", k.bound), measured: fmt.Sprintf("%.3f", r.median),
+				holds: r.holds(k.bound),
+				note:  fmt.Sprintf("fastest %.3f, with the agent's work %.2f; %.0f %s without; %d rounds, middle half ±%.3f", r.best, r.withWork, r.base, unit, r.rounds, r.spread/2),
+			})
+			if k.goal > 0 && unit == "instructions" {
+				out = append(out, row{what: prefix + k.name + ", " + w.kind + ", with the agent's work", bound: fmt.Sprintf("goal %.2f", k.goal),
+					measured: fmt.Sprintf("%.3f", r.withWork), holds: goal(r.withWork <= k.goal)})
+			}
+		}
+	}
+	return out
+}
