@@ -51,7 +51,7 @@ const (
 
 // New makes the detector.
 func New(cfg Config) *Detector {
-	d := &Detector{allowed: map[string]bool{}, domains: detect.NewTable[key, traffic](768, window)}
+	d := &Detector{allowed: map[string]bool{}, domains: detect.NewTable[key, traffic](512, window)}
 	for _, a := range cfg.Allowed {
 		d.allowed[strings.ToLower(strings.Trim(a, "."))] = true
 	}
@@ -67,7 +67,7 @@ var info = detect.Info{
 	Advice: "Ask who owns the domain. If nobody in your house knows it, block it at the resolver and isolate the workload: what was in the names " +
 		"has left already. If it is a product of yours, allow its domain (dnstunnel.allowed).",
 	Needs: []detect.Need{{Kind: bollwerk.EventDNS, Essential: true, Lost: "no tunnel is seen; DNS over TLS and HTTPS is not seen in any case"}},
-	Bound: "768 pairs of workload and domain (10 min), 256 names each",
+	Bound: "512 pairs of workload and domain (10 min), 256 names each",
 }
 
 // Info tells what the detector sees and needs.

@@ -63,8 +63,8 @@ func New(cfg Config) *Detector {
 	}
 	return &Detector{
 		cfg:     cfg,
-		files:   detect.NewTable[file, arrival](2048, cfg.Within),
-		network: detect.NewTable[detect.Actor, peer](2048, time.Hour),
+		files:   detect.NewTable[file, arrival](1024, cfg.Within),
+		network: detect.NewTable[detect.Actor, peer](1024, time.Hour),
 		shells:  detect.NewTable[detect.Actor, arrival](512, cfg.Within),
 	}
 }
@@ -87,7 +87,7 @@ var info = detect.Info{
 		{Kind: bollwerk.EventListen, Lost: "uploads to servers count only for known server programs"},
 		{Kind: bollwerk.EventAccept, Lost: "uploads to servers that were listening before count only for known server programs"},
 	},
-	Bound: "2048 files and 512 shells that fetched (15 min), 2048 processes with a connection (1 h)",
+	Bound: "1024 files and 512 shells that fetched (15 min), 1024 processes with a connection (1 h)",
 }
 
 // Info tells what the detector sees and needs.

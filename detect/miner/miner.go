@@ -47,7 +47,7 @@ func New(cfg Config) *Detector {
 	if cfg.Busy <= 0 {
 		cfg.Busy = 3 * time.Minute
 	}
-	d := &Detector{cfg: cfg, pools: map[string]bool{}, actors: detect.NewTable[detect.Actor, work](2048, 2*time.Hour)}
+	d := &Detector{cfg: cfg, pools: map[string]bool{}, actors: detect.NewTable[detect.Actor, work](1024, 2*time.Hour)}
 	for _, p := range strings.Fields(pools) {
 		d.pools[p] = true
 	}
@@ -81,7 +81,7 @@ var info = detect.Info{
 		{Kind: bollwerk.EventExec, Lost: "command lines are not known before the first connection"},
 		{Kind: bollwerk.EventUsage, Lost: "processor use is not known: encrypted miners under names of their own are not seen"},
 	},
-	Bound: "2048 processes (2 h)",
+	Bound: "1024 processes (2 h)",
 }
 
 // Info tells what the detector sees and needs.

@@ -68,7 +68,7 @@ type pipe struct {
 func New(cfg Config) *Detector {
 	return &Detector{
 		cfg:      cfg,
-		actors:   detect.NewTable[detect.Actor, actor](4096, time.Hour),
+		actors:   detect.NewTable[detect.Actor, actor](2048, time.Hour),
 		pipes:    detect.NewTable[pipeKey, pipe](256, 10*time.Minute),
 		programs: detect.NewTable[program, netip.AddrPort](1024, time.Hour),
 		waiting:  detect.NewTable[detect.Actor, *bollwerk.Event](128, time.Minute),
@@ -92,7 +92,7 @@ var info = detect.Info{
 		{Kind: bollwerk.EventListen, Lost: "shells offered on a port are told from outgoing ones by port numbers only"},
 		{Kind: bollwerk.EventSend, Lost: "shells over UDP through a helper are not seen"},
 	},
-	Bound: "4096 processes and 1024 programs with a connection (1 h), 256 pipes and 256 sockets read from (10 min), 128 shells (1 min)",
+	Bound: "2048 processes and 1024 programs with a connection (1 h), 256 pipes and 256 sockets read from (10 min), 128 shells (1 min)",
 }
 
 // Info tells what the detector sees and needs.
