@@ -303,6 +303,9 @@ func TestCoveredGuardsDoNotKill(t *testing.T) {
 }
 
 func TestExistingContainer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow: opens a sensor of its own")
+	}
 	sensortest.Root(t)
 	look, err := sensor.Open(t.Context(), sensor.Options{NoBPF: true})
 	if err != nil {

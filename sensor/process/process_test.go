@@ -493,6 +493,9 @@ func TestNamespaces(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow: opens a sensor of its own")
+	}
 	l := sensortest.Watch(t, sensor.Options{}, New(Config{UsageEvery: 100e6, UsageShare: 0.02}))
 	b := sensortest.NewBox(t, l.Sensor, image(t))
 	b.Sh(t, "while :; do :; done & echo")
