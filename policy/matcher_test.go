@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/policy"
 )
@@ -356,5 +358,46 @@ func TestMatcherTakesLargeConditions(t *testing.T) {
 		if got := len(m.Match(s, e)) == 1; got != want {
 			t.Errorf("%s: %v", change, got)
 		}
+	}
+}
+
+// One Matcher serves several goroutines, each with a Scratch of its own, and a
+// Scratch may go from one Matcher to another.
+func TestMatcherIsShared(t *testing.T) {
+	ps := shippedEvents(t)
+	m, other := matcher(t, ps...), matcher(t, ps[:20]...)
+	r := rand.New(rand.NewPCG(8, 9))
+	events := caseEvents(t, ps)
+	for range 100 {
+		events = append(events, randomEvent(r))
+	}
+	names := func(m *policy.Matcher, s *policy.Scratch, e *bollwerk.Event) string {
+		var ids []string
+		for _, p := range m.Match(s, e) {
+			ids = append(ids, p.ID)
+		}
+		return strings.Join(ids, " ")
+	}
+	want, wantOther := make([]string, len(events)), make([]string, len(events))
+	for i, e := range events {
+		want[i], wantOther[i] = names(m, &policy.Scratch{}, e), names(other, &policy.Scratch{}, e)
+	}
+	var g errgroup.Group
+	for range 4 {
+		g.Go(func() error {
+			s := &policy.Scratch{}
+			for i, e := range events {
+				if got := names(m, s, e); got != want[i] {
+					return fmt.Errorf("event %d: %q, want %q", i, got, want[i])
+				}
+				if got := names(other, s, e); got != wantOther[i] {
+					return fmt.Errorf("event %d, the other matcher: %q, want %q", i, got, wantOther[i])
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
 	}
 }
