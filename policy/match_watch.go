@@ -24,7 +24,8 @@ type Watch struct {
 // Watches lists the places that conditions about events of a kind name, sorted,
 // each once. It is read off the conditions, so that nobody has to keep a second
 // list: whatever is compared with the path of a file counts, whether the comparison
-// is negated or not.
+// is negated or not. A regular expression and the name of a file alone name no place
+// and are not in the list.
 func (m *Matcher) Watches(kind bollwerk.EventKind) []Watch {
 	seen := map[Watch]bool{}
 	var out []Watch
