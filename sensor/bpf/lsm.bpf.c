@@ -148,6 +148,28 @@ BW_INLINE void lsm_look(struct lsm_scratch *s, struct vfsmount *mnt, struct dent
 	s->dentry = d;
 }
 
+BW_INLINE __u32 lsm_generation_now(void)
+{
+	__u32 zero = 0, *g = bpf_map_lookup_elem(&lsm_generation, &zero);
+
+	return g ? *g : 0;
+}
+
+// Remembers that this process may open this file again without all the questions.
+BW_INLINE void lsm_hush(struct inode *inode, __u32 access)
+{
+	struct lsm_quiet_key k = {};
+	struct lsm_quiet q = {};
+
+	k.inode = BPF_CORE_READ(inode, i_ino);
+	k.device = BPF_CORE_READ(inode, i_sb, s_dev);
+	k.tgid = bpf_get_current_pid_tgid() >> 32;
+	k.access = access;
+	q.generation = lsm_generation_now();
+	q.n = 1;
+	bpf_map_update_elem(&lsm_quiet, &k, &q, BPF_NOEXIST);
+}
+
 // One file operation (s->op), all the way from the filter to the record. Returns 1 when
 // it is to be refused.
 __noinline int lsm_file_op(void)
@@ -181,10 +203,12 @@ __noinline int lsm_file_op(void)
 	}
 	class = watched ? s->hit.class : 0;
 	contained = bw_contained(t);
-	if (!contained && (!watched || class & LSM_CONTAINED))
-		return 0;
 	if (contained)
 		p = bw_policy_of(t);
+	if (!watched && o.source == LSM_FILE_OPEN && o.kind == BW_OPEN && inode && (!p || !((p->enforce | p->report) & BW_GUARD_FILE)))
+		lsm_hush(inode, o.access);
+	if (!contained && (!watched || class & LSM_CONTAINED))
+		return 0;
 	if (p) {
 		__u64 rules = p->enforce | p->report;
 
@@ -228,14 +252,14 @@ __noinline int lsm_file_op(void)
 		s->seen.inode = (__u64)up;
 		each = 16;
 	}
-	count = lsm_fold(each);
+	count = lsm_fold(each, o.weight);
 	if (!count)
 		goto out;
 	if (count == 1 && !watched && !v.guard && !o.always && each == 1) {
 		s->seen.inode = BPF_CORE_READ(up, d_inode, i_ino);
 		s->seen.access = 0;
 		s->seen.kind |= 0x2000;
-		count = lsm_fold(16);
+		count = lsm_fold(16, 1);
 		if (!count)
 			goto out;
 	}
@@ -289,6 +313,7 @@ BW_INLINE struct lsm_op *lsm_begin(__u16 kind, __u8 source, __u8 watch, __u16 ac
 	s->op.source = source;
 	s->op.watch = watch;
 	s->op.access = access;
+	s->op.weight = 1;
 	return &s->op;
 }
 
@@ -311,10 +336,14 @@ int BPF_PROG(file_open, struct file *file)
 	unsigned int type = inode->i_mode & S_IFMT;
 	__u16 access = 0, kind = BW_OPEN;
 	__u8 watch, always = 0;
+	__u32 weight = 1;
 	struct lsm_op *o;
 	struct lsm_scratch *s;
 
 	if (type != S_IFREG && type != S_IFBLK)
+		return 0;
+	// An overlay opens the file of its layer in the caller's name, who was asked already.
+	if (inode != d->d_inode)
 		return 0;
 	if (fmode & FMODE_WRITE || flags & O_TRUNC) {
 		unsigned long magic = inode->i_sb->s_magic;
@@ -344,6 +373,26 @@ int BPF_PROG(file_open, struct file *file)
 			access |= A_READ;
 		if (type == S_IFBLK)
 			always = 1;
+		if (kind == BW_OPEN) {
+			struct lsm_quiet_key k = {};
+			struct lsm_quiet *q;
+
+			k.inode = inode->i_ino;
+			k.device = inode->i_sb->s_dev;
+			k.tgid = bpf_get_current_pid_tgid() >> 32;
+			k.access = access;
+			q = bpf_map_lookup_elem(&lsm_quiet, &k);
+			if (q && q->generation == lsm_generation_now()) {
+				__u32 n = q->n + 1;
+
+				q->n = n;
+				if (n & (n - 1))
+					return 0; // told again at every doubling
+				weight = n / 2;
+			} else if (q) {
+				bpf_map_delete_elem(&lsm_quiet, &k);
+			}
+		}
 	} else {
 		if (flags & FMODE_EXEC)
 			return 0;
@@ -365,6 +414,7 @@ int BPF_PROG(file_open, struct file *file)
 	if (!o)
 		return 0;
 	o->always = always;
+	o->weight = weight;
 	o->mnt = file->f_path.mnt;
 	o->dentry = d;
 	o->inode = inode;

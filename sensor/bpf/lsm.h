@@ -68,6 +68,20 @@ struct lsm_seen {
 	__u32 told;  // how many of these user space knows
 };
 
+// A process that opens a file for writing again, where nothing is watched or held.
+struct lsm_quiet_key {
+	__u64 inode;
+	__u32 device;
+	__u32 tgid;
+	__u32 access;
+	__u32 pad;
+};
+
+struct lsm_quiet {
+	__u32 generation; // of the policies under which that was found
+	__u32 n;
+};
+
 enum lsm_list { LSM_LIST_PRESENT = 1, LSM_LIST_WRITE = 2, LSM_LIST_READ = 3 };
 
 // An allowed path of a workload: a prefix, or with its zero byte a whole path.

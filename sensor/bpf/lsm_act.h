@@ -14,7 +14,7 @@ BW_INLINE __u32 lsm_act_seen(struct task_struct *t, __u16 kind, __u64 what, cons
 	s->seen.kind = kind | (v && v->guard ? 0x4000 : 0) | (v && v->deny ? 0x8000 : 0);
 	s->seen.inode = what;
 	s->seen.other = lsm_exe(t);
-	return lsm_fold(1);
+	return lsm_fold(1, 1);
 }
 
 BW_INLINE struct lsm_act *lsm_act_new(struct task_struct *t, __u16 kind, __u8 source, __u32 count, const struct lsm_verdict *v)
@@ -129,7 +129,7 @@ int BPF_PROG(bprm_check, struct linux_binprm *bprm)
 	s->seen.inode = inode->i_ino;
 	s->seen.device = inode->i_sb->s_dev;
 	s->seen.other = hit;
-	n = lsm_fold(16);
+	n = lsm_fold(16, 1);
 	if (!n)
 		return -EPERM;
 	s->exec.count = n;

@@ -254,7 +254,9 @@ const (
 	LsmMapExecScratch          = "exec_scratch"
 	LsmMapLosses               = "losses"
 	LsmMapLossesTotal          = "losses_total"
+	LsmMapLsmGeneration        = "lsm_generation"
 	LsmMapLsmPrefixes          = "lsm_prefixes"
+	LsmMapLsmQuiet             = "lsm_quiet"
 	LsmMapLsmRepeats           = "lsm_repeats"
 	LsmMapLsmRuntimes          = "lsm_runtimes"
 	LsmMapLsmScratch           = "lsm_scratch"
@@ -380,24 +382,26 @@ type LsmProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LsmMapSpecs struct {
-	Alive        *ebpf.MapSpec `ebpf:"alive"`
-	Builders     *ebpf.MapSpec `ebpf:"builders"`
-	Covered      *ebpf.MapSpec `ebpf:"covered"`
-	Events       *ebpf.MapSpec `ebpf:"events"`
-	ExecAllowed  *ebpf.MapSpec `ebpf:"exec_allowed"`
-	ExecScratch  *ebpf.MapSpec `ebpf:"exec_scratch"`
-	Losses       *ebpf.MapSpec `ebpf:"losses"`
-	LossesTotal  *ebpf.MapSpec `ebpf:"losses_total"`
-	LsmPrefixes  *ebpf.MapSpec `ebpf:"lsm_prefixes"`
-	LsmRepeats   *ebpf.MapSpec `ebpf:"lsm_repeats"`
-	LsmRuntimes  *ebpf.MapSpec `ebpf:"lsm_runtimes"`
-	LsmScratch   *ebpf.MapSpec `ebpf:"lsm_scratch"`
-	LsmUnsharing *ebpf.MapSpec `ebpf:"lsm_unsharing"`
-	LsmWatches   *ebpf.MapSpec `ebpf:"lsm_watches"`
-	Policies     *ebpf.MapSpec `ebpf:"policies"`
-	PolicyRoots  *ebpf.MapSpec `ebpf:"policy_roots"`
-	Shells       *ebpf.MapSpec `ebpf:"shells"`
-	WalkScratch  *ebpf.MapSpec `ebpf:"walk_scratch"`
+	Alive         *ebpf.MapSpec `ebpf:"alive"`
+	Builders      *ebpf.MapSpec `ebpf:"builders"`
+	Covered       *ebpf.MapSpec `ebpf:"covered"`
+	Events        *ebpf.MapSpec `ebpf:"events"`
+	ExecAllowed   *ebpf.MapSpec `ebpf:"exec_allowed"`
+	ExecScratch   *ebpf.MapSpec `ebpf:"exec_scratch"`
+	Losses        *ebpf.MapSpec `ebpf:"losses"`
+	LossesTotal   *ebpf.MapSpec `ebpf:"losses_total"`
+	LsmGeneration *ebpf.MapSpec `ebpf:"lsm_generation"`
+	LsmPrefixes   *ebpf.MapSpec `ebpf:"lsm_prefixes"`
+	LsmQuiet      *ebpf.MapSpec `ebpf:"lsm_quiet"`
+	LsmRepeats    *ebpf.MapSpec `ebpf:"lsm_repeats"`
+	LsmRuntimes   *ebpf.MapSpec `ebpf:"lsm_runtimes"`
+	LsmScratch    *ebpf.MapSpec `ebpf:"lsm_scratch"`
+	LsmUnsharing  *ebpf.MapSpec `ebpf:"lsm_unsharing"`
+	LsmWatches    *ebpf.MapSpec `ebpf:"lsm_watches"`
+	Policies      *ebpf.MapSpec `ebpf:"policies"`
+	PolicyRoots   *ebpf.MapSpec `ebpf:"policy_roots"`
+	Shells        *ebpf.MapSpec `ebpf:"shells"`
+	WalkScratch   *ebpf.MapSpec `ebpf:"walk_scratch"`
 }
 
 // LsmVariableSpecs contains global variables before they are loaded into the kernel.
@@ -434,24 +438,26 @@ func (o *LsmObjects) Close() error {
 //
 // It can be passed to LoadLsmObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LsmMaps struct {
-	Alive        *ebpf.Map `ebpf:"alive"`
-	Builders     *ebpf.Map `ebpf:"builders"`
-	Covered      *ebpf.Map `ebpf:"covered"`
-	Events       *ebpf.Map `ebpf:"events"`
-	ExecAllowed  *ebpf.Map `ebpf:"exec_allowed"`
-	ExecScratch  *ebpf.Map `ebpf:"exec_scratch"`
-	Losses       *ebpf.Map `ebpf:"losses"`
-	LossesTotal  *ebpf.Map `ebpf:"losses_total"`
-	LsmPrefixes  *ebpf.Map `ebpf:"lsm_prefixes"`
-	LsmRepeats   *ebpf.Map `ebpf:"lsm_repeats"`
-	LsmRuntimes  *ebpf.Map `ebpf:"lsm_runtimes"`
-	LsmScratch   *ebpf.Map `ebpf:"lsm_scratch"`
-	LsmUnsharing *ebpf.Map `ebpf:"lsm_unsharing"`
-	LsmWatches   *ebpf.Map `ebpf:"lsm_watches"`
-	Policies     *ebpf.Map `ebpf:"policies"`
-	PolicyRoots  *ebpf.Map `ebpf:"policy_roots"`
-	Shells       *ebpf.Map `ebpf:"shells"`
-	WalkScratch  *ebpf.Map `ebpf:"walk_scratch"`
+	Alive         *ebpf.Map `ebpf:"alive"`
+	Builders      *ebpf.Map `ebpf:"builders"`
+	Covered       *ebpf.Map `ebpf:"covered"`
+	Events        *ebpf.Map `ebpf:"events"`
+	ExecAllowed   *ebpf.Map `ebpf:"exec_allowed"`
+	ExecScratch   *ebpf.Map `ebpf:"exec_scratch"`
+	Losses        *ebpf.Map `ebpf:"losses"`
+	LossesTotal   *ebpf.Map `ebpf:"losses_total"`
+	LsmGeneration *ebpf.Map `ebpf:"lsm_generation"`
+	LsmPrefixes   *ebpf.Map `ebpf:"lsm_prefixes"`
+	LsmQuiet      *ebpf.Map `ebpf:"lsm_quiet"`
+	LsmRepeats    *ebpf.Map `ebpf:"lsm_repeats"`
+	LsmRuntimes   *ebpf.Map `ebpf:"lsm_runtimes"`
+	LsmScratch    *ebpf.Map `ebpf:"lsm_scratch"`
+	LsmUnsharing  *ebpf.Map `ebpf:"lsm_unsharing"`
+	LsmWatches    *ebpf.Map `ebpf:"lsm_watches"`
+	Policies      *ebpf.Map `ebpf:"policies"`
+	PolicyRoots   *ebpf.Map `ebpf:"policy_roots"`
+	Shells        *ebpf.Map `ebpf:"shells"`
+	WalkScratch   *ebpf.Map `ebpf:"walk_scratch"`
 }
 
 func (m *LsmMaps) Close() error {
@@ -464,7 +470,9 @@ func (m *LsmMaps) Close() error {
 		m.ExecScratch,
 		m.Losses,
 		m.LossesTotal,
+		m.LsmGeneration,
 		m.LsmPrefixes,
+		m.LsmQuiet,
 		m.LsmRepeats,
 		m.LsmRuntimes,
 		m.LsmScratch,

@@ -42,7 +42,7 @@ struct lsm_op {
 	__u8 watch;  // LSM_READ, …
 	__u8 always; // told however many there are in the folder
 	__u8 origin;
-	__u32 pad;
+	__u32 weight; // how many equal ones it stands for
 };
 
 // One per CPU. On kernels that preempt programs another task may take it in between:
@@ -105,6 +105,21 @@ struct {
 	__type(key, struct lsm_prefix_key);
 	__type(value, __u32);
 } lsm_prefixes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct lsm_quiet_key);
+	__type(value, struct lsm_quiet);
+} lsm_quiet SEC(".maps");
+
+// Counted up by the agent when a policy comes or goes.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} lsm_generation SEC(".maps");
 
 // Executables without a name that a process of the host started: container runtimes
 // run a sealed copy of themselves. What such a copy does inside a container before the
@@ -244,7 +259,7 @@ BW_INLINE int lsm_listed(struct lsm_scratch *s, __u64 root, __u32 list)
 
 // How many things equal to s->seen the record stands for that is to be sent now; 0: send none.
 // The first `each` are told one by one, then at every doubling. After a minute it starts anew.
-__noinline int lsm_fold(__u32 each)
+__noinline int lsm_fold(__u32 each, __u32 weight)
 {
 	struct lsm_scratch *s = lsm_room();
 	struct lsm_seen *v, new = {};
@@ -258,20 +273,20 @@ __noinline int lsm_fold(__u32 each)
 	v = bpf_map_lookup_elem(&lsm_repeats, k);
 	if (!v) {
 		new.since = now;
-		new.n = 1;
-		new.told = 1;
+		new.n = weight;
+		new.told = weight;
 		bpf_map_update_elem(&lsm_repeats, k, &new, BPF_ANY);
-		return 1;
+		return weight;
 	}
 	if (now - v->since > 60000000000ULL) {
-		c = v->n - v->told + 1;
+		c = v->n - v->told + weight;
 		v->since = now;
-		v->n = 1;
-		v->told = 1;
+		v->n = weight;
+		v->told = weight;
 		return c;
 	}
-	v->n += 1;
-	if (v->n > each && (v->n & (v->n - 1)))
+	v->n += weight;
+	if (v->n > each && v->n < 2 * v->told)
 		return 0;
 	c = v->n - v->told;
 	v->told = v->n;

@@ -75,6 +75,16 @@ func help(what string) error {
 		}
 		_, err = unix.Mmap(int(f.Fd()), 0, 4096, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE)
 		return err
+	case "time":
+		var flags int
+		n, file, _ := strings.Cut(arg, ":")
+		fmt.Sscan(n, &flags)
+		if flags < 0 {
+			fmt.Printf("time %.1f\n", median(5000, func() { unix.Getppid() }))
+			return nil
+		}
+		fmt.Printf("time %.1f\n", median(500, opening(flags, file)("/")))
+		return nil
 	case "attach":
 		var pid int
 		fmt.Sscan(arg, &pid)

@@ -39,6 +39,8 @@ type Source struct {
 
 	mu    sync.Mutex
 	lists map[uint64][]bpf.LsmLsmPrefixKey
+	// generation of the policies, counted for the kernel.
+	generation uint32
 }
 
 // New makes a source that is not open yet.
@@ -105,7 +107,7 @@ func (s *Source) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	if err != nil {
 		return nil, err
 	}
-	if err := setLengths(spec, s.o.Watches); err != nil {
+	if err := setFilter(spec, s.o.Watches); err != nil {
 		return nil, err
 	}
 	why := map[ebpf.ProgramType]error{}

@@ -52,7 +52,14 @@ func (s *Source) Apply(p *sensor.Policy) error {
 		}
 	}
 	s.lists[p.Cgroup] = keys
-	return nil
+	return s.renew()
+}
+
+// renew ends what the kernel remembers of files that were of no interest under the
+// policies before. Wants the lock held.
+func (s *Source) renew() error {
+	s.generation++
+	return s.loaded.Maps["lsm_generation"].Put(uint32(0), s.generation)
 }
 
 // Remove takes the workload's lists away.
@@ -72,7 +79,7 @@ func (s *Source) Remove(cgroup uint64) error {
 		}
 	}
 	delete(s.lists, cgroup)
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.renew())...)
 }
 
 func (s *Source) prefixes() *ebpf.Map {

@@ -104,27 +104,34 @@ func (w Watch) check() error {
 	return nil
 }
 
-func setLengths(spec *ebpf.CollectionSpec, watches []Watch) error {
-	var l bpf.LsmLsmLengths
+// slot is LSM_SLOT of bpf/lsm.h. Names shorter than three bytes or too long for the table
+// are always looked up.
+func slot(name string) (int, bool) {
+	n := len(name)
+	if n < 3 || n >= maxName {
+		return 0, false
+	}
+	return (n*151 + int(name[0])*67 + int(name[1])*23 + int(name[2])*5) & 1023, true
+}
+
+func setFilter(spec *ebpf.CollectionSpec, watches []Watch) error {
+	var f bpf.LsmLsmFilter
 	for _, w := range watches {
 		if err := w.check(); err != nil {
 			return err
 		}
-		if w.Name != "" {
-			if len(w.Name) < maxName {
-				l.Names |= 1 << len(w.Name)
-			} else {
-				l.Names |= 1 << 63
-			}
-		} else {
-			l.Folders |= 1 << len(w.Folder)
+		if at, ok := slot(w.Name); ok {
+			f.Names[at/64] |= 1 << (at % 64)
+		}
+		if w.Name == "" {
+			f.Folders |= 1 << len(w.Folder)
 		}
 	}
-	v := spec.Variables["lengths"]
+	v := spec.Variables["filter"]
 	if v == nil {
-		return fmt.Errorf("the object has no variable lengths")
+		return fmt.Errorf("the object has no variable filter")
 	}
-	return v.Set(l)
+	return v.Set(f)
 }
 
 // table is what stands in the kernel: an entry without a folder that says how to go on,
