@@ -120,7 +120,9 @@ func (a *agent) read(r *bufio.Reader) {
 		// The type comes first, which saves reading each line twice.
 		switch {
 		case bytes.HasPrefix(line, []byte(`{"type":"event"`)):
-			if a.count == nil {
+			// Only programs and losses are counted; reading the rest would take this
+			// process longer than the agent took to write it.
+			if a.count == nil || !bytes.Contains(line, []byte(`"kind":"exec"`)) && !bytes.Contains(line, []byte(`"kind":"loss"`)) {
 				continue
 			}
 			e := &bollwerk.Event{}

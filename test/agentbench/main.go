@@ -56,6 +56,13 @@ func (b *bench) say(format string, args ...any) {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "guest" {
+		if err := guest(os.Args[2:]); err != nil {
+			fmt.Println("error", err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(run())
 }
 
@@ -147,6 +154,9 @@ type part struct {
 
 var parts = []part{
 	{"ratios", hostRatios},
+	{"vm", inMachine},
+	{"fleet", fleet},
+	{"burst", bursts},
 }
 
 func partNames() []string {

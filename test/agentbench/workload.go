@@ -144,7 +144,7 @@ func newImages(worker string) (*images, error) {
 	if err != nil {
 		return im, fmt.Errorf("%w: the package busybox-static has it", err)
 	}
-	for to, from := range map[string]string{"bin/worker": worker, "bin/busybox": busybox, "bin/sh": busybox, "usr/bin/nsenter": busybox} {
+	for to, from := range map[string]string{"bin/worker": worker, "bin/busybox": busybox, "bin/sh": busybox, "usr/bin/nsenter": worker} {
 		b, err := os.ReadFile(from)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(im.lower, to), b, 0o755)

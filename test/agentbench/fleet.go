@@ -1,0 +1,196 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	fleetSize   = 200
+	fleetOthers = 300 // plain processes besides
+	fleetStarts = 5
+	idleTime    = 30 * time.Second
+)
+
+// fleet measures the agent among many containers: how soon it is ready, what it holds in
+// memory, how soon a detection is on its standard output, and what it does when nothing
+// happens.
+func fleet(b *bench) ([]row, error) {
+	im, err := newImages(b.worker)
+	if im != nil {
+		defer im.close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	boxes, err := im.many(fleetSize, b)
+	defer closeAll(boxes)
+	if err != nil {
+		return nil, err
+	}
+	b.say("%d containers started in %s", len(boxes), time.Since(began).Round(time.Second))
+	for range fleetOthers {
+		cmd := exec.CommandContext(b.ctx, "busybox", "sleep", "3600")
+		if err := cmd.Start(); err != nil {
+			return nil, err
+		}
+		defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	}
+	var out []row
+	var ready []time.Duration
+	var a *agent
+	for i := range fleetStarts {
+		if a, err = startAgent(b.agent, b.dir, nil, "--config", b.config); err != nil {
+			return out, err
+		}
+		ready = append(ready, a.ready)
+		if i+1 < fleetStarts {
+			a.settle()
+			if err := a.stop(); err != nil {
+				return out, err
+			}
+		}
+	}
+	defer func() {
+		if a != nil {
+			_ = a.stop()
+		}
+	}()
+	slices.Sort(ready)
+	r := ready[len(ready)/2]
+	out = append(out, row{fmt.Sprintf("ready, %d containers and %d processes more", fleetSize, fleetOthers), "≤ 1 s", ms(r), word(r <= time.Second),
+		fmt.Sprintf("median of %d starts, %s to %s", len(ready), ms(ready[0]), ms(ready[len(ready)-1]))})
+	a.settle()
+	settled, _ := a.resident()
+	late, err := delays(b, a, boxes)
+	out = append(out, late...)
+	if err != nil {
+		return out, err
+	}
+	before, from := a.cpu(), time.Now()
+	m0, err := a.meters()
+	if err != nil {
+		return out, err
+	}
+	select {
+	case <-time.After(idleTime):
+	case <-b.ctx.Done():
+		return out, b.ctx.Err()
+	}
+	share := float64(a.cpu()-before) / float64(time.Since(from))
+	m1, err := a.meters()
+	if err != nil {
+		return out, err
+	}
+	idle := row{"processor at idle", "≤ 1 % of a core", fmt.Sprintf("%.2f %%", 100*share), word(share <= 0.01),
+		fmt.Sprintf("over %s; %.0f events of the machine came meanwhile", idleTime, eventsOf(m1)-eventsOf(m0))}
+	if idle.holds == no && eventsOf(m1)-eventsOf(m0) > 300 {
+		idle.holds = noisy // it was not idle
+	}
+	out = append(out, idle)
+	now, peak := a.resident()
+	out = append(out, row{"resident memory, 200 containers", "≤ 48 MiB", mib(now), word(now <= 48<<20), fmt.Sprintf("%s when it had settled, %s at the most", mib(settled), mib(peak))})
+	err = a.stop()
+	a = nil
+	return out, err
+}
+
+func eventsOf(m map[string]float64) (n float64) {
+	for name, v := range m {
+		if strings.HasPrefix(name, eventsMeter) {
+			n += v
+		}
+	}
+	return n
+}
+
+const eventsMeter = "bollwerk_agent_events_total{"
+
+// delays has each container start a program that a rule speaks about, and compares the
+// time before with the one when the line about it had been read.
+func delays(b *bench, a *agent, boxes []*workload) ([]row, error) {
+	began := map[string]time.Time{}
+	for _, w := range boxes {
+		s, err := w.do("run", 1, "/usr/bin/nsenter", "exit")
+		if err != nil {
+			return nil, err
+		}
+		began[w.id] = time.Unix(0, s.began)
+		time.Sleep(7 * time.Millisecond) // not all at the same point of the agent's rhythm
+	}
+	all := a.await(20*time.Second, func() bool {
+		n := 0
+		for id := range began {
+			if _, ok := a.seen[id]; ok {
+				n++
+			}
+		}
+		return n == len(began)
+	})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var took []time.Duration
+	for id, at := range began {
+		if s, ok := a.seen[id]; ok {
+			took = append(took, s.at.Sub(at))
+		}
+	}
+	if len(took) == 0 {
+		return nil, errors.New("no container's attack was told")
+	}
+	slices.Sort(took)
+	p99 := took[(len(took)*99+99)/100-1]
+	return []row{{"event to detection on stdout, p99", "≤ 50 ms", ms(p99), word(all && p99 <= 50*time.Millisecond),
+		fmt.Sprintf("%d of %d told; median %s, most %s; the start of the program is in it", len(took), len(began), ms(took[len(took)/2]), ms(took[len(took)-1]))}}, nil
+}
+
+// many containers, four at a time.
+func (im *images) many(n int, b *bench) ([]*workload, error) {
+	var mu sync.Mutex
+	var all []*workload
+	var problem error
+	var wg sync.WaitGroup
+	room := make(chan struct{}, 4)
+	for range n {
+		room <- struct{}{}
+		mu.Lock()
+		stop := problem != nil || b.ctx.Err() != nil
+		mu.Unlock()
+		if stop {
+			break
+		}
+		wg.Go(func() {
+			defer func() { <-room }()
+			w, err := im.withRunc()
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				problem = err
+				return
+			}
+			all = append(all, w)
+		})
+	}
+	wg.Wait()
+	return all, errors.Join(problem, b.ctx.Err())
+}
+
+func closeAll(ws []*workload) {
+	room := make(chan struct{}, 4)
+	var wg sync.WaitGroup
+	for _, w := range ws {
+		room <- struct{}{}
+		wg.Go(func() { defer func() { <-room }(); w.close() })
+	}
+	wg.Wait()
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/1e6) }
+
+func mib(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/bollwerk/bollwerk/test/vm"
+)
+
+// A machine whose clock counts instructions says the same whoever else works here. The
+// program runs inside of it as "guest" and prints its rows as JSON.
+
+// variants of the agent that are measured there.
+var variants = []struct {
+	name, config string
+	openBound    float64
+}{
+	{"lsm", "", 1.10},
+	{"lsm, file policy", "workloads:\n  - match: '*'\n    guards: {file: enforce, read: enforce}\n", 1.10},
+	{"tracing", "backend: tracing\n", 1.03},
+}
+
+const rowMark = "row "
+
+// guest measures inside.
+func guest(args []string) error {
+	f := flag.NewFlagSet("guest", flag.ContinueOnError)
+	which := f.Int("variant", 0, "")
+	rounds := f.Int("rounds", 1, "")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	v := variants[*which]
+	dir, err := os.MkdirTemp("", "agentbench-")
+	if err != nil {
+		return err
+	}
+	config := filepath.Join(dir, "agent.yaml")
+	if err := os.WriteFile(config, []byte(v.config), 0o600); err != nil {
+		return err
+	}
+	im, err := newImages("/worker")
+	if err != nil {
+		return err
+	}
+	defer im.close()
+	host, err := onHost(dir, "/worker")
+	if err != nil {
+		return err
+	}
+	defer host.close()
+	inside, err := im.byHand()
+	if err != nil {
+		return err
+	}
+	defer inside.close()
+	ws := works(v.openBound)
+	if v.name == "tracing" {
+		for i := range ws {
+			if ws[i].name == "open+close" {
+				ws[i].goal = 0
+			}
+		}
+	}
+	m := &ratios{program: "/bollwerk-agent", dir: dir, config: config, places: []*workload{host, inside}, works: ws, repeat: 7, scale: 2,
+		say: func(s string, a ...any) { fmt.Printf(s+"\n", a...) }}
+	all, err := m.run(context.Background(), *rounds, *rounds)
+	if err != nil {
+		return err
+	}
+	for _, r := range m.rows("vm, "+v.name+": ", "instructions", all) {
+		b, err := json.Marshal([]string{r.what, r.bound, r.measured, r.holds, r.note})
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s%s\n", rowMark, b)
+	}
+	return nil
+}
+
+// inMachine measures instructions on Debian's 6.12, where the LSM programs load.
+func inMachine(b *bench) ([]row, error) {
+	if err := vm.Available(); err != nil {
+		return nil, err
+	}
+	k, err := vm.Fetch(b.ctx, "6.12")
+	if err != nil {
+		return nil, err
+	}
+	self := filepath.Join(b.dir, "agentbench")
+	if err := b.build(self, "./test/agentbench"); err != nil {
+		return nil, err
+	}
+	var out []row
+	var problems []error
+	for i, v := range variants {
+		m := vm.Machine{Kernel: k, Instructions: true, Memory: 2048, Modules: []string{"overlay"},
+			Files:    []vm.File{{Path: "/agentbench", From: self}, {Path: "/bollwerk-agent", From: b.agent}, {Path: "/worker", From: b.worker}},
+			Commands: []vm.Command{{Name: "measure", Args: []string{"/agentbench", "guest", fmt.Sprintf("-variant=%d", i), "-rounds=2"}, Timeout: 5 * time.Minute}},
+		}
+		results, err := m.Run(b.ctx)
+		n := len(out)
+		for _, r := range results {
+			for line := range strings.Lines(r.Output) {
+				var f []string
+				if text, ok := strings.CutPrefix(line, rowMark); ok && json.Unmarshal([]byte(text), &f) == nil && len(f) == 5 {
+					out = append(out, row{f[0], f[1], f[2], f[3], f[4]})
+				}
+			}
+			if len(out) == n {
+				err = errors.Join(err, fmt.Errorf("%s: code %d: %s", v.name, r.Code, r.Output))
+			}
+		}
+		problems = append(problems, err)
+	}
+	return out, errors.Join(problems...)
+}
