@@ -32,7 +32,9 @@ func constant(b bool) *node {
 	return no
 }
 
-func atom(format string, args ...any) *node { return &node{op: isAtom, text: fmt.Sprintf(format, args...)} }
+func atom(format string, args ...any) *node {
+	return &node{op: isAtom, text: fmt.Sprintf(format, args...)}
+}
 
 func negate(n *node) *node {
 	switch n.op {
