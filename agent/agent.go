@@ -87,7 +87,8 @@ type known struct {
 	first   time.Time
 	last    time.Time
 	events  uint64
-	guarded bool
+	guarded bool // its policy was applied
+	watched bool // the sources that look into containers know it
 }
 
 // Run protects until the context ends.
@@ -121,8 +122,15 @@ func open(ctx context.Context, p Parts) (_ *Agent, err error) {
 			a.close()
 		}
 	}()
-	if a.rules, err = newRules(p.Policies, p.Exceptions); err != nil {
+	var ids []string
+	for _, d := range p.Detectors {
+		ids = append(ids, d.Info().ID)
+	}
+	if a.rules, err = newRules(p.Policies, p.Exceptions, ids...); err != nil {
 		return nil, err
+	}
+	for _, problem := range a.rules.Problems {
+		a.setTrouble("rule "+problem.String(), "a rule is not evaluated: "+problem.String())
 	}
 	if a.stream, err = detect.NewStream(detect.Config{Modes: a.c.Detectors.Modes, Off: a.c.Detectors.Off}, p.Detectors...); err != nil {
 		return nil, err
@@ -280,6 +288,9 @@ func (a *Agent) meet(w *bollwerk.Workload, now time.Time) {
 	if guard {
 		a.guarding.protect(w)
 		a.sensor.Container(w, true)
+		a.mu.Lock()
+		k.watched = true
+		a.mu.Unlock()
 		a.started(w, now)
 	}
 }

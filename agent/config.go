@@ -32,6 +32,9 @@ type Config struct {
 	Metrics string `yaml:"metrics"`
 	// Backend: "auto" (the best this kernel allows), "tracing" (no LSM), "none" (no BPF).
 	Backend string `yaml:"backend"`
+	// Mappings watches executable mappings where LSM is not to be had, which adds about
+	// 8 % to each program start.
+	Mappings bool `yaml:"mappings"`
 	// Ring is the size of the kernel's event ring.
 	Ring Size `yaml:"ring"`
 	// Memory is where the agent begins to give up work, in the order of Degradation.
@@ -42,13 +45,26 @@ type Config struct {
 	// of Falco's language, a later one overriding an earlier.
 	Rules []string `yaml:"rules"`
 	Falco []string `yaml:"falco"`
-	// Exceptions are .bollwerk.yaml files: parameters, modes, exceptions.
-	Exceptions []string `yaml:"exceptions"`
+	// Exceptions is a .bollwerk.yaml file: parameters, modes, exceptions.
+	Exceptions string `yaml:"exceptions"`
 	// Detectors chooses among the built-in ones.
-	Detectors DetectorConfig `yaml:"detectors"`
+	Detectors  DetectorConfig   `yaml:"detectors"`
+	Kubernetes KubernetesConfig `yaml:"kubernetes"`
+	// Host is where the host's file system is mounted when the agent runs in a container: "/host".
+	Host string `yaml:"host"`
 	// Workloads: the first entry whose match fits decides.
 	Workloads []WorkloadConfig `yaml:"workloads"`
 	Learn     LearnConfig      `yaml:"learn"`
+}
+
+// KubernetesConfig says whom to ask about pods. In a pod with a service account the API
+// server is asked without any of it.
+type KubernetesConfig struct {
+	Kubelet          string `yaml:"kubelet"` // https://127.0.0.1:10250
+	API              string `yaml:"api"`
+	TokenFile        string `yaml:"token_file"`
+	CAFile           string `yaml:"ca_file"`
+	UncheckedKubelet bool   `yaml:"unchecked_kubelet"`
 }
 
 // RecorderConfig bounds the flight recorder.
@@ -59,10 +75,12 @@ type RecorderConfig struct {
 	Snapshots int           `yaml:"snapshots"` // kept; default 64
 }
 
-// DetectorConfig mirrors detect.Config.
+// DetectorConfig chooses among the built-in detectors; what else stands there is the
+// tuning of single ones, read by the command.
 type DetectorConfig struct {
-	Off   []string               `yaml:"off"`
-	Modes map[string]detect.Mode `yaml:"modes"`
+	Off     []string               `yaml:"off"`
+	Modes   map[string]detect.Mode `yaml:"modes"`
+	Options map[string]yaml.Node   `yaml:",inline"`
 }
 
 // WorkloadConfig switches rules and guards for some workloads.

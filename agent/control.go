@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,6 +40,8 @@ type WorkloadStatus struct {
 	Enforced string           `json:"enforced,omitempty"` // guards
 	Reported string           `json:"reported,omitempty"`
 	Mode     string           `json:"mode,omitempty"`
+	// Watched: its files are looked at.
+	Watched bool `json:"watched"`
 }
 
 // Status of the agent now.
@@ -49,7 +52,7 @@ func (a *Agent) status() *Status {
 	s.Causes = append(s.Causes, causes...)
 	a.mu.Lock()
 	for _, k := range a.workloads {
-		w := WorkloadStatus{Name: k.w.String(), Key: k.w.Key(), Kind: string(k.w.Kind), Since: k.first, Last: k.last, Events: k.events}
+		w := WorkloadStatus{Name: k.w.String(), Key: k.w.Key(), Kind: string(k.w.Kind), Since: k.first, Last: k.last, Events: k.events, Watched: k.watched}
 		set := a.guarding.set(k.w)
 		w.Enforced, w.Reported = set.enforce.String(), set.report.String()
 		s.Workloads = append(s.Workloads, w)
@@ -120,13 +123,18 @@ func answer(w http.ResponseWriter, v any, err error) {
 
 // Ask sends a command to the running agent. ErrNotRunning when there is none.
 func Ask(ctx context.Context, socket, method, path string, out any) error {
+	return Send(ctx, socket, method, path, nil, out)
+}
+
+// Send is Ask with a body.
+func Send(ctx context.Context, socket, method, path string, body []byte, out any) error {
 	c := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 		DisableKeepAlives: true,
 	}}
-	req, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

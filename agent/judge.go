@@ -27,6 +27,7 @@ func (a *Agent) judgeAll() {
 	defer tick.Stop()
 	slow := time.NewTicker(5 * time.Second)
 	defer slow.Stop()
+	var latest time.Time // of the events: folds end by their time
 	for {
 		select {
 		case e, ok := <-a.queue.ch:
@@ -35,12 +36,15 @@ func (a *Agent) judgeAll() {
 				a.folder.Flush(a.tell)
 				return
 			}
+			if e.Time.After(latest) {
+				latest = e.Time
+			}
 			a.name(e)
 		case now := <-tick.C:
 			a.release(now)
 			a.out.flush()
 		case now := <-slow.C:
-			a.folder.Tick(now, a.tell)
+			a.folder.Tick(latest, a.tell)
 			a.profiles.Tick(now)
 			a.sweep(now)
 		}
@@ -132,7 +136,13 @@ func (a *Agent) judge(e *bollwerk.Event) {
 		a.decide(d, e)
 	}
 	a.rules.match(e, found)
-	a.stream.Observe(e, found)
+	a.stream.Observe(e, func(d *bollwerk.Detection) {
+		found(d)
+		if d.Severity >= bollwerk.SeverityHigh && d.Workload != nil && a.profiles.book != nil {
+			// A detector may speak after the events it is about were learned.
+			a.profiles.book.Suspect(d.Workload, d.Process, d.Time)
+		}
+	})
 	// What belongs to an attack must not be learned as normal.
 	for _, d := range a.profiles.Observe(e, suspicious) {
 		a.decide(d, e)
@@ -154,11 +164,19 @@ func (a *Agent) decide(d *bollwerk.Detection, e *bollwerk.Event) {
 		d.Workload = e.Workload
 	}
 	mode := a.modeOf(d)
-	if mode == "off" || a.rules.excepted(d, e.Time) {
-		a.metrics.excepted.Inc()
+	if mode == "off" {
 		return
 	}
 	d.Mode = mode
+	if x := a.rules.excepted(d, e.Time); x != nil {
+		// Neither shown nor acted upon, but on record.
+		d.Outcome, d.How = bollwerk.Seen, "covered by the exception "+x.ID
+		a.metrics.excepted.Inc()
+		if a.recorder != nil {
+			a.recorder.Detection(d)
+		}
+		return
+	}
 	a.guarding.settle(d, e)
 	if v, causes := a.ledger.verdict(d.Workload.Key()); v != bollwerk.Pass {
 		d.Verdict, d.Causes = bollwerk.Degraded, causes
@@ -173,6 +191,9 @@ func (a *Agent) decide(d *bollwerk.Detection, e *bollwerk.Event) {
 func (a *Agent) modeOf(d *bollwerk.Detection) string {
 	if c := a.c.workload(d.Workload.String(), d.Workload.Key()); c != nil {
 		if m := c.Modes[d.Rule]; m != "" {
+			if m == string(detect.Enforce) && a.unsure(d) {
+				return d.Mode // the detector asked for less than its mode: it is not sure
+			}
 			return m
 		}
 	}
@@ -180,6 +201,16 @@ func (a *Agent) modeOf(d *bollwerk.Detection) string {
 		return string(detect.Warn)
 	}
 	return d.Mode
+}
+
+// unsure reports whether a detector asked for less than it is configured to do.
+func (a *Agent) unsure(d *bollwerk.Detection) bool {
+	for _, i := range a.stream.Infos() {
+		if i.ID == d.Rule {
+			return d.Mode != "" && d.Mode != string(i.Mode)
+		}
+	}
+	return false
 }
 
 // tell hands a detection to people and machines.

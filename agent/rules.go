@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -26,17 +27,19 @@ type ruleInfo struct {
 	attack []string
 }
 
-func newRules(ps []*policy.Policy, except *policy.Config) (*rules, error) {
+func newRules(ps []*policy.Policy, except *policy.Config, others ...string) (*rules, error) {
 	r := &rules{info: map[*policy.Policy]*ruleInfo{}, kill: map[string]bool{}, except: except}
 	o := policy.MatcherOptions{}
 	if except != nil {
-		active, _, err := except.Override(ps)
+		active, _, err := except.Override(ps, others...)
 		if err != nil {
 			return nil, err
 		}
 		ps, o.Parameters = active, except.Parameters()
 	}
 	r.matcher, r.Problems = policy.NewMatcher(ps, o)
+	// Compiling takes many times the memory of what is kept.
+	debug.FreeOSMemory()
 	for _, p := range ps {
 		i := &ruleInfo{attack: []string{}}
 		for _, m := range p.Mappings {
@@ -98,5 +101,10 @@ func subject(e *bollwerk.Event) string {
 // kills reports whether a rule asks to stop the process in mode enforce.
 func (r *rules) kills(id string) bool { return r.kill[id] }
 
-// excepted reports whether an exception covers the detection.
-func (r *rules) excepted(d *bollwerk.Detection, now time.Time) bool { return false }
+// excepted returns the exception that covers a detection, nil for none.
+func (r *rules) excepted(d *bollwerk.Detection, now time.Time) *bollwerk.Exception {
+	if r.except == nil {
+		return nil
+	}
+	return r.except.Hush(d, now)
+}

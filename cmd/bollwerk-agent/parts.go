@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,8 +13,10 @@ import (
 	"github.com/bollwerk/bollwerk/sensor/lsm"
 	"github.com/bollwerk/bollwerk/sensor/network"
 	"github.com/bollwerk/bollwerk/sensor/process"
+	"github.com/bollwerk/bollwerk/sensor/procfs"
 	"github.com/bollwerk/bollwerk/sensor/tracing"
 	identities "github.com/bollwerk/bollwerk/workload/all"
+	"github.com/bollwerk/bollwerk/workload/kubernetes"
 )
 
 // parts composes an agent: this is where the plug-ins are chosen.
@@ -22,18 +25,57 @@ func (e *env) parts(c *agent.Config, log *slog.Logger) (*agent.Parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	names, err := identities.Sources(identities.Config{})
+	tuning, err := detectors.Decode(c.Detectors.Options)
+	if err != nil {
+		return nil, usageError(fmt.Errorf("detectors: %w", err))
+	}
+	names, err := identities.Sources(e.identities(c))
+	if err != nil {
+		return nil, usageError(err)
+	}
+	except, err := exceptions(c)
 	if err != nil {
 		return nil, err
 	}
-	return &agent.Parts{Config: c, Log: log, Version: e.version, Policies: ps, Sources: sources(c), Identities: names, Detectors: detectors.Detectors(detectors.Config{})}, nil
+	return &agent.Parts{Config: c, Exceptions: except, Log: log, Version: e.version, Policies: ps, Sources: sources(c), Identities: names, Detectors: detectors.Detectors(tuning)}, nil
+}
+
+// exceptions reads the configured .bollwerk.yaml file; nil without one.
+func exceptions(c *agent.Config) (*policy.Config, error) {
+	if c.Exceptions == "" {
+		return nil, nil
+	}
+	f, err := os.Open(c.Exceptions)
+	if err != nil {
+		return nil, usageError(fmt.Errorf("exceptions: %w", err))
+	}
+	defer f.Close()
+	pc, err := policy.LoadConfig(f, c.Exceptions)
+	if err != nil {
+		return nil, usageError(err)
+	}
+	return pc, nil
+}
+
+// identities says where container runtimes and Kubernetes are asked.
+func (e *env) identities(c *agent.Config) identities.Config {
+	ic := identities.Host(c.Host)
+	k := c.Kubernetes
+	if k == (agent.KubernetesConfig{}) {
+		if in, ok := kubernetes.InCluster(c.Node, e.getenv); ok {
+			ic.Kubernetes = in
+		}
+		return ic
+	}
+	ic.Kubernetes = kubernetes.Config{Node: c.Node, Kubelet: k.Kubelet, API: k.API, TokenFile: k.TokenFile, CAFile: k.CAFile, UncheckedKubelet: k.UncheckedKubelet}
+	return ic
 }
 
 // sources of events, in the order in which they are opened: what a better source
 // covers the later ones leave alone.
 func sources(c *agent.Config) []sensor.Source {
 	if c.Backend == "none" {
-		return []sensor.Source{process.New(process.Config{})}
+		return []sensor.Source{&procfs.Connector{}, &procfs.Sockets{}, &procfs.Mounts{}, &procfs.Settings{}, &tracing.Files{}, &tracing.Gate{}}
 	}
 	covered := func(string) bool { return false }
 	list := []sensor.Source{process.New(process.Config{})}
@@ -42,11 +84,14 @@ func sources(c *agent.Config) []sensor.Source {
 		covered = best.Covered
 		list = append(list, best)
 	}
-	return append(list,
-		network.New(network.Config{}),
-		&tracing.Checks{Covered: covered},
-		&tracing.Files{Covered: covered},
-	)
+	checks := &tracing.Checks{Covered: covered}
+	less := func(area string) bool { return covered(area) || checks.Sees(area) }
+	list = append(list, network.New(network.Config{}), checks, &tracing.Files{Covered: covered}, &tracing.Gate{Covered: covered},
+		&procfs.Connector{Covered: covered}, &procfs.Sockets{Covered: less}, &procfs.Mounts{Covered: less}, &procfs.Settings{Covered: less})
+	if c.Mappings {
+		list = append(list, &tracing.Mappings{Covered: covered})
+	}
+	return list
 }
 
 // loadRules reads the event policies of a folder, or of one file.

@@ -33,11 +33,19 @@ Exit codes: 0 pass, 3 no agent is running, 5 degraded.`,
 }
 
 func (e *env) ask(ctx context.Context, method, path string, out any) error {
+	return e.exchange(ctx, method, path, nil, out)
+}
+
+func (e *env) send(ctx context.Context, path string, body []byte, out any) error {
+	return e.exchange(ctx, "POST", path, body, out)
+}
+
+func (e *env) exchange(ctx context.Context, method, path string, body []byte, out any) error {
 	c, err := e.configuration()
 	if err != nil {
 		return err
 	}
-	err = agent.Ask(ctx, c.Socket, method, path, out)
+	err = agent.Send(ctx, c.Socket, method, path, body, out)
 	if errors.Is(err, agent.ErrNotRunning) {
 		return fmt.Errorf("%w; start it with `bollwerk-agent run`, or name its socket with --socket", err)
 	}

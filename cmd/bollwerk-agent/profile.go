@@ -1,0 +1,288 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bollwerk/bollwerk/internal/terminal"
+	"github.com/bollwerk/bollwerk/profile"
+)
+
+func newProfileCommand(e *env) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "profile",
+		Short: "what workloads were seen to do, and whether they are held to it",
+		Long: `A profile is learned for each workload: programs, ports, destinations, files,
+capabilities, users. It begins in mode learn, observes deviations once it is complete
+enough, and restricts the workload to what it knows when somebody says so.
+
+WORKLOAD is a key as ` + "`profile list`" + ` prints it, or a part of one that is unmistakable.`,
+		Args: onlyVerbs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newProfileListCommand(e), newProfileShowCommand(e), newProfileExportCommand(e), newProfileImportCommand(e), newProfileDiffCommand(e),
+		newProfileModeCommand(e), newProfileEditCommand(e, "allow"), newProfileEditCommand(e, "forbid"), newProfileRenderCommand(e))
+	return c
+}
+
+func workloadArgument(n int, usage string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usageError(fmt.Errorf("`%s` wants %s; see `%[1]s --help`", c.CommandPath(), usage))
+		}
+		return nil
+	}
+}
+
+func newProfileListCommand(e *env) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "list", Short: "all profiles, how complete they are and what comes next", Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			var list []*profile.Status
+			if err := e.ask(c.Context(), "GET", "/profiles", &list); err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(e.stdout, list)
+			}
+			if len(list) == 0 {
+				fmt.Fprintln(e.stdout, "No workload was learned yet: a profile begins with the first event of a container or service.")
+				return nil
+			}
+			tw := tabwriter.NewWriter(e.stdout, 0, 4, 2, ' ', 0)
+			fmt.Fprintln(tw, "WORKLOAD\tMODE\tKNOWN\tRUNNING")
+			for _, s := range list {
+				fmt.Fprintf(tw, "%s\t%s\t%d\t%d\n", terminal.Clean(s.Workload, 80), s.Mode, s.Entries, s.Running)
+			}
+			return tw.Flush()
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// document fetches a profile from the running agent, or reads it from a file.
+func (e *env) document(ctx context.Context, name string) (*profile.Document, error) {
+	if f, err := os.Open(name); err == nil {
+		defer f.Close()
+		d, err := profile.ReadDocument(f)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		return d, nil
+	}
+	var raw json.RawMessage
+	if err := e.ask(ctx, "GET", "/profile?workload="+url.QueryEscape(name), &raw); err != nil {
+		return nil, err
+	}
+	return profile.ReadDocument(bytes.NewReader(raw))
+}
+
+func (e *env) profile(ctx context.Context, name string) (*profile.Profile, error) {
+	d, err := e.document(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return d.Profile("")
+}
+
+func newProfileShowCommand(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use: "show WORKLOAD", Short: "a profile and what is missing from it", Args: workloadArgument(1, "a WORKLOAD or a FILE"),
+		RunE: func(c *cobra.Command, args []string) error {
+			d, err := e.document(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(e.stdout, "%s\n%s\n\n", terminal.Clean(d.Workload, 0), terminal.Clean(d.Sentence, 0))
+			tw := tabwriter.NewWriter(e.stdout, 0, 4, 2, ' ', 0)
+			for _, r := range d.Entries {
+				fmt.Fprintf(tw, "%s\t%s\n", r.Category, terminal.Clean(r.Entry.String(), 120))
+			}
+			return tw.Flush()
+		},
+	}
+}
+
+func newProfileExportCommand(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use: "export WORKLOAD", Short: "print a profile as JSON", Args: workloadArgument(1, "a WORKLOAD"),
+		RunE: func(c *cobra.Command, args []string) error {
+			d, err := e.document(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			_, err = d.WriteTo(e.stdout)
+			return err
+		},
+	}
+}
+
+func newProfileImportCommand(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use: "import FILE", Short: "merge an exported profile into the running agent's; its mode stays", Args: workloadArgument(1, "a FILE"),
+		RunE: func(c *cobra.Command, args []string) error {
+			b, err := os.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			var s profile.Status
+			if err := e.send(c.Context(), "/profile/import", b, &s); err != nil {
+				return err
+			}
+			fmt.Fprintf(e.stdout, "%s: %d things are known, mode %s\n", terminal.Clean(s.Workload, 0), s.Entries, s.Mode)
+			return nil
+		},
+	}
+}
+
+func newProfileDiffCommand(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use: "diff A B", Short: "what B does that A does not, and the other way round",
+		Long: "Each of A and B is a WORKLOAD of the running agent or a FILE that was exported.\n\nExit codes: 0 no difference, 1 differences.",
+		Args: workloadArgument(2, "two WORKLOADs or FILEs"),
+		RunE: func(c *cobra.Command, args []string) error {
+			a, err := e.profile(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			b, err := e.profile(c.Context(), args[1])
+			if err != nil {
+				return err
+			}
+			ds := profile.Diff(a, b)
+			for _, d := range ds {
+				fmt.Fprintln(e.stdout, terminal.Clean(d.Text, 0))
+			}
+			if len(ds) > 0 {
+				return &exitError{code: exitFindings}
+			}
+			fmt.Fprintln(e.stdout, "no difference")
+			return nil
+		},
+	}
+}
+
+func newProfileModeCommand(e *env) *cobra.Command {
+	var why string
+	c := &cobra.Command{
+		Use: "mode WORKLOAD learn|observe|restrict", Short: "move a profile forward or back",
+		Long: `Forward goes one step at a time and only past a stated completeness; a refusal says what
+is missing. Back always works, at once.`,
+		Args: workloadArgument(2, "a WORKLOAD and a mode"),
+		RunE: func(c *cobra.Command, args []string) error {
+			q := url.Values{"workload": {args[0]}, "to": {args[1]}, "why": {why}, "by": {e.person()}}
+			var s profile.Status
+			if err := e.ask(c.Context(), "POST", "/profile/mode?"+q.Encode(), &s); err != nil {
+				return err
+			}
+			fmt.Fprintf(e.stdout, "%s: mode %s\n", terminal.Clean(s.Workload, 0), s.Mode)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&why, "why", "by command", "the `REASON`, kept with the profile")
+	return c
+}
+
+// person who gave a command, for the record.
+func (e *env) person() string {
+	for _, v := range []string{"SUDO_USER", "USER", "LOGNAME"} {
+		if p := e.getenv(v); p != "" {
+			return p
+		}
+	}
+	return fmt.Sprintf("uid %d", os.Getuid())
+}
+
+func newProfileEditCommand(e *env, what string) *cobra.Command {
+	var why string
+	short := "declare a behaviour normal"
+	if what == "forbid" {
+		short = "declare a behaviour a deviation in every mode"
+	}
+	c := &cobra.Command{
+		Use: what + " WORKLOAD CATEGORY VALUE", Short: short,
+		Long:    "CATEGORY and VALUE are written as `profile show` prints them.",
+		Example: fmt.Sprintf("  bollwerk-agent profile %s web executable /usr/bin/curl --why 'the new health check'", what),
+		Args:    workloadArgument(3, "a WORKLOAD, a CATEGORY and a VALUE"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if why == "" {
+				return usageError(errors.New("--why is missing: an edit without a reason helps nobody later"))
+			}
+			q := url.Values{"workload": {args[0]}, "category": {args[1]}, "value": {args[2]}, "why": {why}, "by": {e.person()}}
+			if what == "forbid" {
+				q.Set("forbid", "true")
+			}
+			var s profile.Status
+			if err := e.ask(c.Context(), "POST", "/profile/edit?"+q.Encode(), &s); err != nil {
+				return err
+			}
+			fmt.Fprintf(e.stdout, "%s: %d things are known\n", terminal.Clean(s.Workload, 0), s.Entries)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&why, "why", "", "the `REASON`, kept with the profile (required)")
+	return c
+}
+
+func newProfileRenderCommand(e *env) *cobra.Command {
+	var o profile.SeccompOptions
+	c := &cobra.Command{
+		Use: "render WORKLOAD seccomp|capabilities|security-context|restriction", Short: "turn a profile into something others enforce",
+		Long: `seccomp is a profile for runc, Docker (--docker) or Kubernetes; capabilities a list for the
+OCI run-time configuration; security-context a part of a pod; restriction what the agent
+itself enforces in mode restrict.`,
+		Args: workloadArgument(2, "a WORKLOAD or FILE, and what to make of it"),
+		RunE: func(c *cobra.Command, args []string) error {
+			p, err := e.profile(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			var out []byte
+			switch args[1] {
+			case "seccomp":
+				var notes []string
+				if out, notes, err = p.Seccomp(o); err != nil {
+					return err
+				}
+				for _, n := range notes {
+					e.print(n)
+				}
+			case "capabilities":
+				out, err = p.OCICapabilities()
+			case "security-context":
+				var s string
+				s, err = p.SecurityContext("")
+				out = []byte(s)
+			case "restriction":
+				out, err = json.MarshalIndent(p.Restriction(), "", "  ")
+			default:
+				return usageError(fmt.Errorf("%q: want seccomp, capabilities, security-context or restriction", args[1]))
+			}
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(e.stdout, string(bytes.TrimRight(out, "\n")))
+			return err
+		},
+	}
+	c.Flags().StringVar(&o.Default, "default", "errno", "what happens to calls that are not listed: errno, log, kill")
+	c.Flags().BoolVar(&o.Docker, "docker", false, "in Docker's dialect")
+	return c
+}
