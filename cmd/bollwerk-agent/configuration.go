@@ -50,8 +50,25 @@ func (e *env) configuration() (*agent.Config, error) {
 	return c, nil
 }
 
-// eventPolicies are the shipped rules over events and those of the configured folders.
-func eventPolicies(c *agent.Config) ([]*policy.Policy, error) {
+// eventPolicies are the rules over events: the shipped ones, those of the configured
+// folders, and those of Falco files. It says how many of the latter are not asked.
+func (e *env) eventPolicies(c *agent.Config) ([]*policy.Policy, error) {
+	own, err := ownPolicies(c)
+	if err != nil || len(c.Falco) == 0 {
+		return own, err
+	}
+	set, err := falcoRules(c.Falco)
+	if err != nil {
+		return nil, err
+	}
+	if s := refusedSentence(set); s != "" {
+		e.print(s)
+	}
+	return append(own, set.Policies()...), nil
+}
+
+// ownPolicies are those that are written in our own language.
+func ownPolicies(c *agent.Config) ([]*policy.Policy, error) {
 	all, err := policy.Load(policies.Files())
 	if err != nil {
 		return nil, err

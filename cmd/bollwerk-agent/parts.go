@@ -21,7 +21,7 @@ import (
 
 // parts composes an agent: this is where the plug-ins are chosen.
 func (e *env) parts(c *agent.Config, log *slog.Logger) (*agent.Parts, error) {
-	ps, err := eventPolicies(c)
+	ps, err := e.eventPolicies(c)
 	if err != nil {
 		return nil, err
 	}

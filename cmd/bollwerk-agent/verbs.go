@@ -9,6 +9,7 @@ func verbs(e *env) []*cobra.Command {
 		newDoctorCommand(e),
 		newStatusCommand(e),
 		newRecallCommand(e),
+		newRulesCommand(e),
 		newProfileCommand(e),
 		newReleaseCommand(e),
 	}
