@@ -439,6 +439,17 @@ func TestTheRuntimeIsNotTheWorkload(t *testing.T) {
 	sh := w.process(wl, "/bin/bash", p)
 	sh.Origin = bollwerk.OriginHost
 	w.one(w.exec(wl, sh), RuleExecutable)
+	// What it starts got out too, however far down: its parent being the host's does
+	// not make it the runtime.
+	before := w.book.Stats().Runtime
+	for _, path := range []string{"/usr/bin/crontab", "/usr/bin/insmod"} {
+		sh = w.process(wl, path, sh)
+		sh.Origin = bollwerk.OriginHost
+		w.one(w.exec(wl, sh), RuleExecutable)
+	}
+	if n := w.book.Stats().Runtime; n != before {
+		t.Errorf("%d events of a process that got out were taken for the runtime's", n-before)
+	}
 }
 
 func TestSeeds(t *testing.T) {
