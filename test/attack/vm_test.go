@@ -1,0 +1,229 @@
+package attack
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bollwerk/bollwerk/test/vm"
+)
+
+var (
+	kernelFlag = flag.String("kernel", "6.12", "boot this kernel: "+strings.Join(vm.Names(), ", ")+" or all")
+	insideFlag = flag.String("inside", "", "-test.run of the attacks inside the machine, without TestAttacks/")
+)
+
+// inVM is set inside of a machine that TestInVM booted.
+const inVM = "BOLLWERK_VM"
+
+// vmPrograms are what the attacks need. Interpreters of many megabytes stay outside, and
+// their attacks with them: what they do to the kernel is what python and perl do.
+var vmPrograms = strings.Fields(`bash dash runc nc socat curl getent script nsenter unshare mount umount insmod rmmod apt-get dpkg w grep perl python3
+	cat cp mv rm mkdir rmdir mkfifo ls sleep echo touch ln chmod base64 head tail seq timeout true false tr id uname env`)
+
+// vmLeft are the programs that stay outside.
+var vmLeft = regexp.MustCompile(`\b(ruby|php|node) -`)
+
+// skipInVM skips an attack inside of a machine that was not given its tool.
+func skipInVM(t testing.TB, script string) {
+	t.Helper()
+	if m := vmLeft.FindStringSubmatch(script); m != nil && os.Getenv(inVM) != "" {
+		t.Skipf("the machine has no %s", m[1])
+	}
+}
+
+// TestInVM runs the attacks on a kernel that lets BPF LSM refuse.
+func TestInVM(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots a machine")
+	}
+	cannot := t.Skip
+	if os.Getenv("CI") == "true" {
+		cannot = t.Fatal
+	}
+	if err := vm.Available(); err != nil {
+		cannot(err)
+	}
+	files := vmFiles(t, cannot)
+	for _, name := range vm.Names() {
+		if *kernelFlag != "all" && *kernelFlag != name {
+			continue
+		}
+		t.Run(name, func(t *testing.T) { attackInVM(t, name, files, cannot) })
+	}
+}
+
+func attackInVM(t *testing.T, name string, files []vm.File, cannot func(...any)) {
+	k, err := vm.Fetch(context.Background(), name)
+	if err != nil {
+		cannot(err)
+	}
+	run := "^TestAttacks$"
+	if *insideFlag != "" {
+		run += "/" + *insideFlag
+	}
+	env := []string{inVM + "=1", "BOLLWERK_AGENT=/opt/bollwerk-agent", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	m := vm.Machine{Kernel: k, Memory: 2048, Files: files, Modules: []string{"overlay", "veth", "af_packet", "sch_ingress", "cls_bpf"}, Commands: []vm.Command{
+		{Name: "attacks", Dir: "/opt", Args: []string{"/opt/attack.test", "-test.v", "-test.run=" + run, "-test.timeout=9m"}, Env: env, Timeout: 10 * time.Minute},
+	}}
+	began := time.Now()
+	results, err := m.Run(context.Background())
+	for _, r := range results {
+		t.Logf("%s: code %d in %.1f s", r.Name, r.Code, r.Took.Seconds())
+		if r.Code != 0 {
+			t.Errorf("the attacks failed on %s", k.Release)
+		}
+		if r.Code != 0 || testing.Verbose() {
+			t.Log("\n" + r.Output)
+		}
+		if passed := strings.Count(r.Output, "    --- PASS: TestAttacks/"); *insideFlag == "" && passed < 45 {
+			t.Errorf("only %d attacks were made", passed)
+		}
+		if *insideFlag == "" && !strings.Contains(r.Output, "denied (lsm)") {
+			t.Error("BPF LSM refused nothing")
+		}
+		for _, s := range regexp.MustCompile(`(?m)^\s+--- SKIP: TestAttacks/(\S+)`).FindAllStringSubmatch(r.Output, -1) {
+			if !vmLeft.MatchString(scriptOf(s[1])) {
+				t.Errorf("%s was skipped", s[1])
+			}
+		}
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	t.Logf("%s: %.1f s in all", k.Release, time.Since(began).Seconds())
+}
+
+func scriptOf(name string) string {
+	for _, a := range attacks() {
+		if a.name == name {
+			return a.script
+		}
+	}
+	return ""
+}
+
+// vmFiles is the root of the machine, which is also the image of the containers inside.
+func vmFiles(t *testing.T, cannot func(...any)) []vm.File {
+	t.Helper()
+	root := &vmRoot{t: t, have: map[string]bool{}}
+	for _, name := range vmPrograms {
+		from := filepath.Join("/usr/bin", name) // not one that stands before it in the path here
+		if _, err := os.Stat(from); err != nil {
+			if from, err = exec.LookPath(name); err != nil {
+				cannot(name, " is missing; test/deps.sh installs it")
+			}
+		}
+		root.program(from, "/usr/bin/"+name)
+		root.add(vm.File{Path: "/bin/" + name, Link: "/usr/bin/" + name})
+	}
+	for _, dir := range []string{"/bin", "/usr/bin"} {
+		root.add(vm.File{Path: dir + "/sh", Link: "/usr/bin/dash"})
+	}
+	for _, lib := range []string{"/lib/x86_64-linux-gnu/libc.so.6", "/usr/lib/x86_64-linux-gnu/libc.so.6"} {
+		root.file(lib)
+	}
+	root.python()
+	root.perl()
+	root.add(
+		vm.File{Path: "/etc/passwd", Data: []byte("root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/bin/false\n"), Mode: 0o644},
+		vm.File{Path: "/etc/group", Data: []byte("root:x:0:\nnogroup:x:65534:\ntty:x:5:\n"), Mode: 0o644},
+		vm.File{Path: "/etc/shadow", Data: []byte("root:*:19000:0:99999:7:::\n"), Mode: 0o640},
+		vm.File{Path: "/etc/hostname", Data: []byte("machine\n"), Mode: 0o644},
+		vm.File{Path: "/etc/hosts", Data: []byte("127.0.0.1 localhost\n"), Mode: 0o644},
+		vm.File{Path: "/etc/nsswitch.conf", Data: []byte("passwd: files\ngroup: files\nhosts: files dns\nprotocols: files\n"), Mode: 0o644},
+		vm.File{Path: "/etc/protocols", Data: []byte("ip 0 IP\nicmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\n"), Mode: 0o644},
+		vm.File{Path: "/etc/resolv.conf", Data: []byte("nameserver 127.0.0.1\n"), Mode: 0o644},
+		vm.File{Path: "/root/.bashrc", Data: []byte("# nothing\n"), Mode: 0o644},
+		vm.File{Path: "/var/log", Mode: os.ModeDir}, vm.File{Path: "/var/lib/dpkg/status", Mode: 0o644}, vm.File{Path: "/home", Mode: os.ModeDir},
+		vm.File{Path: "/opt/bollwerk-agent", From: vmBuild(t, "build", "bollwerk-agent", "github.com/bollwerk/bollwerk/cmd/bollwerk-agent")},
+		vm.File{Path: "/opt/attack.test", From: vmBuild(t, "test", "attack.test", "-c", "github.com/bollwerk/bollwerk/test/attack")},
+	)
+	return root.files
+}
+
+func vmBuild(t *testing.T, verb, name string, args ...string) string {
+	t.Helper()
+	p := filepath.Join(t.TempDir(), name)
+	cmd := exec.Command("go", append([]string{verb, "-ldflags=-s -w", "-o", p}, args...)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go %s %v: %v\n%s", verb, args, err, out)
+	}
+	return p
+}
+
+type vmRoot struct {
+	t     *testing.T
+	files []vm.File
+	have  map[string]bool
+}
+
+func (r *vmRoot) add(files ...vm.File) {
+	for _, f := range files {
+		if !r.have[f.Path] {
+			r.have[f.Path] = true
+			r.files = append(r.files, f)
+		}
+	}
+}
+
+// file takes a file of this machine to the same place.
+func (r *vmRoot) file(path string) {
+	if from, err := filepath.EvalSymlinks(path); err == nil {
+		r.add(vm.File{Path: path, From: from})
+	}
+}
+
+// program takes a program or library with the libraries it needs.
+func (r *vmRoot) program(from, to string) {
+	r.t.Helper()
+	real, err := filepath.EvalSymlinks(from)
+	must(r.t, err)
+	r.add(vm.File{Path: to, From: real})
+	out, err := exec.Command("ldd", real).CombinedOutput()
+	if err != nil {
+		if bytes.Contains(out, []byte("not a dynamic executable")) {
+			return
+		}
+		r.t.Fatalf("ldd %s: %v\n%s", real, err, out)
+	}
+	for _, lib := range regexp.MustCompile(`/\S+`).FindAllString(string(out), -1) {
+		r.file(strings.TrimSuffix(lib, ":"))
+	}
+}
+
+// python takes the modules that the attacks import, with what these import.
+func (r *vmRoot) python() {
+	r.modules("/usr/bin/python3", "-c", `import sys, socket, os, base64, random, ctypes, struct, time, pty, site, encodings.idna, encodings.ascii, encodings.latin_1, encodings.hex_codec
+for m in list(sys.modules.values()):
+    for f in (getattr(m, "__file__", None), getattr(m, "__cached__", None)):
+        if f: print(f)`)
+}
+
+func (r *vmRoot) perl() {
+	r.modules("/usr/bin/perl", "-e", `use Socket; print "$_\n" for values %INC, @DynaLoader::dl_shared_objects`)
+}
+
+func (r *vmRoot) modules(program string, args ...string) {
+	r.t.Helper()
+	out, err := exec.Command(program, args...).Output()
+	must(r.t, err)
+	for _, p := range strings.Fields(string(out)) {
+		if _, err := os.Stat(p); err != nil {
+			continue
+		}
+		if strings.Contains(p, ".so") {
+			r.program(p, p)
+		} else {
+			r.file(p)
+		}
+	}
+}
