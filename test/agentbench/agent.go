@@ -24,6 +24,7 @@ import (
 // agent is a running agent.
 type agent struct {
 	cmd     *exec.Cmd
+	state   string // its folder
 	socket  string
 	metrics string // address
 	said    string // when it was ready
@@ -53,7 +54,7 @@ func startAgent(program, dir string, count func(*bollwerk.Event), args ...string
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{socket: filepath.Join(state, "socket"), metrics: address, ended: make(chan struct{}), seen: map[string]arrival{}, count: count}
+	a := &agent{state: state, socket: filepath.Join(state, "socket"), metrics: address, ended: make(chan struct{}), seen: map[string]arrival{}, count: count}
 	a.changed = sync.NewCond(&a.mu)
 	a.cmd = exec.Command(program, append([]string{"run", "--stdout-json", "--state", state, "--socket", a.socket, "--metrics", address}, args...)...)
 	a.cmd.Env = append(os.Environ(), "BOLLWERK_AGENT_CONFIG=")
@@ -120,9 +121,9 @@ func (a *agent) read(r *bufio.Reader) {
 		// The type comes first, which saves reading each line twice.
 		switch {
 		case bytes.HasPrefix(line, []byte(`{"type":"event"`)):
-			// Only programs and losses are counted; reading the rest would take this
+			// Only programs are counted; reading the rest would take this
 			// process longer than the agent took to write it.
-			if a.count == nil || !bytes.Contains(line, []byte(`"kind":"exec"`)) && !bytes.Contains(line, []byte(`"kind":"loss"`)) {
+			if a.count == nil || !bytes.Contains(line, []byte(`"kind":"exec"`)) {
 				continue
 			}
 			e := &bollwerk.Event{}
@@ -195,8 +196,9 @@ func (a *agent) settle() {
 	}
 }
 
-// resident memory now and at its most, in bytes.
-func (a *agent) resident() (now, peak int64) {
+// resident memory now and at its most, in bytes, and what it consists of: the heap and
+// other private memory, the program's own pages, and the ring.
+func (a *agent) resident() (now, peak int64, parts string) {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.cmd.Process.Pid))
 	for line := range strings.Lines(string(b)) {
 		f := strings.Fields(line)
@@ -209,9 +211,11 @@ func (a *agent) resident() (now, peak int64) {
 			now = n << 10
 		case "VmHWM:":
 			peak = n << 10
+		case "RssAnon:", "RssFile:", "RssShmem:":
+			parts += fmt.Sprintf(" %s %d", strings.ToLower(f[0][3:len(f[0])-1]), n>>10)
 		}
 	}
-	return now, peak
+	return now, peak, strings.TrimSpace(parts)
 }
 
 // meters are the agent's own figures, by name with labels.

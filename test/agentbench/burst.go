@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -66,13 +69,8 @@ func burst(b *bench, what, config string, everything bool, args ...string) ([]ro
 	}
 	var seen, ring, other atomic.Int64
 	a, err := startAgent(b.agent, b.dir, func(e *bollwerk.Event) {
-		switch {
-		case e.Kind == bollwerk.EventExec && ours(e):
+		if e.Kind == bollwerk.EventExec && ours(e) {
 			seen.Add(int64(max(1, e.Count)))
-		case e.Kind == bollwerk.EventLoss && e.Loss != nil && e.Loss.Kind == bollwerk.EventExec && e.Loss.Area == "ring" && groups[e.Loss.Cgroup]:
-			ring.Add(int64(e.Loss.Count))
-		case e.Kind == bollwerk.EventLoss && e.Loss != nil && e.Loss.Kind == bollwerk.EventExec && e.Loss.Cgroup == 0:
-			other.Add(int64(e.Loss.Count))
 		}
 	}, append([]string{"--config", config}, args...)...)
 	if err != nil {
@@ -119,6 +117,19 @@ func burst(b *bench, what, config string, everything bool, args ...string) ([]ro
 	if err := a.stop(); err != nil {
 		return nil, err
 	}
+	// The record has the losses by kind and workload.
+	err = b.recall(a.state, "loss", func(e *bollwerk.Event) {
+		switch l := e.Loss; {
+		case l == nil || l.Kind != bollwerk.EventExec || l.Area != "ring":
+		case groups[l.Cgroup]:
+			ring.Add(int64(l.Count))
+		case l.Cgroup == 0:
+			other.Add(int64(l.Count))
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
 	l0, _ := lost(before)
 	l1, areas := lost(after)
 	n := l1 - l0
@@ -162,4 +173,32 @@ func cgroups(pid int) (ids []uint64) {
 		}
 	}
 	return ids
+}
+
+// recall reads what the agent recorded.
+func (b *bench) recall(state, kind string, each func(*bollwerk.Event)) error {
+	cmd := exec.CommandContext(b.ctx, b.agent, "recall", "--json", "--state", state, "--kind", kind)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	r := bufio.NewReaderSize(out, 1<<20)
+	for {
+		line, err := r.ReadBytes('\n')
+		if err != nil {
+			break
+		}
+		e := &bollwerk.Event{}
+		if json.Unmarshal(line, e) == nil {
+			each(e)
+		}
+	}
+	// 5 says that the record names losses, which is what is asked for.
+	if err := cmd.Wait(); err != nil && cmd.ProcessState.ExitCode() != 5 {
+		return fmt.Errorf("recall: %w", err)
+	}
+	return nil
 }

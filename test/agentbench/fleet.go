@@ -67,7 +67,7 @@ func fleet(b *bench) ([]row, error) {
 	out = append(out, row{fmt.Sprintf("ready, %d containers and %d processes more", fleetSize, fleetOthers), "≤ 1 s", ms(r), word(r <= time.Second),
 		fmt.Sprintf("median of %d starts, %s to %s", len(ready), ms(ready[0]), ms(ready[len(ready)-1]))})
 	a.settle()
-	settled, _ := a.resident()
+	settled, _, _ := a.resident()
 	late, err := delays(b, a, boxes)
 	out = append(out, late...)
 	if err != nil {
@@ -94,8 +94,8 @@ func fleet(b *bench) ([]row, error) {
 		idle.holds = noisy // it was not idle
 	}
 	out = append(out, idle)
-	now, peak := a.resident()
-	out = append(out, row{"resident memory, 200 containers", "≤ 48 MiB", mib(now), word(now <= 48<<20), fmt.Sprintf("%s when it had settled, %s at the most", mib(settled), mib(peak))})
+	now, peak, consists := a.resident()
+	out = append(out, row{"resident memory, 200 containers", "≤ 48 MiB", mib(now), word(now <= 48<<20), fmt.Sprintf("%s when it had settled, %s at the most; MiB: %s, Go heap %.1f", mib(settled), mib(peak), consists, m1["bollwerk_agent_heap_bytes"]/(1<<20))})
 	err = a.stop()
 	a = nil
 	return out, err

@@ -157,6 +157,8 @@ var parts = []part{
 	{"vm", inMachine},
 	{"fleet", fleet},
 	{"burst", bursts},
+	{"deny", denials},
+	{"rules", rules},
 }
 
 func partNames() []string {
