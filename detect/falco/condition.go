@@ -77,7 +77,7 @@ type parser struct {
 // parseCondition reads Falco's condition language
 // (https://falco.org/docs/concepts/rules/conditions/). Lines count from 0.
 func parseCondition(s string) (*expr, *syntaxError) {
-	p := &parser{s: s}
+	p := &parser{s: strings.TrimRight(s, " \t\r\n\v\f")}
 	e := p.or()
 	if p.space(); p.err == nil && p.pos < len(p.s) {
 		p.failf("%q is not expected here", clip(p.s[p.pos:]))

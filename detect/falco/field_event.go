@@ -309,6 +309,9 @@ func (t *translator) argument(name string, v *view) value {
 		}
 		return rawResult(v)
 	}
+	if name == "flags" && callHas(name, v) {
+		return words(map[string]string{familyOf(v) + "_": ""})
+	}
 	if callHas(name, v) {
 		return notTold("the argument %s of the call is not kept", clip(name))
 	}
@@ -337,17 +340,30 @@ func callHas(name string, v *view) bool {
 	return false
 }
 
-// words is an argument that is a set of words; each is a condition here.
+// familyOf is how the flags of a call begin of which none is told.
+func familyOf(v *view) string {
+	return map[bollwerk.EventKind]string{bollwerk.EventUnlink: "AT", bollwerk.EventRename: "RENAME", bollwerk.EventChown: "AT", bollwerk.EventLink: "AT",
+		bollwerk.EventMmap: "MAP", bollwerk.EventAccept: "SOCK", bollwerk.EventFork: "CLONE", bollwerk.EventMemfd: "MFD", bollwerk.EventModule: "MODULE"}[v.kind]
+}
+
+// words is an argument that is a set of words; each is a condition here. A word of
+// another family (O_CREAT asked of an unshare) is never in it.
 func words(table map[string]string) value {
+	families := map[string]bool{}
+	for w := range table {
+		family, _, _ := strings.Cut(w, "_")
+		families[family] = true
+	}
 	one := func(w string) (*node, bool) {
-		cel, ok := table[w]
-		switch cel {
+		switch cel := table[w]; cel {
 		case "true":
 			return yes, true
 		case "":
-			return nil, ok
+			family, _, compound := strings.Cut(w, "_")
+			return no, compound && !families[family]
+		default:
+			return atom("%s", cel), true
 		}
-		return atom("%s", cel), true
 	}
 	return value{ask: func(cmp string, words []string) answer {
 		var kids []*node
@@ -416,6 +432,9 @@ func (t *translator) callNamed(v *view, cmp string, words []string) answer {
 	a := sure(constant(some))
 	if some && !all {
 		a.gap = fmt.Sprintf("an event of kind %s does not say which call it was: all of %s are asked", v.kind, strings.Join(append(append([]string{}, v.core...), v.more...), ", "))
+	}
+	if some && a.gap == "" {
+		a.gap = v.wider
 	}
 	if cmp == "!=" {
 		a.lo, a.hi = negate(a.hi), negate(a.lo)

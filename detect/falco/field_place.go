@@ -204,18 +204,24 @@ func socketField(name string, v *view) value {
 	case "name":
 		return value{out: fmt.Sprintf(`(%[5]s == "unix" ? event.connection.path : %[1]s + ":" + string(%[2]s) + "->" + %[3]s + ":" + string(%[4]s))`,
 			clientAddress, clientPort, serverAddress, serverPort, protocolName), ask: func(cmp string, words []string) answer {
-			if cmp != "contains" && cmp != "endswith" && cmp != "glob" && cmp != "icontains" {
-				return unseen("of a connection's name only the path of a unix socket is compared")
-			}
 			for _, w := range words {
-				if !strings.Contains(w, "/") {
-					return unseen("of a connection's name only the path of a unix socket is compared")
+				if !notInTuple(w) {
+					return unseen("the name of a connection is compared only with paths, of unix sockets")
 				}
 			}
-			a := compareText("event.connection.path", cmp, words)
-			a.lo = both(unixSocket, a.lo)
-			a.hi = a.lo
-			return a
+			switch cmp {
+			case "exists":
+				return sure(yes)
+			case "=", "in", "contains", "icontains", "startswith", "endswith", "glob", "pmatch":
+				a := compareText("event.connection.path", cmp, words)
+				if a.gap == "" {
+					a = sure(both(unixSocket, a.lo))
+				}
+				return a
+			case "!=":
+				return sure(negate(both(unixSocket, atom("event.connection.path == %s", quote(words[0])))))
+			}
+			return unseen("the name of a connection is compared only with paths, of unix sockets")
 		}}
 	case "num":
 		return notTold("descriptors of sockets have no number here")
@@ -225,6 +231,12 @@ func socketField(name string, v *view) value {
 		return notTold("ports are told by number")
 	}
 	return notTold("the events do not tell it")
+}
+
+// notInTuple: the word has a letter that "10.0.0.7:40000->203.0.113.9:443" never has, so
+// that it can only be meant for a path.
+func notInTuple(w string) bool {
+	return strings.Trim(w, "0123456789abcdefABCDEF.:->*?[]") != ""
 }
 
 // fsField reads fs.path.X.

@@ -17,6 +17,8 @@ type view struct {
 	descriptor bool
 	// limit is what of Falco's calls such an event does not show; "" nothing.
 	limit string
+	// wider: what else such an event may be, so that a rule about the calls holds of it, too.
+	wider string
 }
 
 // side says which end of a connection began it.
@@ -56,13 +58,13 @@ func views() []*view {
 		{kind: bollwerk.EventListen, socket: waiting, core: []string{"listen"}},
 		{kind: bollwerk.EventBind, socket: waiting, core: []string{"bind"}},
 		{kind: bollwerk.EventSocket, descriptor: true, core: []string{"socket"}, limit: "only raw and packet sockets are seen"},
-		{kind: bollwerk.EventFork, core: []string{"clone"}, more: []string{"clone3", "fork", "vfork"}},
+		{kind: bollwerk.EventFork, core: []string{"clone", "clone3", "fork", "vfork"}},
 		{kind: bollwerk.EventExit, core: []string{"procexit"}, more: []string{"exit", "exit_group"}},
 		{kind: bollwerk.EventCredentials, when: atom("(event.change.uid != event.change.old_uid || event.change.euid != event.change.old_euid)"),
 			core: []string{"setuid"}, more: []string{"setreuid", "setresuid", "seteuid"},
-			limit: "a user id that was set by another call, or by a set-uid program, counts too, and one that changed nothing does not"},
+			wider: "a user id that was set by another call, or by a set-uid program, is not told from this one", limit: "calls that change nothing are not seen"},
 		{kind: bollwerk.EventCredentials, when: atom("event.change.gid != event.change.old_gid"), core: []string{"setgid"}, more: []string{"setregid", "setresgid", "setegid"},
-			limit: "a group id that was set by another call, or by a set-gid program, counts too, and one that changed nothing does not"},
+			wider: "a group id that was set by another call, or by a set-gid program, is not told from this one", limit: "calls that change nothing are not seen"},
 		{kind: bollwerk.EventNamespace, when: atom("event.namespace.entered"), core: []string{"setns"}},
 		{kind: bollwerk.EventNamespace, when: negate(atom("event.namespace.entered")), core: []string{"unshare"}},
 		{kind: bollwerk.EventMount, core: []string{"mount"}, more: []string{"move_mount", "fsmount"}},
@@ -70,7 +72,7 @@ func views() []*view {
 		{kind: bollwerk.EventMemfd, file: true, descriptor: true, core: []string{"memfd_create"}},
 		{kind: bollwerk.EventModule, core: []string{"init_module", "finit_module"}},
 		{kind: bollwerk.EventBPF, descriptor: true, core: []string{"bpf"}, limit: "loads of programs are seen"},
-		{kind: bollwerk.EventSignal, core: []string{"kill"}, more: []string{"tkill", "tgkill"}, limit: "only signals to processes of other trees are seen"},
+		{kind: bollwerk.EventSignal, core: []string{"kill", "tkill", "tgkill"}, limit: "only signals to processes of other trees are seen"},
 		{kind: bollwerk.EventContainer, when: atom(`event.object.name == "start"`), core: []string{"container"}},
 	}
 }
