@@ -1,0 +1,5 @@
+package syscalls
+
+import "golang.org/x/sys/unix"
+
+const sysSymlink = unix.SYS_SYMLINK
