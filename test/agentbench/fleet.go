@@ -68,37 +68,71 @@ func fleet(b *bench) ([]row, error) {
 		fmt.Sprintf("median of %d starts, %s to %s", len(ready), ms(ready[0]), ms(ready[len(ready)-1]))})
 	a.settle()
 	settled, _, _ := a.resident()
+	quiet, err := idle(b, a)
+	if err != nil {
+		return out, err
+	}
+	out = append(out, quiet)
 	late, err := delays(b, a, boxes)
 	out = append(out, late...)
 	if err != nil {
 		return out, err
 	}
-	before, from := a.cpu(), time.Now()
-	m0, err := a.meters()
-	if err != nil {
-		return out, err
-	}
-	select {
-	case <-time.After(idleTime):
-	case <-b.ctx.Done():
-		return out, b.ctx.Err()
-	}
-	share := float64(a.cpu()-before) / float64(time.Since(from))
 	m1, err := a.meters()
 	if err != nil {
 		return out, err
 	}
-	idle := row{"processor at idle", "≤ 1 % of a core", fmt.Sprintf("%.2f %%", 100*share), word(share <= 0.01),
-		fmt.Sprintf("over %s; %.0f events of the machine came meanwhile", idleTime, eventsOf(m1)-eventsOf(m0))}
-	if idle.holds == no && eventsOf(m1)-eventsOf(m0) > 300 {
-		idle.holds = noisy // it was not idle
-	}
-	out = append(out, idle)
 	now, peak, consists := a.resident()
 	out = append(out, row{"resident memory, 200 containers", "≤ 48 MiB", mib(now), word(now <= 48<<20), fmt.Sprintf("%s when it had settled, %s at the most; MiB: %s, Go heap %.1f", mib(settled), mib(peak), consists, m1["bollwerk_agent_heap_bytes"]/(1<<20))})
 	err = a.stop()
 	a = nil
 	return out, err
+}
+
+// idle is what the agent uses while nothing happens. The machine has other things to
+// do, which the agent sees: only stretches with hardly an event count.
+func idle(b *bench, a *agent) (row, error) {
+	const window = 2 * time.Second
+	var all, quiet []float64
+	total := 0.0
+	m, err := a.meters()
+	if err != nil {
+		return row{}, err
+	}
+	for range int(idleTime / window) {
+		before, from := a.cpu(), time.Now()
+		select {
+		case <-time.After(window):
+		case <-b.ctx.Done():
+			return row{}, b.ctx.Err()
+		}
+		share := float64(a.cpu()-before) / float64(time.Since(from))
+		now, err := a.meters()
+		if err != nil {
+			return row{}, err
+		}
+		n := eventsOf(now) - eventsOf(m)
+		m = now
+		total += n
+		all = append(all, share)
+		if n <= 10 {
+			quiet = append(quiet, share)
+		}
+	}
+	r := row{"processor at idle", "≤ 1 % of a core", "", noisy, fmt.Sprintf("%d of %d stretches of %s without other work; %.2f %% over all %s with %.0f events", len(quiet), len(all), window, 100*mean(all), idleTime, total)}
+	if len(quiet) >= 3 {
+		r.measured, r.holds = fmt.Sprintf("%.2f %%", 100*mean(quiet)), word(mean(quiet) <= 0.01)
+	} else if r.measured = fmt.Sprintf("%.2f %%", 100*mean(all)); mean(all) <= 0.01 {
+		r.holds = yes
+	}
+	return r, nil
+}
+
+func mean(v []float64) (m float64) {
+	for _, x := range v {
+		m += x / float64(len(v))
+	}
+	return m
 }
 
 func eventsOf(m map[string]float64) (n float64) {
@@ -147,7 +181,7 @@ func delays(b *bench, a *agent, boxes []*workload) ([]row, error) {
 	slices.Sort(took)
 	p99 := took[(len(took)*99+99)/100-1]
 	return []row{{"event to detection on stdout, p99", "≤ 50 ms", ms(p99), word(all && p99 <= 50*time.Millisecond),
-		fmt.Sprintf("%d of %d told; median %s, most %s; the start of the program is in it", len(took), len(began), ms(took[len(took)/2]), ms(took[len(took)-1]))}}, nil
+		fmt.Sprintf("%d of %d told; median %s, 90 %% within %s, most %s; the start of the program is in it", len(took), len(began), ms(took[len(took)/2]), ms(took[len(took)*9/10]), ms(took[len(took)-1]))}}, nil
 }
 
 // many containers, four at a time.

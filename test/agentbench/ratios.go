@@ -121,33 +121,34 @@ func (m *ratios) turn(into map[string]*series, a *agent) error {
 			if _, _, err := m.slices(w, k); err != nil { // warms up, and makes the agent know it
 				return err
 			}
-			var values, own []float64
+			var values []float64
 			if a != nil {
 				a.settle()
 			}
 			for range m.repeat {
-				before := time.Duration(0)
-				if a != nil {
-					before = a.cpu()
-				}
 				t, n, err := m.slices(w, k)
 				if err != nil {
 					return err
 				}
 				values = append(values, float64(t.cpu)/float64(n))
-				if a != nil {
-					own = append(own, float64(a.cpu()-before)/float64(n))
-				}
 			}
 			if a == nil {
 				s.off = append(s.off, values)
 				continue
 			}
-			// What the slices left for the agent to do counts, too.
-			before := a.cpu()
+			// The agent's own work, over a longer stretch and until it has caught up.
+			const stretch = 30
 			a.settle()
-			n := max(1, k.n/max(1, m.scale))
-			own = append(own[:len(own)-1], own[len(own)-1]+float64(a.cpu()-before)/float64(n))
+			before, n := a.cpu(), 0
+			for range stretch {
+				_, done, err := m.slices(w, k)
+				if err != nil {
+					return err
+				}
+				n += done
+			}
+			time.Sleep(100 * time.Millisecond)
+			own := []float64{float64(a.cpu()-before) / float64(n)}
 			s.on, s.own = append(s.on, values), append(s.own, own)
 		}
 	}
