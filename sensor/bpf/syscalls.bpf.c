@@ -177,12 +177,19 @@ int bw_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	}
 	id = bw_call_cgroup(t);
-	root = bw_call_root(t, id);
-	c = bpf_map_lookup_elem(&syscalls_used, &root);
 	bw_mask(nr, 0x1ff);
-	// Known calls cost no write: its cache line would travel between the CPUs.
+	// Most tasks sit where their workload begins. Known calls cost no write either: the
+	// cache line would travel between the CPUs.
+	c = bpf_map_lookup_elem(&syscalls_used, &id);
 	if (c && c->used[nr])
 		return 0;
+	root = bw_call_root(t, id);
+	if (root != id) {
+		c = bpf_map_lookup_elem(&syscalls_used, &root);
+		bw_mask(nr, 0x1ff);
+		if (c && c->used[nr])
+			return 0;
+	}
 	if (bw_runtime(t, id, root)) {
 		bw_count_call(BW_SYSCALLS_RUNTIME);
 		return 0;

@@ -30,7 +30,7 @@ type Config struct {
 	// Off attaches nothing.
 	Off bool
 	// Always stays attached, so that nothing is missed: for a learning phase. Each
-	// system call of the machine then takes about 0.15 µs longer.
+	// system call of the machine then takes about 0.1 µs longer.
 	Always bool
 	// Window is how long the program is attached at a time, Every how often; 0: 200 ms
 	// in every 20 s, which is 1 % of the time.
