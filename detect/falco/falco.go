@@ -310,27 +310,71 @@ func (t *translator) cases(e *expr) (cases []viewCase, gaps []*gap, limits []str
 	return cases, gaps, limits
 }
 
-// merge writes the condition: for each kind what is asked of it; kinds of which the
-// same is asked stand together.
+// merge writes the condition: for each kind what is asked of it, and once what is asked
+// of all. Compiling costs by the length of the text, and opens and creations are asked
+// nearly the same.
 func merge(cases []viewCase) string {
+	common, rest := factor(cases)
 	var parts []string
 	for i := 0; i < len(cases); {
-		if cases[i].view.when != nil {
-			n := both(cases[i].view.when, cases[i].node)
-			parts = append(parts, fmt.Sprintf(`event.kind == %s && %s`, quote(cases[i].view.kind.String()), bracketed(n)))
-			i++
-			continue
+		v, text := cases[i].view, bracketed(rest[i])
+		kinds := []string{v.kind.String()}
+		if i++; v.when == nil {
+			for i < len(cases) && cases[i].view.when == nil && bracketed(rest[i]) == text {
+				kinds = append(kinds, cases[i].view.kind.String())
+				i++
+			}
+		} else {
+			text = bracketed(both(v.when, rest[i-1]))
 		}
-		text := cases[i].node.String()
-		kinds := []string{cases[i].view.kind.String()}
-		i++
-		for i < len(cases) && cases[i].view.when == nil && cases[i].node.String() == text {
-			kinds = append(kinds, cases[i].view.kind.String())
-			i++
+		part := "event.kind in " + quoteAll(kinds)
+		if text != "true" {
+			part += " && " + text
 		}
-		parts = append(parts, fmt.Sprintf("event.kind in %s && (%s)", quoteAll(kinds), text))
+		parts = append(parts, part)
 	}
-	return strings.Join(parts, " || ")
+	text := strings.Join(parts, " || ")
+	if common.op == isTrue {
+		return text
+	}
+	return "(" + text + ") && " + bracketed(common)
+}
+
+// factor takes out what every case asks.
+func factor(cases []viewCase) (common *node, rest []*node) {
+	conjuncts := func(n *node) []*node {
+		if n.op == isAnd {
+			return n.kids
+		}
+		return []*node{n}
+	}
+	count := map[string]int{}
+	texts := map[*node]string{}
+	for _, c := range cases {
+		seen := map[string]bool{}
+		for _, k := range conjuncts(c.node) {
+			text := k.String()
+			texts[k] = text
+			if !seen[text] {
+				seen[text] = true
+				count[text]++
+			}
+		}
+	}
+	var all []*node
+	for i, c := range cases {
+		var own []*node
+		for _, k := range conjuncts(c.node) {
+			switch {
+			case count[texts[k]] < len(cases) || len(cases) == 1:
+				own = append(own, k)
+			case i == 0:
+				all = append(all, k)
+			}
+		}
+		rest = append(rest, both(own...))
+	}
+	return both(all...), rest
 }
 
 func bracketed(n *node) string {
