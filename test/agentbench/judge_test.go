@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestJudge(t *testing.T) {
+	// The machine gets slower with each round, the same for both: the paired ratios do
+	// not mind, and the fastest slices are those of the first round.
+	s := series{}
+	for i := range 9 {
+		slow := float64(int(1) << i)
+		s.off = append(s.off, []float64{100 * slow, 101 * slow, 500 * slow})
+		s.on = append(s.on, []float64{110 * slow, 111.1 * slow, 112 * slow})
+		s.own = append(s.own, []float64{10.1 * slow})
+	}
+	r := s.judge()
+	if r.median < 1.0999 || r.median > 1.1001 || r.best != 1.1 || r.withWork < 1.1999 || r.withWork > 1.2001 || r.rounds != 9 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestHolds(t *testing.T) {
+	for _, c := range []struct {
+		median, best float64
+		want         string
+	}{{1.05, 1.2, yes}, {1.051, 1.051, no}, {1.3, 1.04, noisy}} {
+		if got := (ratio{median: c.median, best: c.best}).holds(1.05); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+}
+
+func TestPrint(t *testing.T) {
+	for holds, want := range map[string]int{yes: 0, missed: 0, "": 0, no: 1, unmeasured: 1, noisy: 1} {
+		var out bytes.Buffer
+		b := &bench{table: []row{{"thing", "≤ 1", "1", yes, ""}, {"other", "≤ 1", "2", holds, "why"}}}
+		if got := b.print(&out); got != want || !strings.Contains(out.String(), "why") {
+			t.Errorf("%q: %d, want %d\n%s", holds, got, want, &out)
+		}
+	}
+}
+
+func TestLost(t *testing.T) {
+	n, areas := lost(map[string]float64{`bollwerk_agent_lost_total{area="ring"}`: 3, `bollwerk_agent_lost_total{area="queue"}`: 0, `bollwerk_agent_events_total{kind="exec"}`: 9})
+	if n != 3 || areas != "ring 3" {
+		t.Errorf("%v %q", n, areas)
+	}
+}
+
+// Each figure that the requirement bounds is in the list of works.
+func TestWorks(t *testing.T) {
+	var got []float64
+	for _, w := range works(1.03) {
+		got = append(got, w.bound)
+	}
+	if !slices.Equal(got, []float64{1.05, 1.05, 1.03, 1.05, 1.12, 1.01}) {
+		t.Error(got)
+	}
+}
