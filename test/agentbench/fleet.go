@@ -43,13 +43,13 @@ func fleet(b *bench) ([]row, error) {
 		defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
 	}
 	var out []row
-	var ready []time.Duration
+	var ready, spent []time.Duration
 	var a *agent
 	for i := range fleetStarts {
 		if a, err = startAgent(b.agent, b.dir, nil, "--config", b.config); err != nil {
 			return out, err
 		}
-		ready = append(ready, a.ready)
+		ready, spent = append(ready, a.ready), append(spent, a.cpu())
 		if i+1 < fleetStarts {
 			a.settle()
 			if err := a.stop(); err != nil {
@@ -63,9 +63,10 @@ func fleet(b *bench) ([]row, error) {
 		}
 	}()
 	slices.Sort(ready)
+	slices.Sort(spent)
 	r := ready[len(ready)/2]
 	out = append(out, row{fmt.Sprintf("ready, %d containers and %d processes more", fleetSize, fleetOthers), "≤ 1 s", ms(r), word(r <= time.Second),
-		fmt.Sprintf("median of %d starts, %s to %s", len(ready), ms(ready[0]), ms(ready[len(ready)-1]))})
+		fmt.Sprintf("median of %d starts, %s to %s; %s of processor time, %s at the least", len(ready), ms(ready[0]), ms(ready[len(ready)-1]), ms(spent[len(spent)/2]), ms(spent[0]))})
 	a.settle()
 	settled, _, _ := a.resident()
 	quiet, err := idle(b, a)

@@ -118,7 +118,13 @@ func inMachine(b *bench) ([]row, error) {
 				err = errors.Join(err, fmt.Errorf("%s: code %d: %s", v.name, r.Code, r.Output))
 			}
 		}
+		for _, r := range out[n:] {
+			b.say("%s: %s (%s) %s", r.what, r.measured, r.bound, r.holds)
+		}
 		problems = append(problems, err)
+		if b.ctx.Err() != nil {
+			break
+		}
 	}
 	return out, errors.Join(problems...)
 }
