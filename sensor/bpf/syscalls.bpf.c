@@ -32,13 +32,14 @@ struct {
 	__type(value, struct bw_calls);
 } syscalls_used SEC(".maps");
 
-// The cgroups at which workloads begin that the agent named.
+// The cgroups at which workloads begin that the agent named, and their mount namespace;
+// 0: not known.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u64);
-	__type(value, __u8);
+	__type(value, __u32);
 } syscall_workloads SEC(".maps");
 
 // Cgroup -> the workload it belongs to: a container may make cgroups of its own, as
@@ -138,30 +139,49 @@ BW_INLINE int bw_named_runc(struct task_struct *t)
 	return comm[0] == 'r' && comm[1] == 'u' && comm[2] == 'n' && comm[3] == 'c' && comm[4] == ':' && comm[5] == '[';
 }
 
+BW_INLINE struct inode *bw_exe_inode(struct task_struct *t)
+{
+	return BPF_CORE_READ(t, mm, exe_file, f_inode);
+}
+
+// The workload of another task, as far as it made a call lately.
+BW_INLINE __u64 bw_other_root(struct task_struct *t)
+{
+	__u64 id = bw_cgroup(t), *known = bpf_map_lookup_elem(&syscall_roots, &id);
+
+	return known ? *known : id;
+}
+
+// Whether a task runs the runtime's program. Its first stage is a child from outside that
+// runs what its parent runs (so is a service before systemd starts its program); later
+// ones run a file of another mount namespace, or a copy that is mounted nowhere.
+BW_INLINE int bw_from_outside(struct task_struct *t, __u64 root, __u32 space)
+{
+	struct task_struct *parent = BPF_CORE_READ(t, real_parent);
+	__u32 exe;
+
+	if (bw_other_root(parent) != root && bw_exe_inode(t) == bw_exe_inode(parent))
+		return 1;
+	exe = bw_exe_space(t);
+	return exe && space ? exe != space : bw_named_runc(t);
+}
+
 // Before a container's program starts, and with every exec into it, the runtime works
 // in the container's cgroup with an executable from outside. What descends from a
-// program of the container in the same cgroup is none, whatever it calls itself.
-BW_INLINE int bw_runtime(struct task_struct *t, __u64 id, __u64 root)
+// program of the container in the same workload is none, whatever it calls itself.
+BW_INLINE int bw_runtime(struct task_struct *t, __u64 root)
 {
-	__u32 exe = bw_exe_space(t), own = BPF_CORE_READ(t, nsproxy, mnt_ns, ns.inum);
-	int named = bw_named_runc(t);
+	__u32 *known = bpf_map_lookup_elem(&syscall_workloads, &root), space = known ? *known : 0;
 
-	if (!exe && !named)
-		return 0;
-	if (exe && exe != config.host_mnt_ns)
-		return 0;
-	if (exe == own && !named && !bpf_map_lookup_elem(&syscall_workloads, &root))
-		return 0; // a program of the host, in a unit of the host
 #pragma unroll
-	for (int i = 0; i < 6; i++) {
-		t = BPF_CORE_READ(t, real_parent);
-		if (!t || bw_cgroup(t) != id)
-			return 1;
-		exe = bw_exe_space(t);
-		if (exe ? exe != config.host_mnt_ns : !bw_named_runc(t))
+	for (int i = 0; i < 5; i++) {
+		if (!bw_from_outside(t, root, space))
 			return 0;
+		t = BPF_CORE_READ(t, real_parent);
+		if (!t || bw_other_root(t) != root)
+			return 1;
 	}
-	return 1;
+	return 0;
 }
 
 SEC("raw_tracepoint/sys_enter")
@@ -190,7 +210,7 @@ int bw_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 		if (c && c->used[nr])
 			return 0;
 	}
-	if (bw_runtime(t, id, root)) {
+	if (bw_runtime(t, root)) {
 		bw_count_call(BW_SYSCALLS_RUNTIME);
 		return 0;
 	}

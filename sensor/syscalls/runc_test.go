@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -106,6 +107,26 @@ func underRunc(t *testing.T, told bool) {
 	if out, err := runc("exec", name, "/bin/true"); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	// From now on its namespace is known, as it is to the agent.
+	var state struct{ Pid uint32 }
+	out, err := runc("state", name)
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &state)
+	}
+	if err != nil || state.Pid == 0 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	w := &bollwerk.Workload{Cgroup: id, Container: &bollwerk.Container{PID: state.Pid}}
+	if s.space(w) == 0 {
+		t.Error("the namespace is not known")
+	}
+	s.Container(w, true)
+	if out, err := runc("exec", name, "/bin/mkdir", "/dev/shm/x"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if b := gather(); !b.has(unix.SYS_MKDIRAT) && (sysMkdir < 0 || !b.has(sysMkdir)) {
+		t.Error("what was started in the container was taken for the runtime")
+	}
 	got := gather()
 	for _, c := range []struct {
 		name string
@@ -117,6 +138,27 @@ func underRunc(t *testing.T, told bool) {
 	}
 	if s.Stats().Runtime == 0 {
 		t.Error("no call of the runtime was noticed")
+	}
+}
+
+// Any process may call itself what the runtime does.
+func TestTheNameOfTheRuntimeHidesNothing(t *testing.T) {
+	s := New(Config{Always: true})
+	l := watch(t, s)
+	box := sensortest.NewBox(t, l.Sensor, sensortest.Image(t, nil))
+	s.Container(&bollwerk.Workload{Cgroup: box.Cgroup, Container: &bollwerk.Container{PID: box.PID}}, true)
+	if out, rc := box.Sh(t, "echo 'runc:[2:INIT]' > /proc/1/comm; cat /proc/1/comm"); rc != 0 || strings.TrimSpace(out) != "runc:[2:INIT]" {
+		t.Fatalf("%d: %s", rc, out)
+	}
+	collect(s)
+	before := s.Stats().Runtime
+	box.Sh(t, "/bin/mkdir /tmp/x")
+	b := collect(s)[box.Cgroup]
+	if b == nil || !b.has(unix.SYS_WAIT4) || !b.has(unix.SYS_MKDIRAT) && (sysMkdir < 0 || !b.has(sysMkdir)) {
+		t.Errorf("calls are missing: %x", b)
+	}
+	if n := s.Stats().Runtime; n != before {
+		t.Errorf("%d calls were taken for the runtime's", n-before)
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/sensor/bpf"
@@ -73,7 +75,8 @@ type Source struct {
 
 	mu     sync.Mutex // of what follows: Collect and Container come from other goroutines
 	hook   func() (io.Closer, error)
-	used   table // nil: not open
+	host   uint32 // mount namespace
+	used   table  // nil: not open
 	roots  table
 	named  table
 	counts table
@@ -138,6 +141,7 @@ func (s *Source) load(k *sensor.Kernel) error {
 	if program == nil {
 		return fmt.Errorf("the program at sys_enter: %w", l.Refusal("bw_sys_enter"))
 	}
+	s.host = k.HostNamespaces().Mount
 	s.hook = func() (io.Closer, error) { return k.RawTracepoint("sys_enter", program) }
 	if err := s.attach(); err != nil {
 		return fmt.Errorf("attaching to sys_enter: %w", err)
@@ -238,7 +242,7 @@ func (s *Source) Container(w *bollwerk.Workload, began bool) {
 		_ = s.used.Delete(w.Cgroup)
 		return
 	}
-	if s.named.Put(w.Cgroup, uint8(1)) != nil {
+	if s.named.Put(w.Cgroup, s.space(w)) != nil {
 		return // full: its children count on their own
 	}
 	// Children that were seen before it was named count as workloads of their own.
@@ -249,6 +253,19 @@ func (s *Source) Container(w *bollwerk.Workload, began bool) {
 	case s.starts <- struct{}{}:
 	default: // one is waiting already
 	}
+}
+
+// space is the mount namespace of a container, 0 when it is not known: what runs there
+// from another one is the runtime's.
+func (s *Source) space(w *bollwerk.Workload) uint32 {
+	if w.Container == nil || w.Container.PID == 0 {
+		return 0
+	}
+	var st unix.Stat_t
+	if unix.Stat(fmt.Sprintf("/proc/%d/ns/mnt", w.Container.PID), &st) != nil || uint32(st.Ino) == s.host {
+		return 0
+	}
+	return uint32(st.Ino)
 }
 
 // Collect hands out and forgets the calls that each cgroup used since the last time:

@@ -2,4 +2,7 @@
 
 package syscalls
 
-const sysSymlink = -1
+const (
+	sysSymlink = -1
+	sysMkdir   = -1
+)
