@@ -2,12 +2,13 @@
 SHELL := /bin/bash
 GO ?= go
 BIN := bin/bollwerk
+AGENT := bin/bollwerk-agent
 export CGO_ENABLED := 0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: build run test unit system race vet fmt staticcheck lint bench starter clean deps fuzz
+.PHONY: build run test test-vm unit system race vet fmt staticcheck lint bench bench-agent generate starter clean deps fuzz
 
-build: $(BIN)
+build: $(BIN) $(AGENT)
 
 # The go command decides what is stale; it is asked every time.
 .PHONY: $(BIN)
@@ -15,10 +16,16 @@ $(BIN):
 	@mkdir -p bin
 	$(GO) build -trimpath -ldflags "-s -w -X main.buildTag=$(VERSION)" -o $(BIN) ./cmd/bollwerk
 
-# run builds the program, loads the advisories that ship with it, scans this machine
-# and an image made on the spot, and says what to do.
+.PHONY: $(AGENT)
+$(AGENT):
+	@mkdir -p bin
+	$(GO) build -trimpath -ldflags "-s -w -X main.buildTag=$(VERSION)" -o $(AGENT) ./cmd/bollwerk-agent
+
+# run builds the programs, loads the advisories that ship with it, scans this machine
+# and an image made on the spot, says what to do, and attacks a container in front of
+# the agent.
 run: build
-	@test/run.sh $(BIN)
+	@test/run.sh $(BIN) $(AGENT)
 
 # test runs everything that has a test and installs what it needs.
 test: deps
@@ -48,6 +55,18 @@ lint: fmt vet staticcheck
 # yardsticks measured in the same run.
 bench: build deps
 	@test/bench/run.sh $(BIN)
+
+# bench-agent measures the agent against the same machine without it.
+bench-agent: build deps
+	@$(GO) run ./test/agentbench -agent $(AGENT)
+
+# test-vm runs the sensor's tests and the attacks on real kernels with BPF LSM, in QEMU.
+test-vm: deps
+	$(GO) test -timeout 30m -count 1 ./test/vm ./test/attack -run 'TestPackages|TestInVM' -v
+
+# generate makes the BPF objects and everything else that is generated.
+generate:
+	$(GO) generate ./sensor/bpf ./profile
 
 # fuzz gives every fuzz target of the module a short turn; FUZZTIME=1m for longer.
 fuzz:

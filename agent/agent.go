@@ -33,6 +33,9 @@ type Parts struct {
 	// Detections receives each detection as one line of JSON; Events, if not nil, each
 	// event. They may be the same writer.
 	Detections, Events io.Writer
+	// Syscalls hands out the system calls that were seen by cgroup since the last call;
+	// nil where no source samples them.
+	Syscalls func(func(cgroup uint64, calls []uint64))
 	// Show, if set, is called for each detection that is told.
 	Show func(*bollwerk.Detection)
 	// Ready is called once everything watches.

@@ -104,7 +104,10 @@ type WorkloadConfig struct {
 
 // LearnConfig says when a profile may move forward; see profile.DefaultGates.
 type LearnConfig struct {
-	Off      bool       `yaml:"off"`
+	Off bool `yaml:"off"`
+	// Syscalls: "sampled" (the default: in short windows, which costs nothing to speak of)
+	// or "always", for a learning phase.
+	Syscalls string     `yaml:"syscalls"`
 	Observe  GateConfig `yaml:"observe"`
 	Restrict GateConfig `yaml:"restrict"`
 }
@@ -218,6 +221,11 @@ func (c *Config) Validate() error {
 	case "auto", "tracing", "none":
 	default:
 		return fmt.Errorf("backend %q: want auto, tracing or none", c.Backend)
+	}
+	switch c.Learn.Syscalls {
+	case "", "sampled", "always":
+	default:
+		return fmt.Errorf("learn: syscalls: %q: want sampled or always", c.Learn.Syscalls)
 	}
 	for i := range c.Workloads {
 		if err := c.Workloads[i].validate(); err != nil {

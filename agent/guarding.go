@@ -46,7 +46,13 @@ type guarding struct {
 	means    map[string]sensor.Means // by the word of the guard: the most this host can do
 }
 
-func newGuarding(a *Agent) *guarding { return &guarding{a: a, sets: map[string]inForce{}} }
+func newGuarding(a *Agent) *guarding {
+	g := &guarding{a: a, sets: map[string]inForce{}, means: map[string]sensor.Means{}}
+	for _, m := range a.sensor.Means() {
+		g.means[m.Guard.String()] = m
+	}
+	return g
+}
 
 // protect computes and applies the policy of one container: the defaults, less what its
 // profile shows it needs, changed by the configuration, tightened by restrict mode.

@@ -28,6 +28,7 @@ func (a *Agent) judgeAll() {
 	slow := time.NewTicker(5 * time.Second)
 	defer slow.Stop()
 	var latest time.Time // of the events: folds end by their time
+	sampled := time.Now()
 	for {
 		select {
 		case e, ok := <-a.queue.ch:
@@ -47,6 +48,14 @@ func (a *Agent) judgeAll() {
 			a.folder.Tick(latest, a.tell)
 			a.profiles.Tick(now)
 			a.sweep(now)
+			if a.p.Syscalls != nil && a.profiles.book != nil && now.Sub(sampled) >= time.Minute {
+				sampled = now
+				a.p.Syscalls(func(cgroup uint64, calls []uint64) {
+					for _, d := range a.profiles.book.Syscalls(cgroup, calls) {
+						a.decide(d, &bollwerk.Event{Time: now, Workload: d.Workload, Outcome: bollwerk.Seen})
+					}
+				})
+			}
 		}
 	}
 }

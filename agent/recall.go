@@ -46,7 +46,8 @@ func (r *Recall) Run(ctx context.Context, dir string) (*recorder.Summary, error)
 	}
 	s, err := recorder.Read(ctx, dir, r.Query, func(rec recorder.Record) error {
 		if d := rec.Detection; d != nil {
-			if judge == nil && r.of(d.Workload) && r.Detection != nil {
+			// Who asks for kinds of events wants events.
+			if judge == nil && r.of(d.Workload) && r.Detection != nil && len(r.Query.Kinds) == 0 {
 				return r.Detection(d)
 			}
 			return nil

@@ -117,6 +117,7 @@ type Recorder struct {
 	block     blockWriter
 	enc       *zstd.Encoder
 	oldestCut time.Time
+	flushed   time.Time // the last block
 	closing   sync.Once
 }
 
@@ -258,10 +259,15 @@ func (r *Recorder) add(rec Record) {
 		r.c.Log.Warn("event not recorded", "error", err)
 		return
 	}
-	if len(r.block.raw) >= blockBytes {
+	// A detection is evidence: it and what led to it are in the file soon, but a flood of
+	// them does not become a flood of blocks.
+	soon := rec.Detection != nil && time.Since(r.flushed) > detectionFlush
+	if len(r.block.raw) >= blockBytes || soon {
 		r.writeBlock()
 	}
 }
+
+const detectionFlush = 100 * time.Millisecond
 
 // writeBlock puts the block into the file. When the disk is full the oldest segments
 // of our own are given up first; if that does not help the block is lost and counted,
@@ -271,6 +277,7 @@ func (r *Recorder) writeBlock() {
 	if n == 0 {
 		return
 	}
+	r.flushed = time.Now()
 	b := r.block.encode(r.enc)
 	defer r.block.reset()
 	for try := 0; ; try++ {

@@ -86,6 +86,10 @@ type Kernel struct {
 	enforcing []pinned
 	opened    int64 // names the folder of pins
 
+	syncMu  sync.Mutex
+	reading bool            // the ring is being read
+	waiting []chan struct{} // callers of Sync
+
 	emitMu sync.Mutex
 	handle func(*bollwerk.Event)
 	early  []*bollwerk.Event // before Run

@@ -166,6 +166,15 @@ func (s *Sensor) Close() error {
 // read empties the ring. Programs wake it only for urgent records; otherwise it looks
 // every 20 ms, which is the greatest delay of an event.
 func (k *Kernel) read(ctx context.Context) error {
+	k.syncMu.Lock()
+	k.reading = true
+	k.syncMu.Unlock()
+	defer func() {
+		k.syncMu.Lock()
+		k.reading = false
+		k.syncMu.Unlock()
+		k.synced()
+	}()
 	var rec ringbuf.Record
 	for {
 		k.ring.SetDeadline(time.Now().Add(20 * time.Millisecond))
@@ -173,6 +182,8 @@ func (k *Kernel) read(ctx context.Context) error {
 		switch {
 		case err == nil:
 			k.record(rec.RawSample)
+		case errors.Is(err, ringbuf.ErrFlushed):
+			k.synced()
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			if ctx.Err() != nil {
 				return nil
@@ -295,4 +306,39 @@ func findCgroups(mountinfo string) (h Hierarchy, root, unified string) {
 		}
 	}
 	return CgroupV2, unified, unified
+}
+
+// Sync returns when every record that lay in the ring at the call was decoded, at the
+// latest after syncLimit. What other means tell by a PID is younger than the records
+// about that process, but often read earlier: without this it would belong to nobody.
+// Not to be called while an event is emitted or decoded.
+func (k *Kernel) Sync() {
+	if k.ring == nil {
+		return
+	}
+	done := make(chan struct{})
+	k.syncMu.Lock()
+	reading := k.reading
+	if reading {
+		k.waiting = append(k.waiting, done)
+	}
+	k.syncMu.Unlock()
+	if !reading || k.ring.Flush() != nil {
+		return
+	}
+	select {
+	case <-done:
+	case <-time.After(syncLimit):
+	}
+}
+
+const syncLimit = 100 * time.Millisecond
+
+func (k *Kernel) synced() {
+	k.syncMu.Lock()
+	defer k.syncMu.Unlock()
+	for _, w := range k.waiting {
+		close(w)
+	}
+	k.waiting = nil
 }

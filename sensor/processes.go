@@ -99,6 +99,9 @@ func (t *Processes) get(pid uint32, start uint64, depth int) *bollwerk.Process {
 	t.mu.RUnlock()
 	if pid != 0 && depth > 0 {
 		if r := readProcess(t, pid); r != nil && (start == 0 || sameStart(r.Process.Start, start)) {
+			if e != nil && sameStart(r.Process.Start, e.p.Start) {
+				return e.p // a zombie: /proc has its name and nothing else
+			}
 			if start != 0 {
 				r.Process.Start = start // the exact one
 			}

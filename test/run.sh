@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # make run: loads the advisories that ship with the program, scans this machine and
-# an image made on the spot, and says what to do. Needs no network.
+# an image made on the spot, says what to do, and attacks a container in front of the
+# agent. Needs no network.
 set -euo pipefail
-bin=$1
+bin=$1 agent=$2
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -36,6 +37,10 @@ printf 'Django==2.2.1\nPyYAML==5.1\nrequests==2.19.0\n' >"$app/srv/app/requireme
 go run ./test/mkimage -o "$work/layout" -tag demo "$base=base system" "$app=COPY shop /srv/app" >/dev/null
 code=0; "$bin" scan --fail-on none "oci:$work/layout:demo" || code=$?
 [ $code -eq 0 ] || { echo "the scan of the image ended with exit code $code" >&2; exit $code; }
+
+title "The agent, and an attack in front of it"
+test/demo.sh "$agent"
+
 cat <<TXT
 
 Next:
@@ -43,4 +48,6 @@ Next:
   $bin scan .                this directory
   $bin explain FINDING       why something is listed, and what to do
   $bin db update             today's advisories (needs the network)
+  sudo $agent run      protect this machine
+  sudo $agent doctor   what this kernel allows
 TXT

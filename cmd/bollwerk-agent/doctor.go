@@ -15,6 +15,7 @@ import (
 	"github.com/bollwerk/bollwerk/agent"
 	"github.com/bollwerk/bollwerk/internal/terminal"
 	"github.com/bollwerk/bollwerk/sensor"
+	"github.com/bollwerk/bollwerk/sensor/syscalls"
 )
 
 func newDoctorCommand(e *env) *cobra.Command {
@@ -47,7 +48,7 @@ func runDoctor(ctx context.Context, e *env, backend string, asJSON bool) error {
 	if err := c.Validate(); err != nil {
 		return usageError(err)
 	}
-	s, err := sensor.Open(ctx, sensor.Options{Log: slog.New(slog.DiscardHandler), NoBPF: c.Backend == "none"}, sources(c)...)
+	s, err := sensor.Open(ctx, sensor.Options{Log: slog.New(slog.DiscardHandler), NoBPF: c.Backend == "none"}, sources(c, syscalls.New(syscalls.Config{Off: c.Backend == "none"}))...)
 	if err != nil {
 		return err
 	}

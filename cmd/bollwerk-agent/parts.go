@@ -14,6 +14,7 @@ import (
 	"github.com/bollwerk/bollwerk/sensor/network"
 	"github.com/bollwerk/bollwerk/sensor/process"
 	"github.com/bollwerk/bollwerk/sensor/procfs"
+	"github.com/bollwerk/bollwerk/sensor/syscalls"
 	"github.com/bollwerk/bollwerk/sensor/tracing"
 	identities "github.com/bollwerk/bollwerk/workload/all"
 	"github.com/bollwerk/bollwerk/workload/kubernetes"
@@ -37,7 +38,11 @@ func (e *env) parts(c *agent.Config, log *slog.Logger) (*agent.Parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &agent.Parts{Config: c, Exceptions: except, Log: log, Version: e.version, Policies: ps, Sources: sources(c), Identities: names, Detectors: detectors.Detectors(tuning)}, nil
+	calls := syscalls.New(syscalls.Config{Off: c.Learn.Off || c.Backend == "none", Always: c.Learn.Syscalls == "always"})
+	return &agent.Parts{
+		Config: c, Exceptions: except, Log: log, Version: e.version, Policies: ps, Sources: sources(c, calls), Identities: names,
+		Detectors: detectors.Detectors(tuning), Syscalls: calls.Collect,
+	}, nil
 }
 
 // exceptions reads the configured .bollwerk.yaml file; nil without one.
@@ -73,21 +78,24 @@ func (e *env) identities(c *agent.Config) identities.Config {
 
 // sources of events, in the order in which they are opened: what a better source
 // covers the later ones leave alone.
-func sources(c *agent.Config) []sensor.Source {
+func sources(c *agent.Config, calls *syscalls.Source) []sensor.Source {
 	if c.Backend == "none" {
 		return []sensor.Source{&procfs.Connector{}, &procfs.Sockets{}, &procfs.Mounts{}, &procfs.Settings{}, &tracing.Files{}, &tracing.Gate{}}
 	}
 	covered := func(string) bool { return false }
-	list := []sensor.Source{process.New(process.Config{})}
+	var best *lsm.Source
 	if c.Backend == "auto" {
-		best := lsm.New(lsm.Options{})
+		best = lsm.New(lsm.Options{})
 		covered = best.Covered
+	}
+	list := []sensor.Source{process.New(process.Config{Covered: covered})}
+	if best != nil {
 		list = append(list, best)
 	}
 	checks := &tracing.Checks{Covered: covered}
 	less := func(area string) bool { return covered(area) || checks.Sees(area) }
 	list = append(list, network.New(network.Config{}), checks, &tracing.Files{Covered: covered}, &tracing.Gate{Covered: covered},
-		&procfs.Connector{Covered: covered}, &procfs.Sockets{Covered: less}, &procfs.Mounts{Covered: less}, &procfs.Settings{Covered: less})
+		&procfs.Connector{Covered: covered}, &procfs.Sockets{Covered: less}, &procfs.Mounts{Covered: less}, &procfs.Settings{Covered: less}, calls)
 	if c.Mappings {
 		list = append(list, &tracing.Mappings{Covered: covered})
 	}

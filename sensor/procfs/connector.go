@@ -365,8 +365,10 @@ func (c *Connector) tell(m *message) {
 		if m.d == 0 || m.d == uint32(os.Getpid()) || c.again(m.d, m.b) {
 			return
 		}
+		c.k.Sync()
 		emit(&bollwerk.Event{Kind: bollwerk.EventPtrace, Process: c.k.Processes.Get(m.d, 0), Target: c.k.Processes.Get(m.b, 0)})
 	case eventUID, eventGID: // pid, tgid, real, effective
+		c.k.Sync()
 		c.credentials(m, emit)
 	}
 }

@@ -276,6 +276,8 @@ func (f *Files) read(g *group, tell func(*group, *notice)) error {
 			}
 			return fmt.Errorf("fanotify: %w", err)
 		}
+		// Who did it is known from records that were made before.
+		f.k.Sync()
 		for b, ok := buf[:n], true; ; {
 			if b, ok = nextNotice(b, &e); !ok {
 				break
