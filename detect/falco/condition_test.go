@@ -256,6 +256,7 @@ func TestConditions(t *testing.T) {
 		{`evt.type = execve`, shellEvent, true, partly},
 		{`evt.type in (execve, execveat)`, shellEvent, true, exact},
 		{`evt.type in (execve, execveat) and evt.dir = <`, shellEvent, true, exact},
+		{`evt.type in (execve, execveat) and evt.dir = >`, shellEvent, true, partly},
 		{`evt.type in (open, openat, openat2) and evt.is_open_read = true and fd.typechar = 'f' and fd.num >= 0`, readEvent, true, exact},
 		{`evt.type in (open, openat, openat2) and evt.is_open_read = true and fd.typechar = 'f' and fd.num >= 0`, dirEvent, false, exact},
 		{`evt.type in (open, openat, openat2) and fd.typechar = 'd'`, dirEvent, true, exact},

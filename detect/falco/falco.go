@@ -188,7 +188,7 @@ func (t *translator) rule(r *rawRule, ids map[string]int) *Rule {
 		out.Verdict = Exact
 	}
 	if len(parts) == 0 {
-		out.Reasons = append(out.Reasons, "as it is written it never holds; it waits for its macros to be filled in")
+		out.Reasons = append(out.Reasons, "as it is written it never holds: a list or macro waits to be filled in, or its parts exclude each other")
 		return out
 	}
 	text := merge(cases)

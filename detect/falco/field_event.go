@@ -23,9 +23,14 @@ func (t *translator) eventField(name string, v *view) value {
 	case "type":
 		return value{out: "event.kind", ask: func(cmp string, words []string) answer { return t.callNamed(v, cmp, words) }}
 	case "dir":
-		// Of a call the end is told. Files for older engines ask for the beginning (>) where
-		// the end does as well; that it may have failed is asked by other fields.
-		return fixed("<")
+		// Rules for older engines ask for the beginning of a call (>), of which no event tells:
+		// they are asked at its end, and say so.
+		return value{out: `"<"`, ask: func(cmp string, words []string) answer {
+			if cmp == "=" && words[0] == ">" {
+				return answer{lo: yes, hi: yes, gap: "the end of a call is told, not its beginning, and it is asked then"}
+			}
+			return fixed("<").ask(cmp, words)
+		}}
 	case "num":
 		return value{out: "0", ask: func(cmp string, words []string) answer {
 			switch {
@@ -77,8 +82,6 @@ func (t *translator) eventField(name string, v *view) value {
 			return fixed("false")
 		}
 		return absentOr(v)
-	case "is_wait", "is_io", "is_io_read", "is_io_write":
-		return fixed("false")
 	case "args", "buffer", "info":
 		return notTold("the raw arguments of a call are not kept")
 	}

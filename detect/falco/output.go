@@ -49,6 +49,8 @@ func (t *translator) printed(o operand, used []*view) string {
 		case f.absent, cel == "" && f.gap != "", len(o.transform) > 0:
 			continue
 		case cel != "":
+		case f.cel == "":
+			continue
 		case f.typ == isText || f.typ == isAddress:
 			cel = f.cel
 		case f.typ == isNumber:
