@@ -124,7 +124,7 @@ func TestChildCgroupsCountAsTheirWorkload(t *testing.T) {
 
 // In a window a start opens calls are seen, and after it nothing is attached.
 func TestStartOpensAWindow(t *testing.T) {
-	s := New(Config{Every: 1000 * time.Hour, Window: time.Millisecond, Start: 20 * time.Second})
+	s := New(Config{Every: 1000 * time.Hour, Window: time.Millisecond, Start: time.Hour})
 	l := watch(t, s)
 	box := sensortest.NewBox(t, l.Sensor, sensortest.Image(t, nil))
 	box.Sh(t, "true")
