@@ -140,6 +140,10 @@ func (k *Kernel) openMaps() error {
 		return err
 	}
 	spec.Maps["events"].MaxEntries = uint32(k.ringSize)
+	if b := spec.Maps["builders"]; b != nil {
+		// Every policy may name as many as it may; the entries are made when needed.
+		b.MaxEntries = mostBuilders * spec.Maps["policies"].MaxEntries
+	}
 	for name, m := range spec.Maps {
 		// Room to work in is each object's own: programs of two objects may interrupt each other.
 		if strings.HasPrefix(name, ".") || strings.HasSuffix(name, "_scratch") {
