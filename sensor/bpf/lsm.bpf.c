@@ -29,6 +29,7 @@ enum lsm_list type_lsm_list __attribute__((unused));
 #define S_IFMT 0170000
 #define S_IFREG 0100000
 #define S_IFBLK 0060000
+#define S_IFCHR 0020000
 #define PROT_EXEC 4
 #define A_READ 1
 #define A_WRITE 2
@@ -63,6 +64,20 @@ struct super_block___l {
 };
 struct mount___d {
 	const char *mnt_devname;
+};
+struct inode___l {
+	__u32 i_rdev;
+};
+struct sockaddr_un {
+	unsigned short sun_family;
+	char sun_path[108];
+};
+struct unix_address {
+	int len;
+	struct sockaddr_un name[0];
+};
+struct unix_sock___l {
+	struct unix_address *addr;
 };
 #pragma clang attribute pop
 
@@ -327,6 +342,17 @@ BW_INLINE int lsm_ask(void)
 	return lsm_answer(lsm_file_op());
 }
 
+// /dev/mem, /dev/kmem and /dev/port, whatever they are called.
+BW_INLINE int lsm_memory(struct inode *inode, unsigned int type)
+{
+	__u32 n;
+
+	if (type != S_IFCHR)
+		return 0;
+	n = BPF_CORE_READ((struct inode___l *)inode, i_rdev);
+	return n == (1 << 20 | 1) || n == (1 << 20 | 2) || n == (1 << 20 | 4);
+}
+
 SEC("lsm/file_open")
 int BPF_PROG(file_open, struct file *file)
 {
@@ -340,7 +366,7 @@ int BPF_PROG(file_open, struct file *file)
 	struct lsm_op *o;
 	struct lsm_scratch *s;
 
-	if (type != S_IFREG && type != S_IFBLK)
+	if (type != S_IFREG && type != S_IFBLK && !lsm_memory(inode, type))
 		return 0;
 	// An overlay opens the file of its layer in the caller's name, who was asked already.
 	if (inode != d->d_inode)
@@ -371,7 +397,7 @@ int BPF_PROG(file_open, struct file *file)
 			access |= A_APPEND;
 		if (fmode & FMODE_READ)
 			access |= A_READ;
-		if (type == S_IFBLK)
+		if (type != S_IFREG)
 			always = 1;
 		if (kind == BW_OPEN) {
 			struct lsm_quiet_key k = {};

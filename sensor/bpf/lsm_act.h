@@ -388,6 +388,33 @@ int BPF_PROG(kernel_module_request, char *name)
 	return lsm_module(LSM_MODULE_REQUEST, 0, name, 0);
 }
 
+// A contained process connects to a socket that has a name: the one its listener gave it.
+SEC("lsm/unix_stream_connect")
+int BPF_PROG(unix_connect, struct sock *sock, struct sock *other)
+{
+	struct task_struct *t = bw_current();
+	struct unix_address *addr;
+	struct lsm_act *r;
+	__u32 count;
+	char *path;
+
+	if (!bw_contained(t))
+		return 0;
+	addr = BPF_CORE_READ((struct unix_sock___l *)other, addr);
+	if (!addr)
+		return 0;
+	path = (char *)addr + bpf_core_field_offset(struct unix_address, name) + sizeof(short);
+	count = lsm_act_seen(t, BW_CONNECT, (__u64)addr, 0);
+	if (!count || !(r = lsm_act_new(t, BW_CONNECT, LSM_UNIX, count, 0)))
+		return 0;
+	if (bpf_probe_read_kernel_str(r->name, 109, path) <= 1) {
+		r->name[0] = '@'; // no file
+		bpf_probe_read_kernel_str(r->name + 1, 107, path + 1);
+	}
+	bw_submit(r, 0);
+	return 0;
+}
+
 // a: the family, b: type << 32 | protocol.
 SEC("lsm/socket_create")
 int BPF_PROG(socket_create, int family, int type, int protocol, int kern)

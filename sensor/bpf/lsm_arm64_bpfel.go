@@ -225,6 +225,7 @@ const (
 	LsmLsmSourceLSM_USERNS         LsmLsmSource = 151
 	LsmLsmSourceLSM_SETNS          LsmLsmSource = 152
 	LsmLsmSourceLSM_MEMFD          LsmLsmSource = 153
+	LsmLsmSourceLSM_UNIX           LsmLsmSource = 154
 )
 
 type LsmLsmWatch struct {
@@ -292,6 +293,7 @@ const (
 	LsmProgSocketCreate        = "socket_create"
 	LsmProgSwitchNamespaces    = "switch_namespaces"
 	LsmProgTaskFixSetuid       = "task_fix_setuid"
+	LsmProgUnixConnect         = "unix_connect"
 	LsmProgUnshareBegin        = "unshare_begin"
 	LsmProgUnshareEnd          = "unshare_end"
 	LsmProgUsernsCreate        = "userns_create"
@@ -373,6 +375,7 @@ type LsmProgramSpecs struct {
 	SocketCreate        *ebpf.ProgramSpec `ebpf:"socket_create"`
 	SwitchNamespaces    *ebpf.ProgramSpec `ebpf:"switch_namespaces"`
 	TaskFixSetuid       *ebpf.ProgramSpec `ebpf:"task_fix_setuid"`
+	UnixConnect         *ebpf.ProgramSpec `ebpf:"unix_connect"`
 	UnshareBegin        *ebpf.ProgramSpec `ebpf:"unshare_begin"`
 	UnshareEnd          *ebpf.ProgramSpec `ebpf:"unshare_end"`
 	UsernsCreate        *ebpf.ProgramSpec `ebpf:"userns_create"`
@@ -529,6 +532,7 @@ type LsmPrograms struct {
 	SocketCreate        *ebpf.Program `ebpf:"socket_create"`
 	SwitchNamespaces    *ebpf.Program `ebpf:"switch_namespaces"`
 	TaskFixSetuid       *ebpf.Program `ebpf:"task_fix_setuid"`
+	UnixConnect         *ebpf.Program `ebpf:"unix_connect"`
 	UnshareBegin        *ebpf.Program `ebpf:"unshare_begin"`
 	UnshareEnd          *ebpf.Program `ebpf:"unshare_end"`
 	UsernsCreate        *ebpf.Program `ebpf:"userns_create"`
@@ -562,6 +566,7 @@ func (p *LsmPrograms) Close() error {
 		p.SocketCreate,
 		p.SwitchNamespaces,
 		p.TaskFixSetuid,
+		p.UnixConnect,
 		p.UnshareBegin,
 		p.UnshareEnd,
 		p.UsernsCreate,

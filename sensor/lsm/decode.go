@@ -15,7 +15,7 @@ import (
 )
 
 func (s *Source) register() {
-	for n := bpf.LsmLsmSourceLSM_EXEC; n <= bpf.LsmLsmSourceLSM_MEMFD; n++ {
+	for n := bpf.LsmLsmSourceLSM_EXEC; n <= bpf.LsmLsmSourceLSM_UNIX; n++ {
 		d := s.act
 		switch {
 		case n == bpf.LsmLsmSourceLSM_EXEC:
@@ -221,6 +221,8 @@ func (s *Source) act(h *sensor.Header, raw []byte) *bollwerk.Event {
 		} else if p := uint32(r.B); p == unix.IPPROTO_ICMP || p == unix.IPPROTO_ICMPV6 {
 			e.Connection.Protocol = "icmp"
 		}
+	case bpf.LsmLsmSourceLSM_UNIX:
+		e.Connection = &bollwerk.Connection{Protocol: "unix", Path: name(r.Name[:])}
 	case bpf.LsmLsmSourceLSM_USERNS, bpf.LsmLsmSourceLSM_SETNS:
 		e.Source = "fentry"
 		e.Namespace = &bollwerk.Namespace{Kinds: namespaces(r.A), Entered: r.Now[0] != 0, ToHost: r.B != 0}

@@ -83,6 +83,7 @@ var areas = []area{
 	{"bpf load", []string{"bpf_call"}, bollwerk.Denied, "loads are seen after they are done"},
 	{"module", []string{"kernel_read_file", "kernel_load_data", "kernel_module_request"}, bollwerk.Denied, "module loads are seen after they are done"},
 	{"raw socket", []string{"socket_create"}, bollwerk.Seen, "raw and packet sockets are seen by looking every few seconds"},
+	{"connect to sockets", []string{"unix_connect"}, bollwerk.Seen, "connections to sockets with a name in the file system (docker.sock) are not seen"},
 	{"namespace", []string{"switch_namespaces", "unshare_begin", "unshare_end", "userns_create"}, bollwerk.Seen, "setns and unshare are seen without the kind of call"},
 	{"memfd", []string{"memfd_create"}, bollwerk.Seen, "anonymous files are seen when they are started only"},
 }
