@@ -112,6 +112,17 @@ func loadRules(name string) ([]*policy.Policy, error) {
 	if fi.IsDir() {
 		ps, err = policy.Load(os.DirFS(name))
 	} else {
+		is, err := isFalcoFile(name)
+		if err != nil {
+			return nil, err
+		}
+		if is {
+			set, err := falcoRules([]string{name})
+			if err != nil {
+				return nil, err
+			}
+			return set.Policies(), nil
+		}
 		var b []byte
 		if b, err = os.ReadFile(name); err == nil {
 			var p *policy.Policy
