@@ -1,0 +1,330 @@
+package attack
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bollwerk/bollwerk"
+	node "github.com/bollwerk/bollwerk/agent"
+)
+
+// verb runs another command of the agent's program.
+func verb(t testing.TB, program string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var ee *exec.ExitError
+	if err != nil && !errors.As(err, &ee) {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+func (a *agent) verb(t testing.TB, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	return verb(t, a.program, append(args, "--state", a.state, "--socket", a.socket)...)
+}
+
+// kill ends the agent as the kernel does when memory is short.
+func (a *agent) kill() {
+	_ = a.cmd.Process.Kill()
+	_ = a.cmd.Wait()
+	a.await(time.Minute, func() bool { return a.ended })
+}
+
+func awaitThat(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within a minute: %s", what)
+		}
+	}
+}
+
+// TestRoughVerbs asks in all the wrong ways, and where there is nothing yet.
+func TestRoughVerbs(t *testing.T) {
+	program := agentProgram(t)
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		p := filepath.Join(dir, name)
+		must(t, os.WriteFile(p, []byte(text), 0o600))
+		return p
+	}
+	nowhere := []string{"--state", filepath.Join(dir, "none"), "--socket", filepath.Join(dir, "no-socket")}
+	for _, tt := range []struct {
+		name string
+		args []string
+		code int
+		says string // on stderr
+	}{
+		{"misspelt verb", []string{"satus"}, 2, "did you mean"},
+		{"unknown flag", []string{"run", "--nope"}, 2, "--help"},
+		{"argument", []string{"status", "x"}, 2, "takes no arguments"},
+		{"missing configuration", []string{"run", "--config", filepath.Join(dir, "missing.yaml")}, 2, "missing.yaml"},
+		{"unknown key", []string{"run", "--config", file("key.yaml", "statee: /x\n")}, 2, "statee"},
+		{"odd ring", []string{"run", "--config", file("ring.yaml", "ring: 100KiB\n")}, 2, "power of two"},
+		{"unknown guard", []string{"run", "--config", file("guard.yaml", "workloads:\n- match: x\n  guards: {dirft: off}\n")}, 2, "there are"},
+		{"neither open nor closed", []string{"run", "--config", file("fail.yaml", "workloads:\n- match: x\n  fail: ajar\n")}, 2, "want open or closed"},
+		{"unknown backend", []string{"doctor", "--backend", "magic"}, 2, "want auto"},
+		{"not YAML", []string{"status", "--config", file("not.yaml", "\x00\x1b[31m: [")}, 2, ""},
+		{"too long", []string{"status", "--config", file("long.yaml", strings.Repeat("# x\n", 300000))}, 2, "1 MiB"},
+		{"events for people", []string{"run", "--events"}, 2, "--stdout-json"},
+		{"odd time", []string{"recall", "--since", "yesterday"}, 2, "want 10m"},
+		{"odd kind", []string{"recall", "--kind", "dance"}, 2, "dance"},
+		{"status of nobody", append([]string{"status"}, nowhere...), 3, "bollwerk-agent run"},
+		{"nothing recorded", append([]string{"recall"}, nowhere...), 3, "nothing was recorded"},
+		{"doctor", append([]string{"doctor", "--json"}, nowhere...), -1, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out, errs, code := verb(t, program, tt.args...)
+			if tt.code < 0 && code != 0 && code != 5 || tt.code >= 0 && code != tt.code || !strings.Contains(errs, tt.says) {
+				t.Errorf("exit code %d, want %d, with %q:\n%s%s", code, tt.code, tt.says, out, errs)
+			}
+			if strings.Contains(out+errs, "\x1b") || strings.Contains(errs, "goroutine ") {
+				t.Errorf("not fit for a terminal: %q", out+errs)
+			}
+		})
+	}
+}
+
+// TestRoughKill takes the agent away from one moment to the next.
+func TestRoughKill(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs containers")
+	}
+	cs := newContainers(t, newNetwork(t))
+	a := startAgent(t)
+	r := cs.start("orphan", `cp /bin/echo /tmp/before; /tmp/before ran-guarded; echo guarded
+while [ ! -e /run/killed ]; do sleep 0.05; done; /tmp/before ran-free; echo alive
+while [ ! -e /run/again ]; do sleep 0.05; done; cp /bin/echo /tmp/after; /tmp/after ran-again; echo end`)
+	a.awaitProtected(t, r.id)
+	r.begin(t)
+	awaitThat(t, "the guarded part ends", func() bool { return strings.Contains(r.output(), "guarded\n") })
+	if strings.Contains(r.output(), "ran-guarded\n") && !a.await(attackWait, func() bool { return len(a.of(r.id)) > 0 }) {
+		t.Errorf("drift was neither stopped nor told:\n%s", r.output())
+	}
+	recalled := func(what string) func() bool {
+		return func() bool {
+			out, _, code := a.verb(t, "recall", "--workload", "orphan*", "--since", "10m")
+			return (code == 0 || code == 5) && strings.Contains(out, what)
+		}
+	}
+	awaitThat(t, "the record can be read while it is written", recalled("/tmp/before"))
+	a.kill()
+	touch(t, r, "killed")
+	awaitThat(t, "the container goes on without the agent", func() bool { return strings.Contains(r.output(), "alive\n") })
+	if !strings.Contains(r.output(), "ran-free\n") {
+		t.Errorf("a dead agent still stops programs, though it fails open:\n%s", r.output())
+	}
+	if !recalled("/tmp/before")() {
+		t.Error("the record cannot be read after the kill")
+	}
+	if _, errs, code := a.verb(t, "status"); code != 3 {
+		t.Errorf("status of a killed agent: exit code %d: %s", code, errs)
+	}
+	if out, errs, code := a.verb(t, "release"); code != 0 || !strings.Contains(out, "no agent is running") {
+		t.Errorf("release without an agent: exit code %d: %s%s", code, out, errs)
+	}
+	a.mu.Lock()
+	a.ended, a.detections = false, nil
+	a.stderr.Reset()
+	a.mu.Unlock()
+	a.start()
+	a.awaitProtected(t, r.id)
+	touch(t, r, "again")
+	if !a.await(time.Minute, func() bool { return len(a.of(r.id)) > 0 }) {
+		t.Errorf("the agent came back and does not tell of a container that ran before:\n%s", a.log())
+	}
+	<-r.done
+	awaitThat(t, "the record goes on after the kill", recalled("/tmp/after"))
+	if !recalled("/tmp/before")() {
+		t.Error("the record does not reach over the kill")
+	}
+}
+
+func touch(t testing.TB, r *container, name string) {
+	t.Helper()
+	must(t, os.WriteFile(filepath.Join(filepath.Dir(r.gate), name), nil, 0o644))
+}
+
+// TestRoughDisk gives the agent no room for what it keeps.
+func TestRoughDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fills a disk")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skip("a small file system cannot be mounted: ", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	cs := newContainers(t, newNetwork(t))
+	a := startAgent(t, "--state", filepath.Join(dir, "state"))
+	if err := os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 2<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatal("the disk is not full: ", err)
+	}
+	fence(t, cs, a)
+	var s node.Status
+	awaitThat(t, "the agent says that it cannot record", func() bool {
+		s = node.Status{}
+		return node.Ask(context.Background(), a.socket, "GET", "/status", &s) == nil && s.Verdict == bollwerk.Degraded && slices.ContainsFunc(s.Causes, func(c string) bool {
+			return strings.HasPrefix(c, "recorder: ") || strings.HasPrefix(c, "nothing is recorded")
+		})
+	})
+	t.Logf("%q", s.Causes)
+	fence(t, cs, a)
+}
+
+// TestRoughNames runs a program under names made to confuse whoever reads them.
+func TestRoughNames(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs containers")
+	}
+	cs := newContainers(t, newNetwork(t))
+	a := startAgent(t)
+	r := cs.start("names", `for n in $'/tmp/a\x1b[2J\x1b]0;x\x07' $'/tmp/b","rule":"none","x":"' $'/tmp/c\n{"type":"detection"}' $'/tmp/d\xff\xfe\xc0\xaf' $'/tmp/e\u202etxt' '/tmp/f<script>'; do
+  cp /bin/true "$n"; "$n" $'\x1b[31m' "$n" "$(head -c 4096 /dev/zero | tr '\0' A)" || true
+done; cat /etc/shadow > /dev/null; sleep 0.3`)
+	a.awaitProtected(t, r.id)
+	r.open(t)
+	if !a.await(attackWait, func() bool { return len(a.of(r.id)) > 0 }) {
+		t.Fatalf("nothing was told:\n%s\n%s", r.output(), a.log())
+	}
+	// That each line is one JSON value is checked by the reader of all lines.
+	for _, args := range [][]string{{"recall"}, {"recall", "--json"}, {"recall", "--detections"}, {"status"}, {"profile"}} {
+		out, errs, code := a.verb(t, args...)
+		if code == 2 || code == 3 {
+			t.Errorf("%v: exit code %d: %s", args, code, errs)
+		}
+		for _, bad := range []string{"\x1b", "\x07", "\u202e"} {
+			if strings.Contains(out+errs, bad) {
+				t.Errorf("%v prints %q", args, bad)
+			}
+		}
+	}
+}
+
+// TestRoughSecond starts an agent where one runs already.
+func TestRoughSecond(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs agents")
+	}
+	a := startAgent(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, a.program, "run", "--stdout-json", "--state", filepath.Join(t.TempDir(), "other"), "--socket", a.socket)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	_ = cmd.Run()
+	if !strings.Contains(errs.String(), "another agent is running") {
+		t.Errorf("the second agent does not say what is wrong (exit code %d): %s", cmd.ProcessState.ExitCode(), tail(errs.String()))
+	}
+	t.Logf("exit code of the second agent: %d", cmd.ProcessState.ExitCode())
+	if _, errs, code := a.verb(t, "status"); code != 0 && code != 5 {
+		t.Errorf("the first agent does not answer any more: exit code %d: %s", code, errs)
+	}
+}
+
+var lostLine = regexp.MustCompile(`(?m)^bollwerk_agent_lost_total\{area="(\w+)"\} (\d+)`)
+
+// TestRoughFlood lets one container flood a ring that is far too small, while another is
+// attacked.
+func TestRoughFlood(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs containers")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	metrics := l.Addr().String()
+	must(t, l.Close())
+	config := filepath.Join(t.TempDir(), "agent.yaml")
+	must(t, os.WriteFile(config, []byte("ring: 64KiB\n"), 0o600))
+	cs := newContainers(t, newNetwork(t))
+	a := startAgent(t, "--config", config, "--metrics", metrics)
+	flood := cs.start("flood", "for j in 1 2 3 4; do (for i in $(seq 1500); do /bin/true $i; done) & done; wait")
+	a.awaitProtected(t, flood.id)
+	flood.begin(t)
+	fence(t, cs, a)
+	select {
+	case <-flood.done:
+	case <-time.After(2 * time.Minute):
+		t.Fatal("the flood does not end")
+	}
+	res, err := http.Get("http://" + metrics + "/metrics")
+	must(t, err)
+	b, err := io.ReadAll(io.LimitReader(res.Body, 4<<20))
+	must(t, errors.Join(err, res.Body.Close()))
+	lost := 0
+	for _, m := range lostLine.FindAllSubmatch(b, -1) {
+		n, _ := strconv.Atoi(string(m[2]))
+		lost += n
+	}
+	if !lostLine.Match(b) {
+		t.Errorf("the metrics do not count losses:\n%s", tail(string(b)))
+	}
+	var s node.Status
+	must(t, node.Ask(context.Background(), a.socket, "GET", "/status", &s))
+	if lost > 0 && s.Verdict == bollwerk.Pass {
+		t.Errorf("%d events were lost and the verdict is %s", lost, s.Verdict)
+	}
+	rss := residentKiB(t, a.cmd.Process.Pid)
+	if rss > 96<<10 {
+		t.Errorf("the agent holds %d KiB after a flood", rss)
+	}
+	t.Logf("%d events lost, %s %q, %d KiB resident", lost, s.Verdict, s.Causes, rss)
+}
+
+func residentKiB(t testing.TB, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	must(t, err)
+	_, rest, _ := strings.Cut(string(b), "VmRSS:")
+	n, err := strconv.Atoi(strings.Fields(rest)[0])
+	must(t, err)
+	return n
+}
+
+// TestRoughHost does on the host what is stopped in containers: it is only seen.
+func TestRoughHost(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs programs")
+	}
+	cs := newContainers(t, newNetwork(t))
+	startAgent(t)
+	dir := t.TempDir()
+	script, out := filepath.Join(dir, "main"), filepath.Join(dir, "out")
+	must(t, os.WriteFile(script, []byte(`cp /bin/echo `+dir+`/new; `+dir+`/new created-ran
+python3 -c 'import os
+f=os.memfd_create("x",1);os.write(f,open("/bin/echo","rb").read());os.execve(f,["x","fileless-ran"],{})'
+bash -c 'exec -a xmrig `+dir+`/new miner-ran -o stratum+tcp://pool.example.com:4444'
+cat /etc/shadow > /dev/null && echo shadow-read
+`), 0o600))
+	must(t, cs.launch(launchRequest{Args: []string{"bash", script}, Out: out}))
+	b, err := os.ReadFile(out)
+	must(t, err)
+	for _, want := range []string{"created-ran", "fileless-ran", "miner-ran", "shadow-read"} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("the host was hindered: %q is missing in\n%s", want, b)
+		}
+	}
+}
