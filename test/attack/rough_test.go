@@ -114,13 +114,14 @@ func TestRoughKill(t *testing.T) {
 	}
 	cs := newContainers(t, newNetwork(t))
 	a := startAgent(t)
+	aloneHere(t, a)
 	r := cs.start("orphan", `cp /bin/echo /tmp/before; /tmp/before ran-guarded; echo guarded
 while [ ! -e /run/killed ]; do sleep 0.05; done; /tmp/before ran-free; echo alive
 while [ ! -e /run/again ]; do sleep 0.05; done; cp /bin/echo /tmp/after; /tmp/after ran-again; echo end`)
 	a.awaitProtected(t, r.id)
 	r.begin(t)
 	awaitThat(t, "the guarded part ends", func() bool { return strings.Contains(r.output(), "guarded\n") })
-	if strings.Contains(r.output(), "ran-guarded\n") && !a.await(attackWait, func() bool { return len(a.of(r.id)) > 0 }) {
+	if printed(r, "ran-guarded") && !a.await(attackWait, func() bool { return len(a.of(r.id)) > 0 }) {
 		t.Errorf("drift was neither stopped nor told:\n%s", r.output())
 	}
 	recalled := func(what string) func() bool {
@@ -133,7 +134,7 @@ while [ ! -e /run/again ]; do sleep 0.05; done; cp /bin/echo /tmp/after; /tmp/af
 	a.kill()
 	touch(t, r, "killed")
 	awaitThat(t, "the container goes on without the agent", func() bool { return strings.Contains(r.output(), "alive\n") })
-	if !strings.Contains(r.output(), "ran-free\n") {
+	if !printed(r, "ran-free") {
 		t.Errorf("a dead agent still stops programs, though it fails open:\n%s", r.output())
 	}
 	if !recalled("/tmp/before")() {
@@ -160,6 +161,44 @@ while [ ! -e /run/again ]; do sleep 0.05; done; cp /bin/echo /tmp/after; /tmp/af
 	if !recalled("/tmp/before")() {
 		t.Error("the record does not reach over the kill")
 	}
+}
+
+// TestRoughClosed kills an agent that was told to leave its guards in force.
+func TestRoughClosed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs containers")
+	}
+	config := filepath.Join(t.TempDir(), "agent.yaml")
+	must(t, os.WriteFile(config, []byte("workloads:\n- match: closed-*\n  fail: closed\n"), 0o600))
+	cs := newContainers(t, newNetwork(t))
+	a := startAgent(t, "--config", config)
+	aloneHere(t, a)
+	r := cs.start("closed", `cp /bin/echo /tmp/new; echo ready
+while [ ! -e /run/killed ]; do sleep 0.05; done; /tmp/new ran-closed; echo closed
+while [ ! -e /run/released ]; do sleep 0.05; done; /tmp/new ran-released; echo end`)
+	a.awaitProtected(t, r.id)
+	r.begin(t)
+	awaitThat(t, "the container is ready", func() bool { return strings.Contains(r.output(), "ready\n") })
+	a.kill()
+	touch(t, r, "killed")
+	awaitThat(t, "the first attempt ends", func() bool { return strings.Contains(r.output(), "closed\n") })
+	if printed(r, "ran-closed") {
+		t.Errorf("a guard that was to outlive the agent did not; the agent said:\n%s", tail(a.log()))
+	}
+	if out, errs, code := a.verb(t, "release"); code != 0 {
+		t.Errorf("release: exit code %d: %s%s", code, out, errs)
+	}
+	touch(t, r, "released")
+	<-r.done
+	if !printed(r, "ran-released") {
+		t.Errorf("still stopped after the release:\n%s", r.output())
+	}
+}
+
+// printed reports whether a program printed the line itself; a shell that tells of its
+// end writes the command line, too.
+func printed(r *container, line string) bool {
+	return strings.Contains("\n"+r.output(), "\n"+line+"\n")
 }
 
 func touch(t testing.TB, r *container, name string) {
