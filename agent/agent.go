@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -129,12 +130,13 @@ func open(ctx context.Context, p Parts) (_ *Agent, err error) {
 	for _, d := range p.Detectors {
 		ids = append(ids, d.Info().ID)
 	}
-	if a.rules, err = newRules(p.Policies, p.Exceptions, ids...); err != nil {
-		return nil, err
-	}
-	for _, problem := range a.rules.Problems {
-		a.setTrouble("rule "+problem.String(), "a rule is not evaluated: "+problem.String())
-	}
+	// Compiling the rules and loading the kernel's programs take half a second each.
+	compiled := make(chan error, 1)
+	go func() {
+		var err error
+		a.rules, err = newRules(p.Policies, p.Exceptions, ids...)
+		compiled <- err
+	}()
 	if a.stream, err = detect.NewStream(detect.Config{Modes: a.c.Detectors.Modes, Off: a.c.Detectors.Off}, p.Detectors...); err != nil {
 		return nil, err
 	}
@@ -158,10 +160,18 @@ func open(ctx context.Context, p Parts) (_ *Agent, err error) {
 	if a.resolver, err = workload.New(workload.Config{Node: a.c.Node, Hierarchy: a.hierarchy, Log: a.log, Changed: a.renamed}, p.Identities...); err != nil {
 		return nil, err
 	}
-	a.sensor, err = sensor.Open(ctx, sensor.Options{Log: a.log, Ring: int(a.c.Ring), NoBPF: a.c.Backend == "none"}, p.Sources...)
-	if err != nil {
-		return nil, fmt.Errorf("sensor: %w", err)
+	var failed error
+	a.sensor, failed = sensor.Open(ctx, sensor.Options{Log: a.log, Ring: int(a.c.Ring), NoBPF: a.c.Backend == "none"}, p.Sources...)
+	if err := <-compiled; err != nil {
+		return nil, err
 	}
+	if failed != nil {
+		return nil, fmt.Errorf("sensor: %w", failed)
+	}
+	for _, problem := range a.rules.Problems {
+		a.setTrouble("rule "+problem.String(), "a rule is not evaluated: "+problem.String())
+	}
+	debug.FreeOSMemory()
 	a.guarding = newGuarding(a)
 	a.capture = newCapturing(a)
 	return a, nil

@@ -203,7 +203,7 @@ func (c *Config) Validate() error {
 		c.Node, _ = os.Hostname()
 	}
 	if c.Ring == 0 {
-		c.Ring = 4 << 20
+		c.Ring = 2 << 20
 	}
 	if c.Ring < 64<<10 || c.Ring > 256<<20 || c.Ring&(c.Ring-1) != 0 {
 		return fmt.Errorf("ring: %d bytes: want a power of two from 64KiB to 256MiB", c.Ring)

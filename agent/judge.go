@@ -122,6 +122,8 @@ func (a *Agent) lost(e *bollwerk.Event) {
 		}
 	}
 	a.ledger.add(key, *e.Loss)
+	a.out.event(e)
+	a.metrics.event(e)
 	a.record(e)
 }
 

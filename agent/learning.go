@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bollwerk/bollwerk"
@@ -20,6 +22,9 @@ type learning struct {
 	a     *Agent
 	book  *profile.Book // nil when switched off
 	saved time.Time
+	// One writing at a time, beside the judgement.
+	saving atomic.Bool
+	writes sync.WaitGroup
 }
 
 func openProfiles(a *Agent) (*learning, error) {
@@ -59,11 +64,18 @@ func (l *learning) Tick(now time.Time) {
 	for _, n := range l.book.Notices() {
 		l.a.log.Warn("profile", "notice", n)
 	}
-	if err := l.book.Save(); err != nil {
-		l.a.setTrouble("profiles", fmt.Sprintf("profiles are not saved: %v", err))
+	// Writing waits for the disk; the judgement must not.
+	if !l.saving.CompareAndSwap(false, true) {
 		return
 	}
-	l.a.setTrouble("profiles", "")
+	l.writes.Go(func() {
+		defer l.saving.Store(false)
+		if err := l.book.Save(); err != nil {
+			l.a.setTrouble("profiles", fmt.Sprintf("profiles are not saved: %v", err))
+			return
+		}
+		l.a.setTrouble("profiles", "")
+	})
 }
 
 // did reports whether the workload is known for a behaviour, so that a guard would hurt it.
@@ -92,6 +104,7 @@ func (l *learning) Close() error {
 	if l.book == nil {
 		return nil
 	}
+	l.writes.Wait()
 	return l.book.SaveAll()
 }
 

@@ -36,7 +36,7 @@ func newMeters(a *Agent) *meters {
 	m.unprotected = m.set.NewCounter("bollwerk_agent_workloads_not_protected_total")
 	m.judged = m.set.NewSummary("bollwerk_agent_judge_seconds")
 	m.delay = m.set.NewSummary("bollwerk_agent_detection_delay_seconds")
-	for _, area := range []string{"ring", "map", "queue", "recorder", "container", "truncated"} {
+	for _, area := range []string{"ring", "map", "queue", "recorder", "container", "truncated", "busy"} {
 		m.set.NewGauge(fmt.Sprintf(`bollwerk_agent_lost_total{area=%q}`, area), func() float64 { return float64(a.ledger.total(area)) })
 	}
 	m.set.NewGauge("bollwerk_agent_queue_length", func() float64 { return float64(len(a.queue.ch)) })

@@ -91,16 +91,19 @@ func (t *Processes) Get(pid uint32, start uint64) *bollwerk.Process {
 
 func (t *Processes) get(pid uint32, start uint64, depth int) *bollwerk.Process {
 	t.mu.RLock()
-	e := t.find(pid, start)
-	if e != nil && (start != 0 || e.ended.IsZero()) {
-		t.mu.RUnlock()
-		return e.p
+	var known *bollwerk.Process // the entry may get another one as soon as the lock is gone
+	alive := false
+	if e := t.find(pid, start); e != nil {
+		known, alive = e.p, e.ended.IsZero()
 	}
 	t.mu.RUnlock()
+	if known != nil && (start != 0 || alive) {
+		return known
+	}
 	if pid != 0 && depth > 0 {
 		if r := readProcess(t, pid); r != nil && (start == 0 || sameStart(r.Process.Start, start)) {
-			if e != nil && sameStart(r.Process.Start, e.p.Start) {
-				return e.p // a zombie: /proc has its name and nothing else
+			if known != nil && sameStart(r.Process.Start, known.Start) {
+				return known // a zombie: /proc has its name and nothing else
 			}
 			if start != 0 {
 				r.Process.Start = start // the exact one
@@ -108,8 +111,8 @@ func (t *Processes) get(pid uint32, start uint64, depth int) *bollwerk.Process {
 			return t.add(r, depth-1)
 		}
 	}
-	if e != nil {
-		return e.p
+	if known != nil {
+		return known
 	}
 	return &bollwerk.Process{PID: pid, Start: start}
 }
