@@ -201,16 +201,36 @@ func (a *agent) of(id string) []*bollwerk.Detection {
 	return out
 }
 
+// areas is what the agent says about this kernel.
+func (a *agent) areas(t testing.TB) map[string]node.Area {
+	t.Helper()
+	var s node.Status
+	must(t, node.Ask(context.Background(), a.socket, "GET", "/status", &s))
+	out := map[string]node.Area{}
+	for _, r := range s.Areas {
+		out[r.Name] = r
+	}
+	return out
+}
+
+// pollEvery spares an emulated processor.
+func pollEvery() time.Duration {
+	if os.Getenv("BOLLWERK_VM") != "" {
+		return 500 * time.Millisecond
+	}
+	return 10 * time.Millisecond
+}
+
 // awaitProtected waits until the agent knows a container and has its guards in force.
 func (a *agent) awaitProtected(t testing.TB, id string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(pollEvery()) {
 		var s node.Status
 		if node.Ask(context.Background(), a.socket, "GET", "/status", &s) != nil {
 			continue
 		}
 		for _, w := range s.Workloads {
-			if w.Name == id && w.Enforced != "" {
+			if w.Name == id && w.Enforced != "" && w.Watched {
 				return
 			}
 		}

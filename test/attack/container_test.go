@@ -276,6 +276,15 @@ func privileged(spec map[string]any) {
 	spec["mounts"] = ms
 }
 
+// runnableMemory lets programs run from /dev/shm, as an emptyDir of memory does.
+func runnableMemory(spec map[string]any) {
+	for _, m := range spec["mounts"].([]any) {
+		if m := m.(map[string]any); m["destination"] == "/dev/shm" {
+			m["options"] = []string{"nosuid", "nodev", "mode=1777", "size=65536k"}
+		}
+	}
+}
+
 func hostPID(spec map[string]any) {
 	l := spec["linux"].(map[string]any)
 	var ns []any
