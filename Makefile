@@ -62,7 +62,7 @@ bench-agent: build deps
 
 # test-vm runs the sensor's tests and the attacks on real kernels with BPF LSM, in QEMU.
 test-vm: deps
-	$(GO) test -timeout 30m -count 1 ./test/vm ./test/attack -run 'TestPackages|TestInVM' -v
+	@test/vm.sh all
 
 # generate makes the BPF objects and everything else that is generated.
 generate:

@@ -149,7 +149,7 @@ func hiding() []attackCase {
 		{name: "log-deletion", script: `mkdir -p /var/log; echo x > /var/log/auth.log; sleep 0.2; rm -f /var/log/auth.log; : > /var/log/wtmp`, rules: []string{"log-removed"}, least: low},
 		{name: "history", script: `touch /root/.bash_history; sleep 0.2; rm -f /root/.bash_history`, rules: []string{"history-removed"}, least: low},
 		{name: "bulk-deletion", script: `mkdir /home/d; cd /home/d; for i in $(seq 2000); do echo x > f$i; done; sleep 0.3; rm -f f*`, rules: []string{"bulk-deletion"}, hidden: "file", least: medium},
-		{name: "link", script: `ln -s /etc/shadow /tmp/s; ln /etc/passwd /tmp/p 2>/dev/null; true`, rules: []string{"link-to-sensitive-file"}, least: low},
+		{name: "link", script: `ln -s /etc/shadow /tmp/s; ln /etc/passwd /tmp/p 2>/dev/null; true`, rules: []string{"link-to-sensitive-file"}, hidden: "file", least: low},
 	}
 }
 
