@@ -183,7 +183,11 @@ func TestSeccompProfileWithPodman(t *testing.T) {
 		t.Skip("starts containers")
 	}
 	where := tools(t, "podman", "busybox", "strace")
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "bw") // podman takes 50 letters of a path
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	bin := filepath.Join(dir, "rootfs/bin")
 	for _, d := range []string{bin, filepath.Join(dir, "rootfs/tmp")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {

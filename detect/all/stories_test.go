@@ -35,10 +35,10 @@ func stories() map[string]*detecttest.Story {
 	sh := s.Was(s.Was(init, "/usr/sbin/sshd"), "/usr/bin/bash=-bash", detecttest.Term)
 	apt := s.Exec(sh, "/usr/bin/apt-get upgrade -y", detecttest.Term)
 	h := s.Exec(apt, "/usr/lib/apt/methods/https")
-	for _, n := range []string{"deb.debian.org", "security.debian.org", "_https._tcp.deb.debian.org", "debian.map.fastlydns.net"} {
+	for _, n := range []string{"deb.mirror.example", "security.mirror.example", "_https._tcp.deb.mirror.example", "debian.map.fastlydns.net"} {
 		s.Ask(h, n, "A", "NOERROR", 120)
 	}
-	s.Connect(h, "deb.debian.org=151.101.2.132:443")
+	s.Connect(h, "deb.mirror.example=151.101.2.132:443")
 	for i := 0; i < 40; i++ {
 		s.Write(h, fmt.Sprintf("/var/cache/apt/archives/partial/p%d.deb", i), uint64(1000+i))
 	}
@@ -61,8 +61,8 @@ func stories() map[string]*detecttest.Story {
 	sh = s.Was(s.Was(nil, "/usr/bin/buildkitd", detecttest.From(bollwerk.OriginHost)), "/usr/bin/dash=/bin/sh -c 'npm ci && npm run build'")
 	npm := s.Exec(sh, "/usr/local/bin/node /usr/local/bin/npm ci", detecttest.Script("/usr/local/bin/npm"))
 	for i := 0; i < 60; i++ {
-		s.Ask(npm, "registry.npmjs.org", "AAAA", "NOERROR", 200)
-		s.Connect(npm, fmt.Sprintf("registry.npmjs.org=104.16.%d.35:443", i%12))
+		s.Ask(npm, "npm.packages.example", "AAAA", "NOERROR", 200)
+		s.Connect(npm, fmt.Sprintf("npm.packages.example=104.16.%d.35:443", i%12))
 		s.Write(npm, fmt.Sprintf("/app/node_modules/p%d/index.js", i), uint64(3000+i))
 	}
 	s.Write(npm, "/app/node_modules/esbuild/bin/esbuild", 3100)
@@ -77,8 +77,8 @@ func stories() map[string]*detecttest.Story {
 	b := s.Exec(sh, "/usr/local/bin/node /app/node_modules/.bin/vite build")
 	s.Burn(b, 4*time.Minute, 12*time.Minute)
 	pip := s.Exec(sh, "/usr/bin/python3.11=python3 -m pip install -r requirements.txt")
-	s.Connect(pip, "pypi.org=151.101.0.223:443")
-	s.Connect(pip, "files.pythonhosted.org=151.101.0.223:443")
+	s.Connect(pip, "index.wheels.example=151.101.0.223:443")
+	s.Connect(pip, "files.wheels.example=151.101.0.223:443")
 	s.Write(pip, "/usr/local/bin/black", 3200)
 	s.Chmod(pip, "/usr/local/bin/black", 0o755, 3200)
 	s.Exec(sh, "/usr/bin/python3.11=python3 /usr/local/bin/black .", detecttest.Script("/usr/local/bin/black"))
@@ -91,8 +91,8 @@ func stories() map[string]*detecttest.Story {
 	s = detecttest.New(detecttest.Container("ci", "golang:1.26"))
 	run := s.Was(nil, "/usr/bin/gitlab-runner-helper")
 	goes := s.Exec(s.Exec(run, "/usr/bin/bash -c 'go test ./...'"), "/usr/local/go/bin/go test ./...")
-	s.Connect(goes, "proxy.golang.org=142.250.185.81:443")
-	s.Connect(goes, "sum.golang.org=142.250.185.81:443")
+	s.Connect(goes, "modules.mirror.example=142.250.185.81:443")
+	s.Connect(goes, "sums.mirror.example=142.250.185.81:443")
 	for i := 0; i < 12; i++ {
 		c := s.Exec(goes, fmt.Sprintf("/usr/local/go/pkg/tool/linux_amd64/compile -o $WORK/b%03d/_pkg_.a", i))
 		s.Burn(c, 30*time.Second, 50*time.Second)

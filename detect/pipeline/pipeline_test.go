@@ -93,9 +93,9 @@ func stories() map[string]*detecttest.Story {
 	m["benign-scripts"] = s
 
 	s = detecttest.New(detecttest.Container("build", "golang:1.26"))
-	r := s.Was(s.Was(nil, "/usr/bin/buildkitd", detecttest.From(bollwerk.OriginHost)), "/usr/bin/dash=/bin/sh -c 'curl -fsSL https://deb.nodesource.com/setup_22.x | bash -'")
+	r := s.Was(s.Was(nil, "/usr/bin/buildkitd", detecttest.From(bollwerk.OriginHost)), "/usr/bin/dash=/bin/sh -c 'curl -fsSL https://setup.node.example/setup_22.x | bash -'")
 	a = s.Pipe()
-	s.Exec(r, "/usr/bin/curl -fsSL https://deb.nodesource.com/setup_22.x", out(a))
+	s.Exec(r, "/usr/bin/curl -fsSL https://setup.node.example/setup_22.x", out(a))
 	s.Exec(r, "/usr/bin/bash -", in(a))
 	w := s.Was(nil, "/home/runner/runners/2.321.0/bin/Runner.Worker spawnclient 112 115")
 	ws := s.Exec(w, "/usr/bin/bash -e /home/runner/work/_temp/a.sh")

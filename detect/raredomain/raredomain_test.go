@@ -54,7 +54,7 @@ func stories() map[string]*detecttest.Story {
 	s, p = begin()
 	ap := s.Exec(p, "/usr/bin/apt-get update")
 	ht := s.Exec(ap, "/usr/lib/apt/methods/http")
-	s.Ask(ht, "deb.debian.org", "A", "NOERROR", 100)
+	s.Ask(ht, "deb.mirror.example", "A", "NOERROR", 100)
 	m["benign-apt-in-a-container"] = s
 	return m
 }

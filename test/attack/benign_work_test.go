@@ -238,11 +238,11 @@ for i in $(seq 900); do [ -f /run/cron-ran ] && break; sleep 0.1; done
 func living() []work {
 	return []work{
 		{name: "names", needs: []string{"getent"}, script: `
-for n in www.example.com api.github.com registry.npmjs.org deb.debian.org security.debian.org pypi.org files.pythonhosted.org proxy.golang.org \
+for n in www.example.com api.github.com npm.packages.example deb.mirror.example security.mirror.example index.wheels.example files.wheels.example modules.mirror.example \
  d1a2b3c4e5f6g7.cloudfront.net e1234.dscb.akamaiedge.net a1887.dscq.akamai.net fonts.gstatic.com lh3.googleusercontent.com \
  s3-eu-central-1.amazonaws.com my-bucket-prod-7f3a.s3.eu-central-1.amazonaws.com ec2-3-120-45-67.eu-central-1.compute.amazonaws.com \
  myaccount.blob.core.windows.net login.microsoftonline.com prod-12.westeurope.logic.azure.com storage.googleapis.com oauth2.googleapis.com \
- dynamodb.eu-west-1.amazonaws.com o123456.ingest.sentry.io cdn.jsdelivr.net unpkg.com registry-1.docker.io auth.docker.io production.cloudflare.docker.com \
+ dynamodb.eu-west-1.amazonaws.com o123456.ingest.sentry.io cdn.jsdelivr.net unpkg.com registry.images.example auth.docker.io production.cloudflare.docker.com \
  cart.shop.svc.cluster.local checkout.shop.svc.cluster.local redis-master.data.svc.cluster.local kubernetes.default.svc.cluster.local \
  db-prod-1.cabcdefghijk.eu-central-1.rds.amazonaws.com search-logs-abcdefghijklmnop.eu-central-1.es.amazonaws.com 5.113.0.203.in-addr.arpa; do
   getent ahostsv4 $n > /dev/null || true

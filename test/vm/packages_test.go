@@ -105,7 +105,8 @@ func TestPackages(t *testing.T) {
 				t.Errorf("%s failed on %s", r.Name, k.Release)
 			}
 			for _, s := range skipped.FindAllStringSubmatch(r.Output, -1) {
-				if strict[r.Name] {
+				// Counting instructions needs a machine of its own (-run TestInstructions).
+				if strict[r.Name] && s[1] != "TestInstructions" {
 					t.Errorf("%s: %s was skipped on %s", r.Name, s[1], k.Release)
 				}
 			}
