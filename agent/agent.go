@@ -239,6 +239,7 @@ func (a *Agent) begin(ctx context.Context) {
 	if err := a.sensor.TakeOver(); err != nil {
 		a.setTrouble("take over", fmt.Sprintf("what a former agent left in force could not be lifted: %v; run `bollwerk-agent release`", err))
 	}
+	dropStart()
 	if a.p.Ready == nil {
 		return
 	}

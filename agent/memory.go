@@ -6,7 +6,10 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // watchMemory keeps the agent under its cap: the garbage collector is told of it, and
@@ -47,4 +50,31 @@ func residentAnonymous() int64 {
 		}
 	}
 	return 0
+}
+
+// dropStart gives back the pages of the program that only its start needed: the compiler
+// of rules, the reader of the kernel's types. They are read-only copies of a file, so
+// whatever is needed again is read again.
+func dropStart() {
+	self, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return
+	}
+	b, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) < 6 || f[5] != self || (f[1] != "r-xp" && f[1] != "r--p") {
+			continue
+		}
+		from, to, _ := strings.Cut(f[0], "-")
+		start, err1 := strconv.ParseUint(from, 16, 64)
+		end, err2 := strconv.ParseUint(to, 16, 64)
+		if err1 != nil || err2 != nil || end <= start {
+			continue
+		}
+		_, _, _ = unix.Syscall(unix.SYS_MADVISE, uintptr(start), uintptr(end-start), unix.MADV_DONTNEED)
+	}
 }
