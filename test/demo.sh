@@ -22,7 +22,8 @@ trap cleanup EXIT
 await() { for _ in $(seq 300); do "$@" && return 0; sleep 0.05; done; echo "this took too long: $*" >&2; cat "$work/log" >&2; return 1; }
 ask() { "$agent" --state "$work/state" --socket "$work/socket" "$@"; }
 
-ask run >"$work/told" 2>"$work/log" &
+# Not through ask: the shell's own copy would be what is ended.
+"$agent" --state "$work/state" --socket "$work/socket" run >"$work/told" 2>"$work/log" &
 pid=$!
 await grep -q ^watching "$work/log"
 sed 's/^/  /' "$work/log"
