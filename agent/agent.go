@@ -178,9 +178,6 @@ func open(ctx context.Context, p Parts) (_ *Agent, err error) {
 }
 
 func (a *Agent) close() {
-	if a.guarding != nil {
-		a.guarding.close()
-	}
 	var errs []error
 	if a.sensor != nil {
 		errs = append(errs, a.sensor.Close())
@@ -383,6 +380,9 @@ func (a *Agent) verdict() (bollwerk.Verdict, []string) {
 		causes = append(causes, fmt.Sprintf("detector %s fell over %d times: %s", p.Detector, p.Panics, p.Said))
 	}
 	causes = append(causes, a.ledger.causes("", a.ledger.now().Add(-ledgerWindow))...)
+	if err := a.out.failed(); err != nil {
+		causes = append(causes, fmt.Sprintf("output: detections cannot be printed: %v", err))
+	}
 	if a.queue.level() > 0 {
 		causes = append(causes, "under load: "+Degradation[a.queue.level()-1].Name+" and what comes before in the order of degradation are given up")
 	}

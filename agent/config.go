@@ -98,8 +98,6 @@ type WorkloadConfig struct {
 	// Builders are names of image-shipped programs that may make and run programs, besides
 	// the usual compilers and package managers.
 	Builders []string `yaml:"builders"`
-	// Knobs of restrict mode.
-	AllowDNS []string `yaml:"allow_dns"` // resolvers, address[:port]
 }
 
 // LearnConfig says when a profile may move forward; see profile.DefaultGates.
@@ -239,11 +237,9 @@ func (w *WorkloadConfig) validate() error {
 	if w.Match == "" {
 		return errors.New("match is missing: a glob over the name of the workload, such as shop/*")
 	}
-	set, err := w.guards(DefaultGuards, 0)
-	if err != nil {
+	if _, err := w.guards(DefaultGuards, 0); err != nil {
 		return err
 	}
-	_ = set
 	for rule, m := range w.Modes {
 		if m == "off" {
 			continue

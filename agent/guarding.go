@@ -143,9 +143,6 @@ func (g *guarding) set(w *bollwerk.Workload) inForce {
 	return g.sets[place(w)]
 }
 
-// close lifts every policy that is not meant to outlive the agent.
-func (g *guarding) close() {}
-
 // Released says what was taken back.
 type Released struct {
 	Workloads int      `json:"workloads"`

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -112,14 +111,3 @@ func (l *ledger) total(area string) uint64 {
 	defer l.mu.Unlock()
 	return l.totals[area]
 }
-
-func (l *ledger) sum() (n uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, v := range l.totals {
-		n += v
-	}
-	return n
-}
-
-func (l *ledger) String() string { return fmt.Sprintf("%d events lost", l.sum()) }

@@ -75,3 +75,10 @@ func (o *output) flush() {
 		_ = o.events.Flush()
 	}
 }
+
+// failed is the first error of writing, nil when everything was written.
+func (o *output) failed() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
+}
