@@ -18,7 +18,7 @@ func TestJudge(t *testing.T) {
 		s.own = append(s.own, []float64{10.1 * slow})
 	}
 	r := s.judge()
-	if r.median < 1.0999 || r.median > 1.1001 || r.best != 1.1 || r.withWork < 1.1999 || r.withWork > 1.2001 || r.rounds != 9 {
+	if r.median < 1.0999 || r.median > 1.1001 || r.best != 1.1 || r.withWork < 1.1999 || r.withWork > 1.2001 || r.own < 161.59 || r.own > 161.61 || r.rounds != 9 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -54,10 +54,29 @@ func TestLost(t *testing.T) {
 // Each figure that the requirement bounds is in the list of works.
 func TestWorks(t *testing.T) {
 	var got []float64
-	for _, w := range works(1.03) {
+	for _, w := range works(1.03, "") {
 		got = append(got, w.bound)
 	}
 	if !slices.Equal(got, []float64{1.05, 1.05, 1.03, 1.05, 1.12, 1.01}) {
 		t.Error(got)
+	}
+}
+
+// A list of chosen things leaves out the others, and refuses what does not exist.
+func TestChosen(t *testing.T) {
+	var got []string
+	for _, w := range works(1, "open,udp") {
+		got = append(got, w.command)
+	}
+	if !slices.Equal(got, []string{"open", "udp"}) {
+		t.Error(got)
+	}
+	if err := chosen("open,conect").check(operations()); err == nil || !strings.Contains(err.Error(), `"conect": not one of fork,`) {
+		t.Error(err)
+	}
+	for _, c := range []chosen{"", "null", "fork,vfork"} {
+		if err := c.check(operations()); err != nil {
+			t.Errorf("%q: %v", c, err)
+		}
 	}
 }

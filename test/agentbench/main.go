@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -47,6 +48,7 @@ type bench struct {
 	agent, worker string
 	config        string // an empty one: the defaults
 	rounds        int
+	ops, variants chosen
 	log           io.Writer
 	table         []row
 }
@@ -70,6 +72,8 @@ func run() int {
 	agent := flag.String("agent", "", "`PROGRAM` to measure; default: built from the source")
 	only := flag.String("only", "", "comma-separated `PARTS`: "+strings.Join(partNames(), ","))
 	rounds := flag.Int("rounds", 10, "least `NUMBER` of rounds; three times as many are made where a bound is broken")
+	ops := flag.String("ops", "", "comma-separated `OPERATIONS` of ratios and vm: "+strings.Join(operations(), ",")+"; exec is fork and vfork")
+	machines := flag.String("variants", "", "comma-separated `VARIANTS` of vm: "+strings.Join(variantNames(), ","))
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -79,13 +83,23 @@ func run() int {
 		return 3
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{ctx: ctx, dir: dir, agent: *agent, worker: filepath.Join(dir, "worker"), config: filepath.Join(dir, "agent.yaml"), rounds: *rounds, log: os.Stderr}
+	b := &bench{ctx: ctx, dir: dir, agent: *agent, worker: filepath.Join(dir, "worker"), config: filepath.Join(dir, "agent.yaml"), rounds: *rounds,
+		ops: chosen(strings.ReplaceAll(*ops, "exec", "fork,vfork")), variants: chosen(*machines), log: os.Stderr}
+	for _, l := range []struct {
+		list  chosen
+		known []string
+	}{{chosen(*only), partNames()}, {b.ops, operations()}, {b.variants, variantNames()}} {
+		if err := l.list.check(l.known); err != nil {
+			fmt.Fprintln(os.Stderr, "agentbench:", err)
+			return 2
+		}
+	}
 	if err := b.prepare(); err != nil {
 		fmt.Fprintln(os.Stderr, "agentbench:", err)
 		return 3
 	}
 	for _, p := range parts {
-		if *only != "" && !strings.Contains(","+*only+",", ","+p.name+",") {
+		if !chosen(*only).has(p.name) {
 			continue
 		}
 		b.say("%s", p.name)
@@ -161,6 +175,23 @@ var parts = []part{
 	{"rules", rules},
 }
 
+// chosen is a comma-separated list of names; the empty one chooses everything.
+type chosen string
+
+func (c chosen) has(name string) bool {
+	return c == "" || slices.Contains(strings.Split(string(c), ","), name)
+}
+
+// check refuses a name that is not known: it would measure nothing and say that all is well.
+func (c chosen) check(known []string) error {
+	for name := range strings.SplitSeq(string(c), ",") {
+		if c != "" && !slices.Contains(known, name) {
+			return fmt.Errorf("%q: not one of %s", name, strings.Join(known, ","))
+		}
+	}
+	return nil
+}
+
 func partNames() []string {
 	var names []string
 	for _, p := range parts {
@@ -187,7 +218,7 @@ func hostRatios(b *bench) ([]row, error) {
 		return nil, err
 	}
 	defer inside.close()
-	m := &ratios{program: b.agent, dir: b.dir, config: b.config, places: []*workload{host, inside}, works: works(1.03), repeat: 40, say: b.say}
+	m := &ratios{program: b.agent, dir: b.dir, config: b.config, places: []*workload{host, inside}, works: works(1.03, b.ops), repeat: 40, say: b.say}
 	all, err := m.run(b.ctx, b.rounds, 3*b.rounds)
 	if len(all) == 0 {
 		return nil, err

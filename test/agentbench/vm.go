@@ -19,12 +19,20 @@ import (
 
 // variants of the agent that are measured there.
 var variants = []struct {
-	name, config string
-	openBound    float64
+	key, name, config string
+	openBound         float64
 }{
-	{"lsm", "", 1.10},
-	{"lsm, file policy", "workloads:\n  - match: '*'\n    guards: {file: enforce, read: enforce}\n", 1.10},
-	{"tracing", "backend: tracing\n", 1.03},
+	{"lsm", "lsm", "", 1.10},
+	{"file-policy", "lsm, file policy", "workloads:\n  - match: '*'\n    guards: {file: enforce, read: enforce}\n", 1.10},
+	{"tracing", "tracing", "backend: tracing\n", 1.03},
+}
+
+func variantNames() []string {
+	var names []string
+	for _, v := range variants {
+		names = append(names, v.key)
+	}
+	return names
 }
 
 const rowMark = "row "
@@ -34,6 +42,7 @@ func guest(args []string) error {
 	f := flag.NewFlagSet("guest", flag.ContinueOnError)
 	which := f.Int("variant", 0, "")
 	rounds := f.Int("rounds", 1, "")
+	ops := f.String("ops", "", "")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -61,7 +70,7 @@ func guest(args []string) error {
 		return err
 	}
 	defer inside.close()
-	ws := works(v.openBound)
+	ws := works(v.openBound, chosen(*ops))
 	if v.name == "tracing" {
 		for i := range ws {
 			if ws[i].name == "open+close" {
@@ -101,9 +110,12 @@ func inMachine(b *bench) ([]row, error) {
 	var out []row
 	var problems []error
 	for i, v := range variants {
+		if !b.variants.has(v.key) {
+			continue
+		}
 		m := vm.Machine{Kernel: k, Instructions: true, Memory: 2048, Modules: []string{"overlay"},
 			Files:    []vm.File{{Path: "/agentbench", From: self}, {Path: "/bollwerk-agent", From: b.agent}, {Path: "/worker", From: b.worker}},
-			Commands: []vm.Command{{Name: "measure", Args: []string{"/agentbench", "guest", fmt.Sprintf("-variant=%d", i), "-rounds=2"}, Timeout: 5 * time.Minute}},
+			Commands: []vm.Command{{Name: "measure", Args: []string{"/agentbench", "guest", fmt.Sprintf("-variant=%d", i), "-rounds=2", "-ops=" + string(b.ops)}, Timeout: 5 * time.Minute}},
 		}
 		results, err := m.Run(b.ctx)
 		n := len(out)
