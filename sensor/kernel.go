@@ -14,7 +14,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/bollwerk/bollwerk"
@@ -68,7 +67,7 @@ type Kernel struct {
 	noBPF    error // why BPF is not used, nil when it is
 	maps     map[string]*ebpf.Map
 	types    *btf.Cache // of the running kernel; only while loading
-	ring     *ringbuf.Reader
+	ring     *ring
 	ringSize int
 	decoders [64]Decoder
 	bySource [256]Decoder
@@ -85,10 +84,6 @@ type Kernel struct {
 	pinned    bool
 	enforcing []pinned
 	opened    int64 // names the folder of pins
-
-	syncMu  sync.Mutex
-	reading bool            // the ring is being read
-	waiting []chan struct{} // callers of Sync
 
 	emitMu sync.Mutex
 	handle func(*bollwerk.Event)
@@ -160,7 +155,7 @@ func (k *Kernel) openMaps() error {
 	if err := k.maps["alive"].Put(uint32(0), uint64(os.Getpid())); err != nil {
 		return err
 	}
-	k.ring, err = ringbuf.NewReader(k.maps["events"])
+	k.ring, err = newRing(k.maps["events"])
 	return err
 }
 

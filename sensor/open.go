@@ -17,7 +17,6 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
 	"github.com/bollwerk/bollwerk"
@@ -127,7 +126,7 @@ func (s *Sensor) Run(ctx context.Context, handle func(*bollwerk.Event)) error {
 	start("processes", s.k.Processes.tidy)
 	<-ctx.Done()
 	if s.k.ring != nil {
-		s.k.ring.Close()
+		s.k.ring.stop()
 	}
 	wg.Wait()
 	select {
@@ -158,43 +157,14 @@ func (s *Sensor) Close() error {
 		errs = append(errs, s.k.closers[i]())
 	}
 	if s.k.ring != nil {
-		s.k.ring.Close()
+		s.k.ring.close()
 	}
 	return errors.Join(errs...)
 }
 
-// read empties the ring. Programs wake it only for urgent records; otherwise it looks
-// every 20 ms, which is the greatest delay of an event.
-func (k *Kernel) read(ctx context.Context) error {
-	k.syncMu.Lock()
-	k.reading = true
-	k.syncMu.Unlock()
-	defer func() {
-		k.syncMu.Lock()
-		k.reading = false
-		k.syncMu.Unlock()
-		k.synced()
-	}()
-	var rec ringbuf.Record
-	for {
-		k.ring.SetDeadline(time.Now().Add(20 * time.Millisecond))
-		err := k.ring.ReadInto(&rec)
-		switch {
-		case err == nil:
-			k.record(rec.RawSample)
-		case errors.Is(err, ringbuf.ErrFlushed):
-			k.synced()
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			if ctx.Err() != nil {
-				return nil
-			}
-			k.updateBoot()
-		case errors.Is(err, ringbuf.ErrClosed):
-			return nil
-		default:
-			return err
-		}
-	}
+// read empties the ring until it is stopped.
+func (k *Kernel) read(context.Context) error {
+	return k.ring.read(k.record, k.updateBoot)
 }
 
 func (k *Kernel) record(raw []byte) {
@@ -202,7 +172,7 @@ func (k *Kernel) record(raw []byte) {
 	if len(raw) < size {
 		return
 	}
-	// The ring's records begin at multiples of eight, and so does the reader's copy.
+	// The ring's records begin at multiples of eight.
 	h := *(*Header)(unsafe.Pointer(&raw[0]))
 	if int(h.Kind) >= len(k.decoders) {
 		return
@@ -316,14 +286,8 @@ func (k *Kernel) Sync() {
 	if k.ring == nil {
 		return
 	}
-	done := make(chan struct{})
-	k.syncMu.Lock()
-	reading := k.reading
-	if reading {
-		k.waiting = append(k.waiting, done)
-	}
-	k.syncMu.Unlock()
-	if !reading || k.ring.Flush() != nil {
+	done := k.ring.flush()
+	if done == nil {
 		return
 	}
 	select {
@@ -333,12 +297,3 @@ func (k *Kernel) Sync() {
 }
 
 const syncLimit = 100 * time.Millisecond
-
-func (k *Kernel) synced() {
-	k.syncMu.Lock()
-	defer k.syncMu.Unlock()
-	for _, w := range k.waiting {
-		close(w)
-	}
-	k.waiting = nil
-}

@@ -323,18 +323,22 @@ BW_INLINE void bw_lost(__u64 cgroup, __u16 kind)
 }
 
 // Waking the reader for each record would be the dearest part of it (an interrupt to
-// another CPU): it polls every 20 ms and is woken when much waits or somebody must know.
+// another CPU). Without a flag the kernel wakes it only when it has caught up, which it
+// hides while records flow (sensor/ring.go): it looks every 20 ms then, and is woken when
+// much waits or somebody must know. Never BPF_RB_NO_WAKEUP, not even for a record that
+// is discarded: a reader that sleeps waits for exactly the next one.
 BW_INLINE __u64 bw_wakeup(int urgent)
 {
 	if (urgent || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > config.wakeup_bytes)
 		return BPF_RB_FORCE_WAKEUP;
-	return BPF_RB_NO_WAKEUP;
+	return 0;
 }
 
-// Records of fixed size: r = bw_reserve(struct x); fill; bw_submit(r, urgent). The
-// caller counts the loss when there is no room.
+// Records of fixed size: r = bw_reserve(struct x); fill; bw_submit(r, urgent), or
+// bw_discard(r). The caller counts the loss when there is no room.
 #define bw_reserve(size) bpf_ringbuf_reserve(&events, (size), 0)
 #define bw_submit(r, urgent) bpf_ringbuf_submit((r), bw_wakeup(urgent))
+#define bw_discard(r) bpf_ringbuf_discard((r), 0)
 
 // Records of variable size, built in a map of the caller's.
 BW_INLINE int bw_output(struct bw_header *h, __u32 size, int urgent)

@@ -139,7 +139,7 @@ BW_INLINE void remote_in(struct __sk_buff *skb, __u8 *to, int ingress)
 		bw_submit(r, 0);                                                                                 \
 		return 0;                                                                                        \
 	discard:                                                                                                 \
-		bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);                                                        \
+		bw_discard(r);                                                                                   \
 		return 0;                                                                                        \
 	}
 

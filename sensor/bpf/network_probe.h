@@ -131,7 +131,7 @@ __attribute__((noinline)) int probe(struct __sk_buff *skb, __u32 off, __u32 len)
 	bw_submit(r, 1);
 	return !deny;
 discard:
-	bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);
+	bw_discard(r);
 	return 1;
 }
 #endif

@@ -245,7 +245,7 @@ static __noinline int rated(__u64 cgroup, __u32 kind)
 BW_INLINE void tell(struct bw_header *h, __u32 count, int urgent)
 {
 	if (!count || !rated(h->cgroup, h->kind)) {
-		bpf_ringbuf_discard(h, BPF_RB_NO_WAKEUP);
+		bw_discard(h);
 		return;
 	}
 	h->pad = count;

@@ -1,0 +1,252 @@
+package sensor
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+)
+
+// producer is a program that writes one record with the time of boot into a ring of the
+// test's own, whenever the test wants, so that no other work on this machine wakes its reader.
+type producer struct {
+	ring *ring
+	prog *ebpf.Program
+	drop *ebpf.Program // reserves and discards
+}
+
+func newProducer(t *testing.T, size uint32) *producer {
+	t.Helper()
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: size})
+	if err != nil {
+		if os.Getenv("CI") == "true" || os.Geteuid() == 0 {
+			t.Fatal(err)
+		}
+		t.Skip("needs root")
+	}
+	t.Cleanup(func() { m.Close() })
+	load := func(ins asm.Instructions) *ebpf.Program {
+		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SocketFilter, License: "GPL", Instructions: ins})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.Close() })
+		return p
+	}
+	p := &producer{}
+	p.prog = load(asm.Instructions{
+		asm.FnKtimeGetBootNs.Call(),
+		asm.StoreMem(asm.RFP, -8, asm.R0, asm.DWord),
+		asm.LoadMapPtr(asm.R1, m.FD()),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, -8),
+		asm.Mov.Imm(asm.R3, 8),
+		asm.Mov.Imm(asm.R4, 0),
+		asm.FnRingbufOutput.Call(),
+		asm.Mov.Imm(asm.R0, 0),
+		asm.Return(),
+	})
+	p.drop = load(asm.Instructions{
+		asm.LoadMapPtr(asm.R1, m.FD()),
+		asm.Mov.Imm(asm.R2, 8),
+		asm.Mov.Imm(asm.R3, 0),
+		asm.FnRingbufReserve.Call(),
+		asm.JEq.Imm(asm.R0, 0, "out"),
+		asm.Mov.Reg(asm.R1, asm.R0),
+		asm.Mov.Imm(asm.R2, 0),
+		asm.FnRingbufDiscard.Call(),
+		asm.Mov.Imm(asm.R0, 0).WithSymbol("out"),
+		asm.Return(),
+	})
+	if p.ring, err = newRing(m); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (p *producer) run(t *testing.T, prog *ebpf.Program) {
+	if _, err := prog.Run(&ebpf.RunOptions{Data: make([]byte, 64)}); err != nil {
+		t.Error(err)
+	}
+}
+
+// start reads the ring until the end of the test; delays of its records come back.
+func (p *producer) start(t *testing.T, looked func()) <-chan time.Duration {
+	delays := make(chan time.Duration, 1<<16)
+	done := make(chan error, 1)
+	go func() {
+		done <- p.ring.read(func(raw []byte) {
+			delays <- sinceBoot() - time.Duration(binary.NativeEndian.Uint64(raw))
+		}, looked)
+	}()
+	t.Cleanup(func() {
+		p.ring.stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		p.ring.close()
+	})
+	return delays
+}
+
+func (p *producer) asleep() bool {
+	p.ring.mu.Lock()
+	defer p.ring.mu.Unlock()
+	return p.ring.asleep
+}
+
+// Single records at every distance from the moment at which the reader falls asleep: a
+// lost wake-up would leave the record lying, as nothing else comes.
+func TestRingNeverSleepsOverARecord(t *testing.T) {
+	p := newProducer(t, 4096) // wraps round all the time
+	p.ring.poll = 50 * time.Microsecond
+	delays := p.start(t, func() {})
+	rounds, slept := 8000, 0
+	if testing.Short() {
+		rounds = 2000
+	}
+	var all []time.Duration
+	for i := range rounds {
+		if i%8 == 0 {
+			p.run(t, p.drop)
+		}
+		p.run(t, p.prog)
+		select {
+		case d := <-delays:
+			all = append(all, d)
+		case <-time.After(10 * time.Second):
+			t.Fatalf("record %d lies in the ring and nobody comes; asleep: %v", i, p.asleep())
+		}
+		// The reader sleeps after three empty looks.
+		for until := time.Now().Add(time.Duration(rand.Int64N(int64(8 * p.ring.poll)))); time.Now().Before(until); {
+			runtime.Gosched()
+		}
+		if p.asleep() {
+			slept++
+		}
+	}
+	slices.Sort(all)
+	t.Logf("delays: median %v, 99 %% %v, most %v; the reader slept in %d of %d pauses", all[len(all)/2], all[len(all)*99/100], all[len(all)-1], slept, rounds)
+	if slept < rounds/20 || slept > rounds*19/20 {
+		t.Errorf("asleep at %d of %d records: the test does not reach both sides", slept, rounds)
+	}
+	if late := all[len(all)*99/100]; late > 50*time.Millisecond {
+		t.Errorf("one record in a hundred is later than %v", late)
+	}
+}
+
+// The reader looks, a record comes, the reader goes to sleep: it must not.
+func TestRingLooksOnceMoreBeforeItSleeps(t *testing.T) {
+	p := newProducer(t, 4096)
+	p.ring.poll = 10 * time.Microsecond
+	next := make(chan struct{}, 1)
+	last := 0
+	delays := p.start(t, func() {
+		if rand.IntN(3) > 0 {
+			return
+		}
+		select {
+		case <-next:
+			p.run(t, p.prog)
+			if p.ring.quiet >= ringQuiet {
+				last++
+			}
+		default:
+		}
+	})
+	for i := range 2000 {
+		next <- struct{}{}
+		for late, came := time.Now().Add(10*time.Second), false; !came; {
+			select {
+			case <-delays:
+				came = true
+			case <-time.After(100 * time.Microsecond):
+				if len(next) == 1 && p.asleep() {
+					p.run(t, p.drop) // wakes it for another try
+				}
+			}
+			if time.Now().After(late) {
+				t.Fatalf("record %d lies in the ring and nobody comes", i)
+			}
+		}
+	}
+	if last < 100 {
+		t.Errorf("only %d records came after the last look", last)
+	}
+}
+
+// As above, with several programs at once and the true times.
+func TestRingWakesOnceAndPollsThen(t *testing.T) {
+	p := newProducer(t, 1<<20)
+	delays := p.start(t, func() {})
+	var wg sync.WaitGroup
+	const each = 60
+	for range 3 {
+		wg.Go(func() {
+			for range each {
+				time.Sleep(time.Duration(rand.Int64N(int64(150 * time.Millisecond))))
+				p.run(t, p.prog)
+			}
+		})
+	}
+	wg.Wait()
+	var worst time.Duration
+	for range 3 * each {
+		select {
+		case d := <-delays:
+			worst = max(worst, d)
+		case <-time.After(10 * time.Second):
+			t.Fatal("a record lies in the ring and nobody comes")
+		}
+	}
+	t.Logf("most %v", worst)
+	if worst > ringPoll+time.Second { // a busy machine may take a while to run us
+		t.Errorf("a record waited %v", worst)
+	}
+}
+
+func TestRingFlush(t *testing.T) {
+	p := newProducer(t, 1<<16)
+	if p.ring.flush() != nil {
+		t.Error("nobody reads yet")
+	}
+	p.ring.poll = time.Hour // only a flush or a wake-up makes it look
+	delays := p.start(t, func() {})
+	p.run(t, p.prog)
+	<-delays // awake now, and looks again in an hour
+	for i := range 300 {
+		n := 1 + i%3
+		for range n {
+			p.run(t, p.prog)
+		}
+		if len(delays) != 0 {
+			t.Fatal("woken while it was awake")
+		}
+		done := p.ring.flush()
+		for done == nil { // read has not begun
+			done = p.ring.flush()
+		}
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			t.Fatal("never flushed")
+		}
+		if len(delays) != n {
+			t.Fatalf("%d of %d records were handed out", len(delays), n)
+		}
+		for range n {
+			<-delays
+		}
+	}
+	p.ring.stop()
+	if done := p.ring.flush(); done != nil {
+		t.Error("a stopped ring flushes")
+	}
+}
