@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"sort"
+	"syscall"
 	"time"
 
 	"github.com/bollwerk/bollwerk"
@@ -139,8 +140,13 @@ func Send(ctx context.Context, socket, method, path string, body []byte, out any
 		return err
 	}
 	res, err := c.Do(req)
-	if err != nil {
-		return fmt.Errorf("%w at %s: %w", ErrNotRunning, socket, errors.Unwrap(err))
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%s: only root may speak with the agent; run this as root", socket)
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTSOCK):
+		return fmt.Errorf("%w: nobody listens at %s", ErrNotRunning, socket)
+	case err != nil:
+		return fmt.Errorf("%s: %w", socket, errors.Unwrap(err))
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {

@@ -32,6 +32,9 @@ func runRelease(ctx context.Context, e *env) error {
 	case err == nil:
 		fmt.Fprintf(e.stdout, "released: %d workloads of the running agent, %d things pinned in the kernel\n", r.Workloads, r.Pins)
 	case errors.Is(err, agent.ErrNotRunning):
+		if c, problem := e.configuration(); problem == nil && agent.Other(c) != nil {
+			return err // it goes on enforcing, and would do so unnoticed
+		}
 		n := len(sensor.Inherited(sensor.PinRoot))
 		if err := sensor.Release(sensor.PinRoot); err != nil {
 			return fmt.Errorf("no agent is running, and what a former one left could not be released: %w; run this as root", err)

@@ -89,6 +89,14 @@ func runRun(ctx context.Context, e *env, f *runFlags) error {
 	} else {
 		parts.Show = func(d *bollwerk.Detection) { printDetection(e.stdout, d, e.colour()) }
 	}
+	release, warning, err := agent.Claim(c)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if warning != "" {
+		e.print("warning: " + warning)
+	}
 	parts.Ready = func(s agent.Started) { sayReady(e.stderr, s) }
 	return agent.Run(ctx, *parts)
 }

@@ -47,6 +47,9 @@ func (e *env) exchange(ctx context.Context, method, path string, body []byte, ou
 	}
 	err = agent.Send(ctx, c.Socket, method, path, body, out)
 	if errors.Is(err, agent.ErrNotRunning) {
+		if r := agent.Other(c); r != nil && r.Socket != "" && r.Socket != c.Socket {
+			return fmt.Errorf("%w; the agent of this machine (process %d) was started with another one: use --socket %s", err, r.PID, r.Socket)
+		}
 		return fmt.Errorf("%w; start it with `bollwerk-agent run`, or name its socket with --socket", err)
 	}
 	return err

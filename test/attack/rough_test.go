@@ -262,26 +262,52 @@ done; cat /etc/shadow > /dev/null; sleep 0.3`)
 	}
 }
 
-// TestRoughSecond starts an agent where one runs already.
+// TestRoughSecond starts a second agent beside the first: in the same place, with
+// everything of its own, and in a container's namespaces. Each is refused, and an agent
+// that was killed keeps nobody from starting.
 func TestRoughSecond(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs agents")
+		t.Skip("runs an agent")
 	}
 	a := startAgent(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, a.program, "run", "--stdout-json", "--state", filepath.Join(t.TempDir(), "other"), "--socket", a.socket)
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	_ = cmd.Run()
-	if !strings.Contains(errs.String(), "another agent is running") {
-		t.Errorf("the second agent does not say what is wrong (exit code %d): %s", cmd.ProcessState.ExitCode(), tail(errs.String()))
+	pid := strconv.Itoa(a.cmd.Process.Pid)
+	other := t.TempDir()
+	elsewhere := []string{"run", "--state", filepath.Join(other, "state"), "--socket", filepath.Join(other, "s")}
+	inside := append([]string{"--mount", "--net", "--ipc", "--uts", "--pid", "--fork", "--kill-child", "sh", "-c", `mount -t tmpfs tmpfs /run && exec "$@"`, "sh", a.program}, elsewhere...)
+	for _, tt := range []struct {
+		name, program string
+		args          []string
+	}{
+		{"the same", a.program, []string{"run", "--state", a.state, "--socket", a.socket}},
+		{"another state folder", a.program, elsewhere},
+		{"without BPF", a.program, append(elsewhere, "--backend", "none")},
+		{"in namespaces of its own", "unshare", inside},
+	} {
+		out, errs, code := verb(t, tt.program, tt.args...)
+		if code != 3 || out != "" {
+			t.Errorf("%s: exit code %d, want 3: %s%s", tt.name, code, out, errs)
+		}
+		for _, want := range []string{"another agent protects this machine already", "process " + pid, a.state, "status --socket " + a.socket} {
+			if !strings.Contains(errs, want) {
+				t.Errorf("%s: %q lacks %q", tt.name, errs, want)
+			}
+		}
 	}
-	t.Logf("exit code of the second agent: %d", cmd.ProcessState.ExitCode())
-	if _, errs, code := a.verb(t, "status"); code != 0 && code != 5 {
-		t.Errorf("the first agent does not answer any more: exit code %d: %s", code, errs)
+	if _, err := os.Stat(filepath.Join(other, "state")); err == nil {
+		t.Error("an agent that was refused left its state folder behind")
 	}
+	// Who asks at the wrong door is told the right one.
+	if _, errs, code := verb(t, a.program, "status", "--socket", filepath.Join(other, "s")); code != 3 || !strings.Contains(errs, "--socket "+a.socket) {
+		t.Errorf("status at another socket: exit code %d: %s", code, errs)
+	}
+	if out, errs, code := verb(t, a.program, "release", "--socket", filepath.Join(other, "s")); code != 3 || !strings.Contains(errs, "--socket "+a.socket) {
+		t.Errorf("release at another socket: exit code %d: %s%s", code, out, errs)
+	}
+	if out, errs, code := a.verb(t, "status"); code != 0 && code != 5 {
+		t.Errorf("the first agent does not answer any more: %d %s%s", code, out, errs)
+	}
+	a.kill()
+	a.start()
 }
 
 var lostLine = regexp.MustCompile(`(?m)^bollwerk_agent_lost_total\{area="(\w+)"\} (\d+)`)
