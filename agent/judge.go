@@ -17,14 +17,18 @@ type holding struct {
 const (
 	maxHeld       = 4096 // events over all cgroups
 	maxHeldCgroup = 1024
+	// releaseEvery is how often it is asked whether the names are known by now.
+	releaseEvery = 10 * time.Millisecond
 )
 
 // judgeAll is the one goroutine that names, judges and records events, in the order
 // in which they came; only events of a workload whose name is not known yet are held
 // back together, for at most workload.MaxWait.
 func (a *Agent) judgeAll() {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
+	// Runs only while events are held back: at idle nothing shall wake the agent.
+	due := time.NewTimer(releaseEvery)
+	due.Stop()
+	waits := false
 	slow := time.NewTicker(5 * time.Second)
 	defer slow.Stop()
 	var latest time.Time // of the events: folds end by their time
@@ -35,15 +39,22 @@ func (a *Agent) judgeAll() {
 			if !ok {
 				a.release(time.Time{})
 				a.folder.Flush(a.tell)
+				a.out.flush()
 				return
 			}
 			if e.Time.After(latest) {
 				latest = e.Time
 			}
 			a.name(e)
-		case now := <-tick.C:
+			if !waits && len(a.held) > 0 {
+				due.Reset(releaseEvery)
+				waits = true
+			}
+		case now := <-due.C:
 			a.release(now)
-			a.out.flush()
+			if waits = len(a.held) > 0; waits {
+				due.Reset(releaseEvery)
+			}
 		case now := <-slow.C:
 			a.folder.Tick(latest, a.tell)
 			a.profiles.Tick(now)

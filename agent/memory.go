@@ -22,6 +22,7 @@ func (a *Agent) watchMemory(ctx context.Context) error {
 	// memory on every node matters more than a little work.
 	percent := debug.SetGCPercent(50)
 	defer debug.SetGCPercent(percent)
+	buf := make([]byte, 256)
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	for {
@@ -29,7 +30,7 @@ func (a *Agent) watchMemory(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
-			used := residentAnonymous()
+			used := residentAnonymous(buf)
 			// Below 80 % nothing is given up; from there the steps follow each other.
 			share := float64(used) / float64(limit)
 			a.queue.pressure.Store(int64(max(0, (share-0.6)/0.4) * 1000))
@@ -37,19 +38,28 @@ func (a *Agent) watchMemory(ctx context.Context) error {
 	}
 }
 
-// residentAnonymous is the memory of this process that is its own: RssAnon of /proc/self/status, bytes.
-func residentAnonymous() int64 {
-	b, err := os.ReadFile("/proc/self/status")
+// residentAnonymous is the memory of this process that is its own, bytes: what is
+// resident less what is shared with a file (/proc/PID/statm, in pages).
+func residentAnonymous(buf []byte) int64 {
+	f, err := os.Open("/proc/self/statm")
 	if err != nil {
 		return 0
 	}
-	for line := range bytes.Lines(b) {
-		if v, ok := bytes.CutPrefix(line, []byte("RssAnon:")); ok {
-			n, _ := strconv.ParseInt(string(bytes.TrimSpace(bytes.TrimSuffix(bytes.TrimSpace(v), []byte("kB")))), 10, 64)
-			return n << 10
-		}
+	defer f.Close()
+	n, err := f.Read(buf)
+	if err != nil {
+		return 0
 	}
-	return 0
+	fields := bytes.Fields(buf[:n])
+	if len(fields) < 3 {
+		return 0
+	}
+	resident, err1 := strconv.ParseInt(string(fields[1]), 10, 64)
+	shared, err2 := strconv.ParseInt(string(fields[2]), 10, 64)
+	if err1 != nil || err2 != nil {
+		return 0
+	}
+	return (resident - shared) * int64(os.Getpagesize())
 }
 
 // dropStart gives back the pages of the program that only its start needed: the compiler

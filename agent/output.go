@@ -5,18 +5,23 @@ import (
 	"encoding/json"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/bollwerk/bollwerk"
 )
 
 // output writes JSON lines. A detection is written through at once; events at the
-// latest after ten milliseconds.
+// latest after ten milliseconds. Between events nothing wakes it.
 type output struct {
 	mu         sync.Mutex
 	detections *bufio.Writer
 	events     *bufio.Writer
 	err        error
+	later      *time.Timer // runs while something waits to be written
+	waits      bool
 }
+
+const outputDelay = 10 * time.Millisecond
 
 func newOutput(detections, events io.Writer) *output {
 	o := &output{}
@@ -54,6 +59,15 @@ func (o *output) event(e *bollwerk.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.line(o.events, "event", e)
+	if o.waits || o.events.Buffered() == 0 {
+		return
+	}
+	o.waits = true
+	if o.later == nil {
+		o.later = time.AfterFunc(outputDelay, o.flush)
+	} else {
+		o.later.Reset(outputDelay)
+	}
 }
 
 func (o *output) detection(d *bollwerk.Detection) {
@@ -71,8 +85,11 @@ func (o *output) detection(d *bollwerk.Detection) {
 func (o *output) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.waits = false
 	if o.events != nil {
-		_ = o.events.Flush()
+		if err := o.events.Flush(); err != nil && o.err == nil {
+			o.err = err
+		}
 	}
 }
 

@@ -105,6 +105,9 @@ func (r *Resolver) dispatch(b *body) {
 	clear(b.failed)
 	r.ask(b, rec)
 	r.round(b)
+	if !b.over.Load() {
+		r.rouse() // it may wait in vain
+	}
 }
 
 // ask queues the questions that make sense now and were not asked in this round.
@@ -161,6 +164,7 @@ func (r *Resolver) round(b *body) {
 		// failed may come back; what simply is not there is not asked for for ever.
 		if len(b.failed) > 0 || b.tries < maxTries {
 			b.next = r.config.Now().Add(min(longestPause, 100*time.Millisecond<<min(b.tries, 10)))
+			r.rouse()
 		} else {
 			r.giveUp(b)
 		}

@@ -34,6 +34,7 @@ type Resolver struct {
 	nowhere *body            // a process of which nothing tells where it is
 	changes map[*body]change // not told yet
 	signal  chan struct{}    // there are some
+	wake    chan struct{}    // a round is due sooner than Run thinks
 
 	clock atomic.Int64 // of uses, for the eviction
 	stats struct {
@@ -98,7 +99,7 @@ func New(c Config, sources ...Source) (*Resolver, error) {
 		config: c, h: c.Hierarchy,
 		cgroups: map[uint64]*entry{}, bodies: map[bodyKey]*body{},
 		byID: map[string]*record{}, byPath: map[string]*record{},
-		changes: map[*body]change{}, signal: make(chan struct{}, 1),
+		changes: map[*body]change{}, signal: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 	}
 	for i, s := range sources {
 		r.sources = append(r.sources, newSourceState(s, i))

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	tick         = 100 * time.Millisecond // between rounds for what is incomplete
+	breath       = 20 * time.Millisecond  // at least, between rounds for what is incomplete
 	rewatch      = 15 * time.Second       // between attempts to watch an absent runtime
 	recordLife   = 10 * time.Minute       // of a container nobody saw a process of
 	listTimeout  = 250 * time.Millisecond // of each source in Existing
@@ -33,22 +33,57 @@ func (r *Resolver) Run(ctx context.Context) error {
 	if r.config.Changed != nil {
 		wg.Go(func() { r.tell(ctx) })
 	}
-	t := time.NewTicker(tick)
+	t := time.NewTimer(0)
 	defer t.Stop()
 	last := r.config.Now()
+	var at time.Time // when the timer ends
 	for {
 		select {
 		case <-ctx.Done():
 			wg.Wait()
 			return nil
+		case <-r.wake:
 		case <-t.C:
+			at = time.Time{}
 			r.again()
 			if now := r.config.Now(); now.Sub(last) >= r.config.Grace/3 || now.Before(last) {
 				last = now
 				r.Sweep()
 			}
 		}
+		now := r.config.Now()
+		// Never later than planned: who is roused all the time would put it off for ever.
+		left := max(breath, min(r.nextDue(now), r.config.Grace/3-now.Sub(last)))
+		if next := time.Now().Add(left); at.IsZero() || next.Before(at) {
+			at = next
+			t.Reset(left)
+		}
 	}
+}
+
+// rouse has Run look when the next round is due: there is a new one.
+func (r *Resolver) rouse() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// nextDue is how long nothing is to be done for what is incomplete. Nothing incomplete:
+// until the next sweep.
+func (r *Resolver) nextDue(now time.Time) time.Duration {
+	due := r.config.Grace
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, b := range r.bodies {
+		if !b.next.IsZero() {
+			due = min(due, b.next.Sub(now))
+		}
+		if !b.over.Load() {
+			due = min(due, b.began.Add(r.config.Wait+breath).Sub(now)+1)
+		}
+	}
+	return due
 }
 
 func (r *Resolver) watch(ctx context.Context, s *sourceState) {
@@ -93,7 +128,7 @@ func (r *Resolver) again() {
 	var late []*body
 	for _, b := range r.bodies {
 		due = due || !b.next.IsZero() && !now.Before(b.next)
-		if !b.over.Load() && now.Sub(b.began) > r.config.Wait {
+		if !b.over.Load() && now.Sub(b.began) > r.config.Wait+breath { // who waits says so himself, and is counted
 			late = append(late, b)
 		}
 	}
