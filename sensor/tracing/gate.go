@@ -55,7 +55,8 @@ type Gate struct {
 	guarded map[uint64]*guarded // by cgroup
 	spaces  map[uint32]*guarded // by mount namespace
 	pending map[int32]time.Time
-	slow    uint64 // answered "allow" as the agent was too slow
+	asked   chan struct{} // somebody waits
+	slow    uint64        // answered "allow" as the agent was too slow
 }
 
 // guarded is a workload under a policy.
@@ -80,6 +81,7 @@ func (g *Gate) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, e
 	covered := func(area string) bool { return g.Covered != nil && g.Covered(area) }
 	g.k, g.self = k, int32(os.Getpid())
 	g.guarded, g.spaces, g.pending = map[uint64]*guarded{}, map[uint32]*guarded{}, map[int32]time.Time{}
+	g.asked = make(chan struct{}, 1)
 	g.exec, g.secrets = !covered(AreaExecDeny), !covered(AreaFileDeny)
 	if !g.exec && !g.secrets {
 		return nil, nil
@@ -383,6 +385,10 @@ func (g *Gate) Run(ctx context.Context) error {
 			}
 		}
 		g.mu.Unlock()
+		select {
+		case g.asked <- struct{}{}:
+		default: // it looks already
+		}
 		for b, ok := buf[:n], true; ; {
 			if b, ok = nextNotice(b, &e); !ok {
 				break
@@ -424,7 +430,7 @@ func (g *Gate) answer(fd int32, allow bool) bool {
 	return true
 }
 
-// watch lets pass whoever waits too long, and says so.
+// watch lets pass whoever waits too long, and says so. It looks only while somebody waits.
 func (g *Gate) watch(ctx context.Context) {
 	t := time.NewTicker(gatePatience / 2)
 	defer t.Stop()
@@ -432,9 +438,14 @@ func (g *Gate) watch(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-g.asked:
+			t.Reset(gatePatience / 2)
 		case now := <-t.C:
 			var late []int32
 			g.mu.Lock()
+			if len(g.pending) == 0 {
+				t.Stop()
+			}
 			for fd, since := range g.pending {
 				if now.Sub(since) > gatePatience {
 					late = append(late, fd)
