@@ -152,7 +152,10 @@ type Policy struct {
 	Write, Read []string
 	// Egress, Ingress: allowed peers. Bind: ports that may be listened on (0: any).
 	Egress, Ingress []Peer
-	Bind            []Port
+	// EgressNames are peers known by name: the addresses that a name server on the list
+	// Egress gave the workload for one of them, for as long as its answer holds.
+	EgressNames []NamedPeer
+	Bind        []Port
 	// Outlive keeps the policy in force when the agent ends (pinned); else it falls open.
 	Outlive bool
 }
@@ -162,10 +165,24 @@ type Peer struct {
 	Network  netip.Prefix
 	Port     uint16
 	Protocol string
+	High     bool // Port is HighPort, and every one above is meant too
+}
+
+// NamedPeer is a DNS name and a port, as in Peer. "*." in front of the name stands for
+// everything below the rest.
+type NamedPeer struct {
+	Name     string
+	Port     uint16
+	Protocol string
+	High     bool
 }
 
 // Port of a protocol.
 type Port struct {
 	Protocol string
 	Port     uint16
+	High     bool // as in Peer
 }
+
+// HighPort is the first of the ports that programs take as they come.
+const HighPort = 32768

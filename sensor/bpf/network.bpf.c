@@ -12,6 +12,7 @@
 // an iterator reads those while they live.
 // bpf2go-type: bw_net_event bw_dns_event bw_probe_event bw_flow_key bw_flow bw_seen_key
 // bpf2go-type: bw_seen bw_net_set bw_net_prefix bw_net_ports bw_net_port bw_net_state
+// bpf2go-type: bw_net_name bw_net_named bw_net_named_key
 #include "bollwerk.h"
 #include "network.h"
 #include <bpf/bpf_endian.h>
@@ -29,6 +30,7 @@ struct bw_probe_event *unused_probe_event __attribute__((unused));
 #include "network_tables.h"
 #include "network_own.h"
 #include "network_flow.h"
+#include "network_names.h"
 #include "network_guard.h"
 #include "network_call.h"
 #include "network_state.h"

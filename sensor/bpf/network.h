@@ -115,12 +115,18 @@ struct bw_seen {
 struct bw_net_set {
 	__u32 set;
 	__u32 flags;
+	__u32 named; // addresses known by name (struct bw_net_named)
+	__u32 pad;
 };
 #define BW_SET_BIND_ANY_TCP 1
 #define BW_SET_BIND_ANY_UDP 2
 #define BW_SET_EGRESS 4  // the lists of this guard are complete
 #define BW_SET_INGRESS 8
 #define BW_SET_BIND 16
+#define BW_SET_BIND_HIGH_TCP 32 // every port from BW_HIGH_PORT on
+#define BW_SET_BIND_HIGH_UDP 64
+#define BW_SET_NAMES 128 // some destinations are known by name
+#define BW_HIGH_PORT 32768
 
 struct bw_net_prefix {
 	__u32 prefixlen;
@@ -133,6 +139,8 @@ struct bw_net_ports {
 };
 #define BW_PORTS_ANY_TCP 1
 #define BW_PORTS_ANY_UDP 2
+#define BW_PORTS_HIGH_TCP 4
+#define BW_PORTS_HIGH_UDP 8
 struct bw_net_port {
 	__u32 set; // as in bw_net_prefix, or for bind the set with the highest bit
 	__u32 id;
@@ -141,4 +149,41 @@ struct bw_net_port {
 	__u8 pad;
 };
 #define BW_SET_OF_BIND 0x80000000u
+
+// A name of the egress list, as messages write it but backwards, so that what names end
+// with is what keys begin with: "com" 3 "example" 7 without the "*.", and a zero at the
+// end of a whole name. Its value is a bw_net_ports.
+#define BW_NAME 240
+struct bw_net_name {
+	__u32 prefixlen;
+	__u32 set;
+	char name[BW_NAME];
+};
+
+// An address that a name server gave for a name of the list, and until when.
+struct bw_net_named_key {
+	__u32 set;
+	__u32 pad;
+	__u8 address[16];
+};
+#define BW_NAMED_RULES 4
+struct bw_net_named {
+	__u64 till[BW_NAMED_RULES]; // ns since boot
+	struct bw_net_ports rule[BW_NAMED_RULES];
+};
+#define BW_NAMED_MOST 512 // addresses of one workload
+
+// A question for a name of the list. Only its answer is believed.
+struct bw_net_question {
+	__u64 root;
+	__u8 server[16];
+	__u32 netns;
+	__u16 lport;
+	__u16 id;
+};
+struct bw_net_asked {
+	__u64 time;
+	__u32 rule;
+	__u32 pad;
+};
 #endif

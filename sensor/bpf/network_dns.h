@@ -61,6 +61,8 @@ BW_INLINE void remote_in(struct __sk_buff *skb, __u8 *to, int ingress)
 #define DNS_ANSWER 1
 #define DNS_TCP 2
 
+#include "network_answers.h"
+
 // Copies a message into a record of one of two sizes. A question is known by its name
 // and type, an answer by all its bytes but the number of the transaction, so that new
 // addresses always come through. Functions with names the linker sees are verified once,
@@ -148,6 +150,8 @@ DNS_TAKE(dns_large, bw_dns_large, BW_DNS_LARGE)
 
 BW_INLINE void dns(struct __sk_buff *skb, struct bw_sock *st, __u32 off, __u32 len, __u32 how)
 {
+	if (st->root)
+		names_message(skb, off, len, how);
 	if (config.options & BW_NET_OPT_NO_DNS || st->flags & S_IGNORE || len < 17)
 		return;
 	if (len <= BW_DNS_SMALL)

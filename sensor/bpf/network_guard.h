@@ -3,28 +3,28 @@
 #ifndef BOLLWERK_NETWORK_GUARD_H
 #define BOLLWERK_NETWORK_GUARD_H
 
+// Does the list of networks of one direction allow it?
+static __noinline int listed_plain(struct bw_net_set *set, const __u8 *addr, __u16 port, __u8 protocol, int in)
+{
+	struct bw_net_prefix key __attribute__((aligned(8))) = {.prefixlen = 160};
+	struct bw_net_ports *ports;
+
+	if (!set || !addr)
+		return 0;
+	key.set = set->set * 2 + (in ? 1 : 0);
+	copy_addr(key.address, addr);
+	ports = bpf_map_lookup_elem(&net_prefixes, &key);
+	return ports && ports_allow(ports, key.set, port, protocol);
+}
+
 // Allowed by the workload's lists? A list that was not given (yet) allows.
 static __noinline int listed(__u64 root, const __u8 *addr, __u16 port, __u8 protocol, int in)
 {
 	struct bw_net_set *set = bpf_map_lookup_elem(&net_sets, &root);
-	struct bw_net_prefix key = {.prefixlen = 160};
-	struct bw_net_port pk = {.port = port, .protocol = protocol};
-	struct bw_net_ports *ports;
-	__u32 any;
 
 	if (!addr || !set || !(set->flags & (in ? BW_SET_INGRESS : BW_SET_EGRESS)))
 		return 1;
-	key.set = set->set * 2 + (in ? 1 : 0);
-	copy_addr(key.address, addr);
-	ports = bpf_map_lookup_elem(&net_prefixes, &key);
-	if (!ports)
-		return 0;
-	any = protocol == IPPROTO_TCP ? BW_PORTS_ANY_TCP : protocol == IPPROTO_UDP ? BW_PORTS_ANY_UDP : BW_PORTS_ANY_TCP | BW_PORTS_ANY_UDP;
-	if ((ports->flags & any) == any)
-		return 1;
-	pk.set = key.set;
-	pk.id = ports->id;
-	return bpf_map_lookup_elem(&net_ports, &pk) != 0;
+	return listed_plain(set, addr, port, protocol, in) || (!in && named(set, addr, port, protocol));
 }
 
 static __noinline int bind_listed(__u64 root, __u16 port, __u8 protocol)
@@ -35,6 +35,8 @@ static __noinline int bind_listed(__u64 root, __u16 port, __u8 protocol)
 	if (!set || !(set->flags & BW_SET_BIND))
 		return 1;
 	if (set->flags & (protocol == IPPROTO_TCP ? BW_SET_BIND_ANY_TCP : BW_SET_BIND_ANY_UDP))
+		return 1;
+	if (port >= BW_HIGH_PORT && set->flags & (protocol == IPPROTO_TCP ? BW_SET_BIND_HIGH_TCP : BW_SET_BIND_HIGH_UDP))
 		return 1;
 	pk.set = set->set | BW_SET_OF_BIND;
 	return bpf_map_lookup_elem(&net_ports, &pk) != 0;

@@ -101,6 +101,26 @@ type NetworkBwNetEvent struct {
 	Pad       uint32
 }
 
+type NetworkBwNetName struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Set       uint32
+	Name      [240]int8
+}
+
+type NetworkBwNetNamed struct {
+	_    structs.HostLayout
+	Till [4]uint64
+	Rule [4]NetworkBwNetPorts
+}
+
+type NetworkBwNetNamedKey struct {
+	_       structs.HostLayout
+	Set     uint32
+	Pad     uint32
+	Address [16]uint8
+}
+
 type NetworkBwNetPort struct {
 	_        structs.HostLayout
 	Set      uint32
@@ -127,6 +147,8 @@ type NetworkBwNetSet struct {
 	_     structs.HostLayout
 	Set   uint32
 	Flags uint32
+	Named uint32
+	Pad   uint32
 }
 
 type NetworkBwNetState struct {
@@ -177,6 +199,10 @@ const (
 	NetworkMapListeners        = "listeners"
 	NetworkMapLosses           = "losses"
 	NetworkMapLossesTotal      = "losses_total"
+	NetworkMapNamesRoom        = "names_room"
+	NetworkMapNetAsked         = "net_asked"
+	NetworkMapNetNamed         = "net_named"
+	NetworkMapNetNames         = "net_names"
 	NetworkMapNetOverflow      = "net_overflow"
 	NetworkMapNetPorts         = "net_ports"
 	NetworkMapNetPrefixes      = "net_prefixes"
@@ -280,6 +306,10 @@ type NetworkMapSpecs struct {
 	Listeners   *ebpf.MapSpec `ebpf:"listeners"`
 	Losses      *ebpf.MapSpec `ebpf:"losses"`
 	LossesTotal *ebpf.MapSpec `ebpf:"losses_total"`
+	NamesRoom   *ebpf.MapSpec `ebpf:"names_room"`
+	NetAsked    *ebpf.MapSpec `ebpf:"net_asked"`
+	NetNamed    *ebpf.MapSpec `ebpf:"net_named"`
+	NetNames    *ebpf.MapSpec `ebpf:"net_names"`
 	NetOverflow *ebpf.MapSpec `ebpf:"net_overflow"`
 	NetPorts    *ebpf.MapSpec `ebpf:"net_ports"`
 	NetPrefixes *ebpf.MapSpec `ebpf:"net_prefixes"`
@@ -331,6 +361,10 @@ type NetworkMaps struct {
 	Listeners   *ebpf.Map `ebpf:"listeners"`
 	Losses      *ebpf.Map `ebpf:"losses"`
 	LossesTotal *ebpf.Map `ebpf:"losses_total"`
+	NamesRoom   *ebpf.Map `ebpf:"names_room"`
+	NetAsked    *ebpf.Map `ebpf:"net_asked"`
+	NetNamed    *ebpf.Map `ebpf:"net_named"`
+	NetNames    *ebpf.Map `ebpf:"net_names"`
 	NetOverflow *ebpf.Map `ebpf:"net_overflow"`
 	NetPorts    *ebpf.Map `ebpf:"net_ports"`
 	NetPrefixes *ebpf.Map `ebpf:"net_prefixes"`
@@ -354,6 +388,10 @@ func (m *NetworkMaps) Close() error {
 		m.Listeners,
 		m.Losses,
 		m.LossesTotal,
+		m.NamesRoom,
+		m.NetAsked,
+		m.NetNamed,
+		m.NetNames,
 		m.NetOverflow,
 		m.NetPorts,
 		m.NetPrefixes,

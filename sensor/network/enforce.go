@@ -29,9 +29,14 @@ const (
 	hasEgress
 	hasIngress
 	hasBind
+	bindHighTCP
+	bindHighUDP
+	hasNames
 
-	portsAnyTCP = 1
-	portsAnyUDP = 2
+	portsAnyTCP  = 1
+	portsAnyUDP  = 2
+	portsHighTCP = 4
+	portsHighUDP = 8
 
 	setOfBind = 0x80000000
 )
@@ -42,6 +47,7 @@ type set struct {
 	flags    uint32
 	prefixes map[bpf.NetworkBwNetPrefix]bpf.NetworkBwNetPorts
 	ports    map[bpf.NetworkBwNetPort]struct{}
+	names    map[bpf.NetworkBwNetName]bpf.NetworkBwNetPorts
 	sends    bool // needs the hooks for unconnected datagrams
 }
 
@@ -72,7 +78,12 @@ func (s *Source) Apply(p *sensor.Policy) error {
 		s.erase(made)
 		return err
 	}
-	if err := s.loaded.Maps["net_sets"].Put(p.Cgroup, bpf.NetworkBwNetSet{Set: made.id, Flags: made.flags}); err != nil {
+	named, err := s.seed(p, made)
+	if err != nil {
+		s.erase(made)
+		return err
+	}
+	if err := s.loaded.Maps["net_sets"].Put(p.Cgroup, bpf.NetworkBwNetSet{Set: made.id, Flags: made.flags, Named: named}); err != nil {
 		s.erase(made)
 		return fmt.Errorf("network lists of cgroup %d: %w", p.Cgroup, err)
 	}
@@ -148,6 +159,11 @@ func (s *Source) write(t *set) error {
 			return fmt.Errorf("network prefixes: %w", err)
 		}
 	}
+	for k, v := range t.names {
+		if err := s.loaded.Maps["net_names"].Put(k, v); err != nil {
+			return fmt.Errorf("network names: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -158,21 +174,31 @@ func (s *Source) erase(t *set) {
 	for k := range t.ports {
 		_ = s.loaded.Maps["net_ports"].Delete(k)
 	}
+	for k := range t.names {
+		_ = s.loaded.Maps["net_names"].Delete(k)
+	}
+	if len(t.names) > 0 {
+		s.forgetNamed(func(k *bpf.NetworkBwNetNamedKey, _ *bpf.NetworkBwNetNamed) bool { return k.Set == t.id })
+	}
 }
 
 // compile makes the kernel's tables of a policy's lists. The kernel finds the longest
 // prefix of an address only, so each prefix carries also what the wider ones allow.
 func compile(p *sensor.Policy, id uint32) (*set, error) {
-	if len(p.Egress) > peersMost || len(p.Ingress) > peersMost || len(p.Bind) > portsMost {
-		return nil, fmt.Errorf("network policy of cgroup %d: %d, %d peers and %d ports, at most %d and %d; join networks",
-			p.Cgroup, len(p.Egress), len(p.Ingress), len(p.Bind), peersMost, portsMost)
+	if len(p.Egress) > peersMost || len(p.Ingress) > peersMost || len(p.EgressNames) > peersMost || len(p.Bind) > portsMost {
+		return nil, fmt.Errorf("network policy of cgroup %d: %d, %d peers, %d names and %d ports, at most %d and %d; join networks",
+			p.Cgroup, len(p.Egress), len(p.Ingress), len(p.EgressNames), len(p.Bind), peersMost, portsMost)
 	}
-	t := &set{id: id, prefixes: map[bpf.NetworkBwNetPrefix]bpf.NetworkBwNetPorts{}, ports: map[bpf.NetworkBwNetPort]struct{}{}}
+	t := &set{id: id, prefixes: map[bpf.NetworkBwNetPrefix]bpf.NetworkBwNetPorts{}, ports: map[bpf.NetworkBwNetPort]struct{}{},
+		names: map[bpf.NetworkBwNetName]bpf.NetworkBwNetPorts{}}
 	on := p.Enforce | p.Report
 	if on&sensor.GuardEgress != 0 {
 		t.flags |= hasEgress
 		t.sends = true
 		if err := t.peers(p.Egress, id*2); err != nil {
+			return nil, fmt.Errorf("network policy of cgroup %d: egress: %w", p.Cgroup, err)
+		}
+		if err := t.named(p.EgressNames); err != nil {
 			return nil, fmt.Errorf("network policy of cgroup %d: egress: %w", p.Cgroup, err)
 		}
 	}
@@ -191,6 +217,10 @@ func compile(p *sensor.Policy, id uint32) (*set, error) {
 			}
 			for _, n := range numbers {
 				switch {
+				case b.High && n == unix.IPPROTO_TCP:
+					t.flags |= bindHighTCP
+				case b.High:
+					t.flags |= bindHighUDP
 				case b.Port != 0:
 					t.ports[bpf.NetworkBwNetPort{Set: id | setOfBind, Port: b.Port, Protocol: n}] = struct{}{}
 				case n == unix.IPPROTO_TCP:
@@ -235,22 +265,8 @@ func (t *set) peers(peers []sensor.Peer, key uint32) error {
 			if wider.Addr().Is4() != prefix.Addr().Is4() || wider.Bits() > prefix.Bits() || !wider.Contains(prefix.Addr()) {
 				continue
 			}
-			numbers, err := protocols(p.Protocol)
-			if err != nil {
+			if err := t.allow(&row, key, p.Protocol, p.Port, p.High); err != nil {
 				return err
-			}
-			for _, n := range numbers {
-				switch {
-				case p.Port != 0:
-					t.ports[bpf.NetworkBwNetPort{Set: key, Id: row.Id, Port: p.Port, Protocol: n}] = struct{}{}
-				case n == unix.IPPROTO_TCP:
-					row.Flags |= portsAnyTCP
-				default:
-					row.Flags |= portsAnyUDP
-				}
-			}
-			if len(t.ports) > 8*peersMost {
-				return fmt.Errorf("more than %d ports in overlapping networks; join them", 8*peersMost)
 			}
 		}
 		bits := prefix.Bits()
@@ -258,6 +274,32 @@ func (t *set) peers(peers []sensor.Peer, key uint32) error {
 			bits += 96
 		}
 		t.prefixes[bpf.NetworkBwNetPrefix{Prefixlen: uint32(32 + bits), Set: key, Address: prefix.Addr().As16()}] = row
+	}
+	return nil
+}
+
+// allow adds a port to a row.
+func (t *set) allow(row *bpf.NetworkBwNetPorts, key uint32, protocol string, port uint16, high bool) error {
+	numbers, err := protocols(protocol)
+	if err != nil {
+		return err
+	}
+	for _, n := range numbers {
+		switch {
+		case high && n == unix.IPPROTO_TCP:
+			row.Flags |= portsHighTCP
+		case high:
+			row.Flags |= portsHighUDP
+		case port != 0:
+			t.ports[bpf.NetworkBwNetPort{Set: key, Id: row.Id, Port: port, Protocol: n}] = struct{}{}
+		case n == unix.IPPROTO_TCP:
+			row.Flags |= portsAnyTCP
+		default:
+			row.Flags |= portsAnyUDP
+		}
+	}
+	if len(t.ports) > 8*peersMost {
+		return fmt.Errorf("more than %d ports in overlapping networks; join them", 8*peersMost)
 	}
 	return nil
 }

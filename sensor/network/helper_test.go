@@ -246,6 +246,18 @@ func helperMain() {
 				return "", unix.Bind(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})
 			case "dns-serve": // address
 				return "", dnsServe(f[1])
+			case "dns-say": // name address: what the server of this process answers from now on
+				dnsSaid.Store(f[1], netip.MustParseAddr(f[2]))
+				return "", nil
+			case "dns-question": // id server name: asks from an open socket and does not wait
+				q, err := dnsQuestion(f[3], dnsmessage.TypeA)
+				if err != nil {
+					return "", err
+				}
+				_, err = packets[f[1]].WriteTo(q, net.UDPAddrFromAddrPort(netip.MustParseAddrPort(f[2])))
+				return packets[f[1]].LocalAddr().String(), err
+			case "dns-forge": // source target id name address: an answer out of the blue
+				return "", dnsForge(f[1], f[2], f[3], f[4], f[5])
 			case "dns": // network server name type
 				kind, _ := strconv.Atoi(f[4])
 				return dnsAsk(f[1], f[2], f[3], dnsmessage.Type(kind))
@@ -274,6 +286,38 @@ func loopbackUp() error {
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, r)
 }
 
+// dnsSaid are the addresses of names that a test chose.
+var dnsSaid sync.Map
+
+// dnsForge sends an answer that nobody gave.
+func dnsForge(from, to, id, name, addr string) error {
+	m := dnsmessage.Message{Header: dnsmessage.Header{Response: true}}
+	n, _ := strconv.Atoi(id)
+	m.ID = uint16(n)
+	q := dnsmessage.Question{Name: dnsmessage.MustNewName(name + "."), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}
+	m.Questions = []dnsmessage.Question{q}
+	m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: 1, TTL: 300}, Body: &dnsmessage.AResource{A: netip.MustParseAddr(addr).As4()}}}
+	b, err := m.Pack()
+	if err != nil {
+		return err
+	}
+	local, err := net.ResolveUDPAddr("udp", from)
+	if err != nil {
+		return err
+	}
+	c, err := net.ListenUDP("udp", local)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	remote, err := net.ResolveUDPAddr("udp", to)
+	if err != nil {
+		return err
+	}
+	_, err = c.WriteTo(b, remote)
+	return err
+}
+
 // dnsServe answers every A question with 192.0.2.<length of the name> and others with
 // NXDOMAIN, over UDP and TCP.
 func dnsServe(addr string) error {
@@ -294,9 +338,13 @@ func dnsServe(addr string) error {
 		question := m.Questions[0]
 		if question.Type == dnsmessage.TypeA {
 			alias := dnsmessage.MustNewName("alias.example.")
+			a := [4]byte{127, 0, 0, byte(len(question.Name.String()))}
+			if said, ok := dnsSaid.Load(strings.TrimSuffix(strings.ToLower(question.Name.String()), ".")); ok {
+				a = said.(netip.Addr).As4()
+			}
 			m.Answers = []dnsmessage.Resource{
 				{Header: dnsmessage.ResourceHeader{Name: question.Name, Class: 1, TTL: 300}, Body: &dnsmessage.CNAMEResource{CNAME: alias}},
-				{Header: dnsmessage.ResourceHeader{Name: alias, Class: 1, TTL: 60}, Body: &dnsmessage.AResource{A: [4]byte{127, 0, 0, byte(len(question.Name.String()))}}},
+				{Header: dnsmessage.ResourceHeader{Name: alias, Class: 1, TTL: 60}, Body: &dnsmessage.AResource{A: a}},
 			}
 		} else {
 			m.RCode = dnsmessage.RCodeNameError
@@ -332,13 +380,17 @@ func dnsServe(addr string) error {
 	return nil
 }
 
-func dnsAsk(network, server, name string, kind dnsmessage.Type) (string, error) {
+func dnsQuestion(name string, kind dnsmessage.Type) ([]byte, error) {
 	n, err := dnsmessage.NewName(name)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	m := dnsmessage.Message{Header: dnsmessage.Header{ID: 4711, RecursionDesired: true}, Questions: []dnsmessage.Question{{Name: n, Type: kind, Class: 1}}}
-	q, err := m.Pack()
+	return m.Pack()
+}
+
+func dnsAsk(network, server, name string, kind dnsmessage.Type) (string, error) {
+	q, err := dnsQuestion(name, kind)
 	if err != nil {
 		return "", err
 	}

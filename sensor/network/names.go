@@ -156,3 +156,18 @@ func (n *names) of(cgroup uint64, netns uint32, a netip.Addr) string {
 	}
 	return ""
 }
+
+// all are the addresses that a workload knows by name now.
+func (n *names) all(cgroup uint64) map[netip.Addr]name {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := map[netip.Addr]name{}
+	if w := n.by[cgroup]; w != nil {
+		for a, e := range w.address {
+			if n.now().Before(e.till) {
+				out[a] = e
+			}
+		}
+	}
+	return out
+}

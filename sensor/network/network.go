@@ -225,6 +225,7 @@ func (s *Source) Run(ctx context.Context) error {
 				s.refresh()
 			}
 			s.flipFlows()
+			s.expireNamed()
 			// A program that began before the change may still write to the old table.
 			read = time.After(min(time.Second, s.config.FlowEvery/2))
 		case <-read:
