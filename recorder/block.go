@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -25,10 +26,15 @@ import (
 //
 // All numbers are little endian. Records are a type byte, a uvarint length and JSON:
 // P process, W workload (both numbered from 1 in their order), E event, D detection.
+// Most processes are nearly what another one was a moment before (a fork is its parent,
+// an end its start): p is a process of which only the difference is told. Before its
+// JSON stand the numbers of the other process and of the parent (uvarint, 0 none).
 const (
-	segmentMagic = "bollwerk flight recorder 1\n"
-	blockMagic   = "BwBl"
-	headerBytes  = 40
+	segmentMagic = "bollwerk flight recorder 2\n"
+	// firstMagic is the same without p.
+	firstMagic  = "bollwerk flight recorder 1\n"
+	blockMagic  = "BwBl"
+	headerBytes = 40
 	// blockBytes is the size at which a block is written; maxBlock the most a reader takes.
 	blockBytes = 256 << 10
 	maxBlock   = 16 << 20
@@ -46,17 +52,40 @@ type blockWriter struct {
 	count       int
 	first, last time.Time
 	processes   map[*bollwerk.Process]uint32
+	images      map[uint32]image // the latest of each PID
 	workloads   map[*bollwerk.Workload]uint32
 	keys        map[uint64]struct{}
+	key         *bollwerk.Workload // whose key was the last to be put into keys
+	text        []byte
 	out         []byte
 }
+
+type image struct {
+	p *bollwerk.Process
+	n uint32
+}
+
+// mostKept is how many entries a table may have to be used again: a full one costs as
+// much to empty as it has room.
+const mostKept = 8192
 
 func (b *blockWriter) reset() {
 	b.raw, b.count = b.raw[:0], 0
 	b.first, b.last = time.Time{}, time.Time{}
-	b.processes, b.workloads, b.keys = map[*bollwerk.Process]uint32{}, map[*bollwerk.Workload]uint32{}, map[uint64]struct{}{}
+	b.key = nil
+	if b.processes == nil || len(b.processes) > mostKept || len(b.keys) > mostKept {
+		b.processes, b.images = map[*bollwerk.Process]uint32{}, map[uint32]image{}
+		b.workloads, b.keys = map[*bollwerk.Workload]uint32{}, map[uint64]struct{}{}
+	}
+	clear(b.processes)
+	clear(b.images)
+	clear(b.workloads)
+	clear(b.keys)
 	if cap(b.raw) > 2*blockBytes {
 		b.raw = nil
+	}
+	if cap(b.text) > blockBytes {
+		b.text = nil
 	}
 }
 
@@ -88,11 +117,11 @@ func (b *blockWriter) add(rec Record) error {
 		d := rec.Detection
 		s := storedDetection{Detection: d, Process: b.process(d.Process, 0), Workload: b.workload(d.Workload)}
 		for _, e := range d.Events {
-			s.Events = append(s.Events, b.event(e))
+			s.Events = append(s.Events, &storedEvent{Event: e, Process: b.process(e.Process, 0), Target: b.process(e.Target, 0), Workload: b.workload(e.Workload)})
 		}
-		err = b.record('D', s)
+		err = b.marshal('D', s)
 	case rec.Event != nil:
-		err = b.record('E', b.event(rec.Event))
+		err = b.event(rec.Event)
 	default:
 		return errors.New("empty record")
 	}
@@ -107,12 +136,34 @@ func (b *blockWriter) add(rec Record) error {
 	if t.After(b.last) {
 		b.last = t
 	}
-	b.keys[keyHash(rec.workload())] = struct{}{}
+	if w := rec.workload(); w != b.key || len(b.keys) == 0 {
+		b.key = w
+		b.keys[keyHash(w)] = struct{}{}
+	}
 	return nil
 }
 
-func (b *blockWriter) event(e *bollwerk.Event) *storedEvent {
-	return &storedEvent{Event: e, Process: b.process(e.Process, 0), Target: b.process(e.Target, 0), Workload: b.workload(e.Workload)}
+// event writes what json.Marshal would make of a storedEvent, field by field: most of
+// what the agent does with an event is this.
+func (b *blockWriter) event(e *bollwerk.Event) error {
+	process, target, workload := b.process(e.Process, 0), b.process(e.Target, 0), b.workload(e.Workload)
+	bare := *e
+	bare.Process, bare.Target, bare.Workload = nil, nil, nil
+	j, err := bare.AppendJSON(b.text[:0])
+	if err != nil {
+		return err
+	}
+	j = j[:len(j)-1]
+	for _, f := range [...]struct {
+		name string
+		n    uint32
+	}{{`,"process":`, process}, {`,"target":`, target}, {`,"workload":`, workload}} {
+		if f.n != 0 {
+			j = strconv.AppendUint(append(j, f.name...), uint64(f.n), 10)
+		}
+	}
+	b.text = append(j, '}')
+	return b.record('E', b.text)
 }
 
 // process returns the number of a process in this block, writing it (its parents
@@ -125,11 +176,30 @@ func (b *blockWriter) process(p *bollwerk.Process, depth int) uint32 {
 		return n
 	}
 	parent := b.process(p.Parent, depth+1)
-	if b.record('P', storedProcess{p, parent}) != nil {
+	near := b.images[p.PID]
+	if !p.Same(near.p) {
+		near = image{p.Parent, parent}
+	}
+	kind, text := byte('p'), b.text[:0]
+	var err error
+	if near.n != 0 {
+		text = binary.AppendUvarint(binary.AppendUvarint(text, uint64(near.n)), uint64(parent))
+		text, err = p.AppendJSONSince(text, near.p)
+	} else {
+		bare := *p
+		bare.Parent = nil
+		kind = 'P'
+		if text, err = bare.AppendJSON(text); err == nil && parent != 0 {
+			text = strconv.AppendUint(append(text[:len(text)-1], `,"parent":`...), uint64(parent), 10)
+			text = append(text, '}')
+		}
+	}
+	if err != nil || b.record(kind, text) != nil {
 		return 0
 	}
+	b.text = text
 	n := uint32(len(b.processes) + 1)
-	b.processes[p] = n
+	b.processes[p], b.images[p.PID] = n, image{p, n}
 	return n
 }
 
@@ -140,7 +210,7 @@ func (b *blockWriter) workload(w *bollwerk.Workload) uint32 {
 	if n := b.workloads[w]; n != 0 {
 		return n
 	}
-	if b.record('W', w) != nil {
+	if b.marshal('W', w) != nil {
 		return 0
 	}
 	n := uint32(len(b.workloads) + 1)
@@ -148,17 +218,21 @@ func (b *blockWriter) workload(w *bollwerk.Workload) uint32 {
 	return n
 }
 
-func (b *blockWriter) record(kind byte, v any) error {
+func (b *blockWriter) marshal(kind byte, v any) error {
 	j, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	if len(j) > maxRecord {
-		return fmt.Errorf("record of %d bytes: more than %d", len(j), maxRecord)
+	return b.record(kind, j)
+}
+
+func (b *blockWriter) record(kind byte, text []byte) error {
+	if len(text) > maxRecord {
+		return fmt.Errorf("record of %d bytes: more than %d", len(text), maxRecord)
 	}
 	b.raw = append(b.raw, kind)
-	b.raw = binary.AppendUvarint(b.raw, uint64(len(j)))
-	b.raw = append(b.raw, j...)
+	b.raw = binary.AppendUvarint(b.raw, uint64(len(text)))
+	b.raw = append(b.raw, text...)
 	return nil
 }
 
@@ -280,6 +354,21 @@ func decodeBlock(raw []byte, fn func(Record) error) error {
 			}
 			s.Process.Parent = parent
 			ps = append(ps, s.Process)
+		case 'p':
+			of, used := binary.Uvarint(j)
+			up, more := binary.Uvarint(j[max(used, 0):])
+			if used <= 0 || more <= 0 || of == 0 || of > uint64(len(ps)) || up > uint64(len(ps)) {
+				return fmt.Errorf("process like %d and child of %d of %d", of, up, len(ps))
+			}
+			p, err := bollwerk.ProcessSince(ps[of-1], j[used+more:])
+			if err != nil {
+				return err
+			}
+			p.Parent, err = process(uint32(up))
+			if err != nil {
+				return err
+			}
+			ps = append(ps, p)
 		case 'W':
 			w := &bollwerk.Workload{}
 			if err := json.Unmarshal(j, w); err != nil {

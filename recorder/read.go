@@ -112,7 +112,7 @@ func (r *reading) segment(ctx context.Context, name string) error {
 	magic := make([]byte, len(segmentMagic))
 	if n, err := io.ReadFull(f, magic); err != nil && r.newest && segmentMagic[:n] == string(magic[:n]) {
 		return nil // just begun
-	} else if err != nil || string(magic) != segmentMagic {
+	} else if err != nil || string(magic) != segmentMagic && string(magic) != firstMagic {
 		r.damage(name, 0, "not a segment of the flight recorder")
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -412,20 +413,119 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-func BenchmarkEvent(b *testing.B) {
+// start is what a program start in a container makes: a fork, an exec and an end, as the
+// sensor tells them.
+func start(i int, by *bollwerk.Process) []*bollwerk.Event {
+	at := t0.Add(time.Duration(i) * 1234567 * time.Nanosecond)
+	child := *by
+	child.PID, child.NSID, child.Start, child.Began, child.Parent = uint32(5000+3*i), uint32(10+i), uint64(1e12)+uint64(i)*1234567, at, by
+	image := child
+	image.Began, image.Args, image.Name, image.Path = at.Add(300*time.Microsecond), []string{"sh", "-c", "exit 0"}, "sh", "/bin/sh"
+	image.Inode, image.Device, image.Mode = 4711, 61, 0o100755
+	image.Stdio = []bollwerk.OpenFile{{FD: 0, Kind: "pipe", Inode: 8131}, {FD: 1, Kind: "pipe", Inode: 8132}}
+	end := image
+	end.ExitCode = int32(i % 2 << 8)
+	return []*bollwerk.Event{
+		{Time: at, Kind: bollwerk.EventFork, Process: &child, Workload: web, Outcome: bollwerk.Seen, Source: "tp_btf"},
+		{Time: image.Began, Kind: bollwerk.EventExec, Process: &image, Workload: web, Outcome: bollwerk.Seen, Source: "tp_btf"},
+		{Time: at.Add(time.Millisecond), Kind: bollwerk.EventExit, Process: &end, Workload: web, Outcome: bollwerk.Seen, Source: "tp_btf"},
+	}
+}
+
+func starter() *bollwerk.Process {
+	runtime := &bollwerk.Process{PID: 900, Start: 5e9, Began: t0, Name: "containerd-shim", Path: "/usr/bin/containerd-shim-runc-v2", Args: []string{"/usr/bin/containerd-shim-runc-v2", "-id", "ab12"}, Cwd: "/"}
+	return &bollwerk.Process{PID: 1000, NSID: 1, Start: 6e9, Began: t0, Name: "worker", Path: "/bin/worker", Args: []string{"/bin/worker"}, Cwd: "/", LoginUID: 1<<32 - 1, Session: 1000,
+		Capabilities: 0xa80425fb, Permitted: 0xa80425fb, Seccomp: 2, Inode: 4712, Device: 61, Mode: 0o100755, Origin: bollwerk.OriginImage, Cgroup: 7321, CgroupPath: "/docker/ab12",
+		PIDNS: 4026532291, MountNS: 4026532288, NetNS: 4026532293, UserNS: 4026531837, Contained: true, Parent: runtime}
+}
+
+// A process is told by what differs from another one; nothing of it may get lost, nor
+// what it no longer has.
+func TestLikeProcesses(t *testing.T) {
+	r := open(t, Config{Flush: time.Hour})
+	by := starter()
+	var want []*bollwerk.Event
+	for i := range 50 {
+		es := start(i, by)
+		switch i % 5 {
+		case 1: // everything is taken away
+			p := &bollwerk.Process{PID: es[1].Process.PID, Start: es[1].Process.Start, Parent: by}
+			es = append(es, &bollwerk.Event{Time: t0, Kind: bollwerk.EventExec, Process: p})
+		case 2: // another process with this PID
+			p := *es[2].Process
+			p.Start++
+			p.Args, p.Stdio, p.Parent = nil, p.Stdio[:1], nil
+			es = append(es, &bollwerk.Event{Time: t0, Kind: bollwerk.EventExec, Process: &p})
+		case 3: // the child makes children
+			es = append(es, start(1000+i, es[1].Process)...)
+		}
+		want = append(want, es...)
+	}
+	for _, e := range want {
+		r.Event(e)
+	}
+	if err := r.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, s := read(t, r.c.Dir, Query{})
+	if len(s.Damage) != 0 || s.Blocks != 1 || len(got) != len(want) {
+		t.Fatalf("%d records of %d, %+v", len(got), len(want), s)
+	}
+	for i, e := range want {
+		if diff := cmp.Diff(e, got[i].Event, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+}
+
+// Logs of the first format are read, too. The file was written before there was a second one.
+func TestFirstFormat(t *testing.T) {
+	dir := t.TempDir()
+	b, err := os.ReadFile("testdata/first.bwr")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "0000000000000000.bwr"), b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, s := read(t, dir, Query{})
+	if len(s.Damage) != 0 || len(got) != 8 {
+		t.Fatalf("%d records, %+v", len(got), s)
+	}
+	for i, g := range got {
+		if diff := cmp.Diff(event(i), g.Event, cmpopts.EquateEmpty()); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+// BenchmarkStart is one program start: three events.
+func BenchmarkStart(b *testing.B) {
 	r := open(b, Config{Dir: b.TempDir()})
-	es := make([]*bollwerk.Event, 1000)
-	for i := range es {
-		es[i] = event(i)
+	by := starter()
+	var es [][]*bollwerk.Event
+	for i := range 1000 {
+		es = append(es, start(i, by))
+	}
+	raw, packed := 0, 0
+	flush := func() {
+		raw += len(r.block.raw)
+		packed += len(r.block.encode(r.enc))
+		r.block.reset()
 	}
 	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		if err := r.block.add(Record{Event: es[i%1000]}); err != nil {
-			b.Fatal(err)
+	i := 0
+	for ; b.Loop(); i++ {
+		for _, e := range es[i%1000] {
+			if err := r.block.add(Record{Event: e}); err != nil {
+				b.Fatal(err)
+			}
 		}
-		if len(r.block.raw) > blockBytes {
-			r.block.encode(r.enc)
-			r.block.reset()
+		if i%1000 == 999 || len(r.block.raw) > blockBytes {
+			flush()
 		}
 	}
+	flush()
+	b.ReportMetric(float64(raw)/float64(i), "raw-B/op")
+	b.ReportMetric(float64(packed)/float64(i), "disk-B/op")
 }
