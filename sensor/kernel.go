@@ -204,6 +204,9 @@ func (k *Kernel) Load(spec *ebpf.CollectionSpec, options uint64, skip ...string)
 	for _, p := range skip {
 		delete(spec.Programs, p)
 	}
+	if r := kernelRelease(); r != 0 && r < 5<<8|12 {
+		withoutExchange(spec)
+	}
 	programs := spec.Programs
 	l := &Loaded{Programs: map[string]*ebpf.Program{}, Maps: map[string]*ebpf.Map{}}
 	shared := map[string]*ebpf.Map{}

@@ -20,6 +20,10 @@
 // which older verifiers do not follow. The mask never changes a number that is in bounds.
 #define bw_mask(x, m) asm volatile("%0 &= %1" : "+r"(x) : "i"(m))
 
+// Adds whatever others do meanwhile. Relaxed, as the form that also returns the old value
+// is none before 5.12.
+#define bw_add(p, n) ((void)__atomic_fetch_add((p), (n), __ATOMIC_RELAXED))
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct ns_common {
@@ -312,14 +316,14 @@ BW_INLINE void bw_lost(__u64 cgroup, __u16 kind)
 
 	// Atomic, though each CPU has its own: an interrupt may count in the middle of it.
 	if (n)
-		__sync_fetch_and_add(n, 1);
+		bw_add(n, 1);
 	n = bpf_map_lookup_elem(&losses, &key);
 	if (!n && bpf_map_update_elem(&losses, &key, &one, BPF_NOEXIST))
 		n = bpf_map_lookup_elem(&losses, &key); // another CPU was first, or the table is full
 	else if (!n)
 		return;
 	if (n)
-		__sync_fetch_and_add(n, 1);
+		bw_add(n, 1);
 }
 
 // Waking the reader for each record would be the dearest part of it (an interrupt to

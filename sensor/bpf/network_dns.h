@@ -42,7 +42,7 @@ static __noinline int dns_within_rate(__u64 cgroup)
 		r->window = window;
 		r->count = 0;
 	}
-	__sync_fetch_and_add(&r->count, 1);
+	bw_add(&r->count, 1);
 	return r->count <= DNS_RATE;
 }
 

@@ -15,17 +15,17 @@ BW_INLINE int update_flow(void *table, struct bw_flow_key *key, struct bw_flow *
 			return -1;
 	}
 	if (add->tx_packets) {
-		__sync_fetch_and_add(&f->tx_bytes, add->tx_bytes);
-		__sync_fetch_and_add(&f->tx_packets, add->tx_packets);
+		bw_add(&f->tx_bytes, add->tx_bytes);
+		bw_add(&f->tx_packets, add->tx_packets);
 	}
 	if (add->rx_packets) {
-		__sync_fetch_and_add(&f->rx_bytes, add->rx_bytes);
-		__sync_fetch_and_add(&f->rx_packets, add->rx_packets);
+		bw_add(&f->rx_bytes, add->rx_bytes);
+		bw_add(&f->rx_packets, add->rx_packets);
 	}
 	if (add->connections)
-		__sync_fetch_and_add(&f->connections, add->connections);
+		bw_add(&f->connections, add->connections);
 	if (add->failed)
-		__sync_fetch_and_add(&f->failed, add->failed);
+		bw_add(&f->failed, add->failed);
 	f->to = add->to;
 	if (f->pid != add->pid) {
 		f->pid = add->pid;
@@ -55,7 +55,7 @@ static __noinline int flow_add(struct bw_flow_key *key, struct bw_flow *add)
 	r = s->epoch & 1 ? update_flow(&flows_b, key, add) : update_flow(&flows_a, key, add);
 	lost = bpf_map_lookup_elem(&net_overflow, &zero);
 	if (r < 0 && lost)
-		__sync_fetch_and_add(lost, 1);
+		bw_add(lost, 1);
 	return 0;
 }
 

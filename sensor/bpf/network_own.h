@@ -187,7 +187,7 @@ static __noinline __u64 fresh(struct bw_seen_key *key, __u64 idle, __u64 every)
 		bpf_map_update_elem(&net_seen, key, &first, BPF_ANY);
 		return 1;
 	}
-	__sync_fetch_and_add(&s->total, 1);
+	bw_add(&s->total, 1);
 	if (every ? now - s->last > every : now - s->last > idle) {
 		n = s->count + 1;
 		s->count = 0;
@@ -196,7 +196,7 @@ static __noinline __u64 fresh(struct bw_seen_key *key, __u64 idle, __u64 every)
 	}
 	if (!every)
 		s->last = now;
-	__sync_fetch_and_add(&s->count, 1);
+	bw_add(&s->count, 1);
 	return 0;
 }
 

@@ -105,16 +105,16 @@ BW_INLINE void datagram(struct __sk_buff *skb, struct bw_sock *st, int egress)
 	}
 	if (st->slot == 2 && st->rport == p.rport && same_addr(st->remote, p.remote)) {
 		if (egress) {
-			__sync_fetch_and_add(&counts(st)->tx_bytes, bytes);
-			__sync_fetch_and_add(&counts(st)->tx_packets, packets);
+			bw_add(&counts(st)->tx_bytes, bytes);
+			bw_add(&counts(st)->tx_packets, packets);
 			if (!(st->flags & S_SENT)) {
 				st->flags |= S_SENT;
 				st->lport = p.lport;
 				first_datagram(skb, st, &p);
 			}
 		} else {
-			__sync_fetch_and_add(&counts(st)->rx_bytes, bytes);
-			__sync_fetch_and_add(&counts(st)->rx_packets, packets);
+			bw_add(&counts(st)->rx_bytes, bytes);
+			bw_add(&counts(st)->rx_packets, packets);
 		}
 	} else if (!(st->flags & S_IGNORE)) {
 		key.cgroup = st->cgroup;

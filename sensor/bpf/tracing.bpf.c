@@ -214,7 +214,7 @@ static __noinline __u32 again(struct bw_mount_key *key)
 		return 1;
 	}
 	if (now - f->last < BW_TRACING_AGAIN) {
-		__sync_fetch_and_add(&f->more, 1);
+		bw_add(&f->more, 1);
 		return 0;
 	}
 	n = f->more + 1;
@@ -238,7 +238,7 @@ static __noinline int rated(__u64 cgroup, __u32 kind)
 		bw_lost(cgroup, kind);
 		return 0;
 	}
-	__sync_fetch_and_add(&f->more, 1);
+	bw_add(&f->more, 1);
 	return 1;
 }
 
