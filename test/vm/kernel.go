@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -27,13 +28,74 @@ type Kernel struct {
 }
 
 // metaPackages name the newest kernel of a series; what they depend on is the kernel.
-var metaPackages = map[string]string{
-	"6.1":  "linux-image-cloud-amd64",
-	"6.12": "linux-image-6.12-cloud-amd64",
+var metaPackages = map[string]struct{ name, release string }{
+	"5.10": {"linux-image-cloud-amd64", "bullseye"},
+	"6.1":  {"linux-image-cloud-amd64", ""},
+	"6.12": {"linux-image-6.12-cloud-amd64", ""},
 }
 
 // Names of the kernels that Fetch knows, oldest first.
-func Names() []string { return []string{"6.1", "6.12"} }
+func Names() []string { return []string{"5.10", "6.1", "6.12"} }
+
+// apt asks the package lists of this machine, or those of an older release.
+type apt []string
+
+func (a apt) command(ctx context.Context, tool string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, tool, append(slices.Clone(a), args...)...)
+}
+
+// listsFor is how long the lists of an older release are good: it changes rarely, and
+// then its former packages go.
+const listsFor = 3 * 24 * time.Hour
+
+// releaseApt has lists of its own for a release of Debian that this machine does not
+// use, from the mirrors that it does use.
+func releaseApt(ctx context.Context, release, cache string) (apt, error) {
+	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(ORIGIN) $(REPO_URI) $(CODENAME)", "Created-By: Packages").Output()
+	if err != nil {
+		return nil, fmt.Errorf("apt-get indextargets: %w", err)
+	}
+	var sources strings.Builder
+	seen := map[string]bool{}
+	for l := range strings.Lines(string(out)) {
+		f := strings.Fields(l)
+		if len(f) != 3 || f[0] != "Debian" || seen[f[1]] {
+			continue
+		}
+		seen[f[1]] = true
+		suite := release
+		if strings.HasSuffix(f[2], "-security") {
+			suite += "-security"
+		}
+		fmt.Fprintf(&sources, "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n", f[1], suite)
+	}
+	if sources.Len() == 0 {
+		return nil, errors.New("apt has no lists of Debian; run apt-get update")
+	}
+	dir := filepath.Join(cache, "apt-"+release)
+	list := filepath.Join(dir, "sources.list")
+	a := apt{"-o", "Dir::Etc::sourcelist=" + list, "-o", "Dir::Etc::sourceparts=/dev/null", "-o", "Dir::State::lists=" + filepath.Join(dir, "lists"), "-o", "Dir::Cache=" + dir, "-o", "APT::Sandbox::User=root"}
+	have := false
+	if old, err := os.ReadFile(list); err == nil && string(old) == sources.String() {
+		lists, _ := filepath.Glob(filepath.Join(dir, "lists", "*_Packages*"))
+		have = len(lists) > 0
+		if st, err := os.Stat(list); have && err == nil && time.Since(st.ModTime()) < listsFor {
+			return a, nil
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "lists", "partial"), 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(list, []byte(sources.String()), 0o644); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	if out, err := a.command(ctx, "apt-get", "update", "-qq", "-o", "Acquire::Languages=none").CombinedOutput(); err != nil && !have {
+		return nil, fmt.Errorf("apt-get update for %s: %w: %s", release, err, bytes.TrimSpace(out))
+	}
+	return a, nil
+}
 
 // Available says why no machine can be started here, nil when one can.
 func Available() error {
@@ -63,15 +125,22 @@ func cacheDir() (string, error) {
 // Fetch returns a kernel of the series, from the cache when the same package lies
 // there, else through apt-get. Without a network the newest cached one serves.
 func Fetch(ctx context.Context, name string) (Kernel, error) {
-	meta := metaPackages[name]
-	if meta == "" {
+	meta, ok := metaPackages[name]
+	if !ok {
 		return Kernel{}, fmt.Errorf("kernel %s: not one of %s", name, strings.Join(Names(), ", "))
 	}
 	cache, err := cacheDir()
 	if err != nil {
 		return Kernel{}, err
 	}
-	pkg, sum, err := resolve(ctx, meta)
+	var a apt
+	if meta.release != "" {
+		a, err = releaseApt(ctx, meta.release, cache)
+	}
+	var pkg, sum string
+	if err == nil {
+		pkg, sum, err = resolve(ctx, a, meta.name)
+	}
 	if err != nil {
 		old, _ := filepath.Glob(filepath.Join(cache, "linux-image-"+name+".*", "done"))
 		if len(old) == 0 {
@@ -84,15 +153,15 @@ func Fetch(ctx context.Context, name string) (Kernel, error) {
 	if _, err := os.Stat(filepath.Join(dir, "done")); err == nil {
 		return open(name, dir)
 	}
-	if err := download(ctx, pkg, sum, dir); err != nil {
+	if err := download(ctx, a, pkg, sum, dir); err != nil {
 		return Kernel{}, fmt.Errorf("kernel %s: %w", name, err)
 	}
 	return open(name, dir)
 }
 
 // resolve finds the package a meta package stands for, and its SHA-256.
-func resolve(ctx context.Context, meta string) (pkg, sum string, err error) {
-	deps, err := aptField(ctx, meta, "Depends")
+func resolve(ctx context.Context, a apt, meta string) (pkg, sum string, err error) {
+	deps, err := a.field(ctx, meta, "Depends")
 	if err != nil {
 		return "", "", err
 	}
@@ -104,14 +173,14 @@ func resolve(ctx context.Context, meta string) (pkg, sum string, err error) {
 	if pkg == "" {
 		return "", "", fmt.Errorf("package %s: depends on no kernel", meta)
 	}
-	if sum, err = aptField(ctx, pkg, "SHA256"); err == nil && len(sum) != 64 {
+	if sum, err = a.field(ctx, pkg, "SHA256"); err == nil && len(sum) != 64 {
 		err = fmt.Errorf("package %s: apt knows no SHA-256", pkg)
 	}
 	return pkg, sum, err
 }
 
-func aptField(ctx context.Context, pkg, field string) (string, error) {
-	out, err := exec.CommandContext(ctx, "apt-cache", "show", "--no-all-versions", pkg).Output()
+func (a apt) field(ctx context.Context, pkg, field string) (string, error) {
+	out, err := a.command(ctx, "apt-cache", "show", "--no-all-versions", pkg).Output()
 	if err != nil {
 		return "", fmt.Errorf("package %s: apt-cache knows nothing of it", pkg)
 	}
@@ -123,7 +192,7 @@ func aptField(ctx context.Context, pkg, field string) (string, error) {
 	return "", fmt.Errorf("package %s: no field %s", pkg, field)
 }
 
-func download(ctx context.Context, pkg, sum, dir string) error {
+func download(ctx context.Context, a apt, pkg, sum, dir string) error {
 	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".download-")
 	if err != nil {
 		return err
@@ -131,7 +200,7 @@ func download(ctx context.Context, pkg, sum, dir string) error {
 	defer os.RemoveAll(tmp)
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	get := exec.CommandContext(ctx, "apt-get", "download", "-qq", pkg)
+	get := a.command(ctx, "apt-get", "download", "-qq", pkg)
 	get.Dir = tmp
 	if out, err := get.CombinedOutput(); err != nil {
 		return fmt.Errorf("apt-get download %s: %w: %s", pkg, err, bytes.TrimSpace(out))
