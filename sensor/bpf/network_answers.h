@@ -121,7 +121,7 @@ BW_INLINE void names_learn(struct names_room *r, const __u8 *addr, __u32 ttl)
 		if (bpf_map_update_elem(&net_named, &key, &first, BPF_NOEXIST))
 			bw_lost(root, BW_DNS);
 		else
-			__sync_fetch_and_add(&set->named, 1);
+			bw_add(&set->named, 1);
 		return;
 	}
 	// The place of this rule, else the one that ends first.
