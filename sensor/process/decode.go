@@ -42,16 +42,20 @@ var origins = [...]bollwerk.Origin{
 	bollwerk.OriginVolume, bollwerk.OriginMemory, bollwerk.OriginHost,
 }
 
-// record copies a fixed layout out of the ring's bytes; the kernel program wrote it in
-// the layout of this machine.
+// record reads a fixed layout in the ring's bytes, which are only valid during the call;
+// the kernel program wrote it in the layout of this machine.
 func record[T any](raw []byte) (*T, []byte) {
-	var r T
-	n := int(unsafe.Sizeof(r))
+	var none T
+	n := int(unsafe.Sizeof(none))
 	if len(raw) < n {
 		return nil, nil
 	}
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(&r)), n), raw)
-	return &r, raw[n:]
+	r := (*T)(unsafe.Pointer(&raw[0]))
+	if uintptr(unsafe.Pointer(r))%unsafe.Alignof(none) != 0 { // never so in the ring
+		r = new(T)
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(r)), n), raw)
+	}
+	return r, raw[n:]
 }
 
 // letters are a fixed array of the kernel's up to its zero byte.
@@ -64,9 +68,16 @@ func letters(a []int8) []byte {
 }
 
 // fill makes a process of what all records say.
-func (s *Source) fill(h *sensor.Header, t *bpf.ProcessBwTask) *sensor.Record {
+func (s *Source) fill(h *sensor.Header, t *bpf.ProcessBwTask) sensor.Record {
+	p := new(bollwerk.Process)
+	*p = s.said(h, t)
+	return sensor.Record{Process: p, Parent: t.Parent, ParentStart: t.ParentStart}
+}
+
+// said is what all records say of a process.
+func (s *Source) said(h *sensor.Header, t *bpf.ProcessBwTask) bollwerk.Process {
 	table := s.k.Processes
-	p := &bollwerk.Process{
+	return bollwerk.Process{
 		PID: h.Pid, NSID: t.NsPid, Start: h.Start, Name: table.Strings.Text(letters(t.Comm[:])),
 		UID: t.Uid, EUID: t.Euid, GID: t.Gid, LoginUID: t.LoginUid, Session: t.Session,
 		Capabilities: t.Effective, Permitted: t.Permitted, Seccomp: t.Seccomp, NoNewPrivs: t.Flags&flagNoNewPrivs != 0,
@@ -74,14 +85,13 @@ func (s *Source) fill(h *sensor.Header, t *bpf.ProcessBwTask) *sensor.Record {
 		Contained: h.Flags&sensor.FlagContained != 0, Kernel: t.Flags&flagKernel != 0, Existing: t.Flags&flagExisting != 0,
 		Began: s.k.Time(h.Time),
 	}
-	return &sensor.Record{Process: p, Parent: t.Parent, ParentStart: t.ParentStart}
 }
 
 // image reads a start. Every length is checked against what is there.
-func (s *Source) image(raw []byte) *sensor.Record {
+func (s *Source) image(raw []byte) (sensor.Record, bool) {
 	e, data := record[bpf.ProcessBwExec](raw)
 	if e == nil {
-		return nil
+		return sensor.Record{}, false
 	}
 	h := (*sensor.Header)(unsafe.Pointer(&e.H))
 	r := s.fill(h, &e.Task)
@@ -95,8 +105,9 @@ func (s *Source) image(raw []byte) *sensor.Record {
 	args, environment, exe, cwd, script, cgroup := take(e.Args), take(e.Environment), take(e.Path), take(e.Cwd), take(e.Script), take(e.Cgroup)
 	p.Args = texts.List(args)
 	p.Env = s.variables(texts.List(environment))
-	p.Path = texts.Text(turn(exe, e.Task.Flags&flagMemfd != 0, e.Cut&cutPath != 0))
-	p.Cwd = texts.Text(turn(cwd, false, e.Cut&cutCwd != 0))
+	var room [512]byte
+	p.Path = texts.Text(turn(room[:0], exe, e.Task.Flags&flagMemfd != 0, e.Cut&cutPath != 0))
+	p.Cwd = texts.Text(turn(room[:0], cwd, false, e.Cut&cutCwd != 0))
 	if e.Cwd == 0 && p.Path != "" {
 		p.Cwd = "/"
 	}
@@ -122,10 +133,10 @@ func (s *Source) image(raw []byte) *sensor.Record {
 		}
 	}
 	if len(cgroup) > 0 {
-		s.k.Processes.SetCgroupPath(p.Cgroup, string(turn(cgroup, false, false)))
+		s.k.Processes.SetCgroupPath(p.Cgroup, string(turn(room[:0], cgroup, false, false)))
 	}
 	p.CgroupPath = s.k.Processes.CgroupPath(p.Cgroup, p.PID)
-	return r
+	return r, true
 }
 
 // device turns the kernel's number (major << 20 | minor) into that of stat(2).
@@ -158,8 +169,8 @@ func (s *Source) variables(all []string) []string {
 }
 
 // turn makes a path of names that come last one first, each with a zero byte. A path
-// whose beginning did not fit begins with "…".
-func turn(names []byte, bare, cut bool) []byte {
+// whose beginning did not fit begins with "…". It stands in room when it fits.
+func turn(room, names []byte, bare, cut bool) []byte {
 	names = bytes.TrimSuffix(names, []byte{0})
 	if len(names) == 0 {
 		return nil
@@ -167,7 +178,7 @@ func turn(names []byte, bare, cut bool) []byte {
 	if bare {
 		return names
 	}
-	out := make([]byte, 0, len(names)+4)
+	out := room
 	if cut {
 		out = append(out, "…"...)
 	}
@@ -209,14 +220,14 @@ func open(fd int, s *bpf.ProcessBwStdio) (bollwerk.OpenFile, bool) {
 }
 
 func (s *Source) decodeExec(h *sensor.Header, raw []byte) *bollwerk.Event {
-	r := s.image(raw)
-	if r == nil {
+	r, ok := s.image(raw)
+	if !ok {
 		return nil
 	}
 	if before := s.k.Processes.Known(h.Pid, h.Start); before != nil {
 		s.compare(h, before, r.Process, r.Process.Mode&0o6000 == 0)
 	}
-	now, _ := s.k.Processes.Exec(r)
+	now, _ := s.k.Processes.Exec(&r)
 	return &bollwerk.Event{Process: now, Source: source}
 }
 
@@ -232,7 +243,7 @@ func (s *Source) decodeFork(h *sensor.Header, raw []byte) *bollwerk.Event {
 		// What the child is now its parent was when it forked.
 		s.compare(h, parent, r.Process, true)
 	}
-	child := s.k.Processes.Fork(r)
+	child := s.k.Processes.Fork(&r)
 	if parent != nil && (own || child.PIDNS != parent.PIDNS) {
 		s.namespaces(h, parent, child, child)
 	}
@@ -244,20 +255,19 @@ func (s *Source) decodeExit(h *sensor.Header, raw []byte) *bollwerk.Event {
 	if x == nil {
 		return nil
 	}
-	r := s.fill(h, &x.Task)
-	p := s.k.Processes.Known(h.Pid, h.Start)
-	if p == nil {
-		p = r.Process
-		p.Parent = s.k.Processes.Known(r.Parent, r.ParentStart)
+	now := s.said(h, &x.Task)
+	end := new(bollwerk.Process)
+	if p := s.k.Processes.Known(h.Pid, h.Start); p == nil {
+		*end = now
+		end.Parent = s.k.Processes.Known(x.Task.Parent, x.Task.ParentStart)
 	} else {
 		// Namespaces are given up before the end; rights are not.
-		r.Process.MountNS, r.Process.NetNS, r.Process.PIDNS = p.MountNS, p.NetNS, p.PIDNS
-		p = s.compare(h, p, r.Process, true)
+		now.MountNS, now.NetNS, now.PIDNS = p.MountNS, p.NetNS, p.PIDNS
+		*end = *s.compare(h, p, &now, true)
 	}
 	s.k.Processes.Exit(h.Pid, h.Start, s.k.Time(h.Time))
-	end := *p
 	end.ExitCode = x.Code
-	return &bollwerk.Event{Process: &end, Source: source}
+	return &bollwerk.Event{Process: end, Source: source}
 }
 
 // decodeMoved keeps what it tells; it is no event.
@@ -292,8 +302,8 @@ func (s *Source) list(ctx context.Context, each func(*sensor.Record)) error {
 	buf := make([]byte, fixed+3*8192)
 	return iterate(ctx, s.objs.Programs["process_list"], size, func(b []byte) {
 		n := copy(buf, b) // aligned
-		r := s.image(buf[:n])
-		if r == nil {
+		r, ok := s.image(buf[:n])
+		if !ok {
 			return
 		}
 		s.k.Processes.FromProc(r.Process)
@@ -301,6 +311,6 @@ func (s *Source) list(ctx context.Context, each func(*sensor.Record)) error {
 			r.Process.Env = s.variables(s.k.Processes.Environment(r.Process.PID))
 		}
 		r.Process.Began = s.k.Time(r.Process.Start)
-		each(r)
+		each(&r)
 	})
 }

@@ -38,7 +38,7 @@ func TestTurn(t *testing.T) {
 		{"a", false, false, "/a"},
 		{"\x00\x00", false, false, "/"},
 	} {
-		if got := string(turn([]byte(c.names), c.bare, c.cut)); got != c.want {
+		if got := string(turn(nil, []byte(c.names), c.bare, c.cut)); got != c.want {
 			t.Errorf("%q: %q, want %q", c.names, got, c.want)
 		}
 	}
@@ -97,4 +97,29 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal("the table grows")
 		}
 	})
+}
+
+// BenchmarkDecode is one program start: three records.
+func BenchmarkDecode(b *testing.B) {
+	s := still(b)
+	s.k.Processes.SetCgroupPath(4431, "/docker/ab12")
+	bytesOf := func(p unsafe.Pointer, n uintptr) []byte { return unsafe.Slice((*byte)(p), n) }
+	f, x := &bpf.ProcessBwFork{}, &bpf.ProcessBwExit{}
+	e := &bpf.ProcessBwExec{Args: 11, Path: 11, Cwd: 0}
+	e.H.Pid, e.H.Cgroup, e.H.Flags = 1<<30, 4431, sensor.FlagContained
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&e.Task.Comm)), 16), "worker")
+	e.Task.Parent, e.Task.ParentStart = 1<<30-1, 5
+	by := sensor.Record{Process: &bollwerk.Process{PID: 1<<30 - 1, Start: 5, Path: "/bin/worker", Cgroup: 4431, CgroupPath: "/docker/ab12"}}
+	s.k.Processes.Exec(&by)
+	exec := raw(e, "child\x00exit\x00worker\x00bin\x00")
+	b.ReportAllocs()
+	for i := uint64(6); b.Loop(); i++ {
+		h := (*sensor.Header)(unsafe.Pointer(&exec[0]))
+		h.Start = i
+		f.H, f.Task = *h, e.Task
+		x.H, x.Task = *h, e.Task
+		s.decodeFork(h, bytesOf(unsafe.Pointer(f), unsafe.Sizeof(*f)))
+		s.decodeExec(h, exec)
+		s.decodeExit(h, bytesOf(unsafe.Pointer(x), unsafe.Sizeof(*x)))
+	}
 }
