@@ -78,6 +78,9 @@ type Agent struct {
 	// Owned by the judging goroutine.
 	held    map[uint64]*holding
 	holding int
+	judged  uint64
+
+	pid uint32 // our own: asking the kernel each time is a system call for each event
 
 	mu        sync.Mutex
 	workloads map[string]*known // by cgroup and key
@@ -114,7 +117,7 @@ func open(ctx context.Context, p Parts) (_ *Agent, err error) {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
 	a := &Agent{
-		p: p, c: p.Config, log: p.Log, began: began, held: map[uint64]*holding{}, workloads: map[string]*known{}, trouble: map[string]string{},
+		p: p, c: p.Config, log: p.Log, began: began, pid: uint32(os.Getpid()), held: map[uint64]*holding{}, workloads: map[string]*known{}, trouble: map[string]string{},
 		folder: detect.NewFolder(detect.FolderConfig{}),
 	}
 	a.ledger = newLedger(time.Now)

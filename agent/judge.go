@@ -36,16 +36,25 @@ func (a *Agent) judgeAll() {
 	for {
 		select {
 		case e, ok := <-a.queue.ch:
-			if !ok {
-				a.release(time.Time{})
-				a.folder.Flush(a.tell)
-				a.out.flush()
-				return
+			// Events come by the batch: what lies there is taken without asking the timers.
+			for more := 256; more > 0; more-- {
+				if !ok {
+					a.release(time.Time{})
+					a.folder.Flush(a.tell)
+					a.out.flush()
+					return
+				}
+				if e.Time.After(latest) {
+					latest = e.Time
+				}
+				a.name(e)
+				select {
+				case e, ok = <-a.queue.ch:
+					continue
+				default:
+				}
+				break
 			}
-			if e.Time.After(latest) {
-				latest = e.Time
-			}
-			a.name(e)
 			if !waits && len(a.held) > 0 {
 				due.Reset(releaseEvery)
 				waits = true
@@ -140,7 +149,11 @@ func (a *Agent) lost(e *bollwerk.Event) {
 
 // judge gives one event to everything that has an opinion.
 func (a *Agent) judge(e *bollwerk.Event) {
-	began := time.Now()
+	// One of sixteen is timed: looking at the clock twice is a tenth of the work.
+	var began time.Time
+	if a.judged++; a.judged%16 == 0 {
+		began = time.Now()
+	}
 	w := e.Workload
 	if w != nil {
 		a.meet(w, e.Time)
@@ -170,7 +183,9 @@ func (a *Agent) judge(e *bollwerk.Event) {
 		a.decide(d, e)
 	}
 	a.record(e)
-	a.metrics.judged.Update(time.Since(began).Seconds())
+	if !began.IsZero() {
+		a.metrics.judged.Update(time.Since(began).Seconds())
+	}
 }
 
 func (a *Agent) record(e *bollwerk.Event) {

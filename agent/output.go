@@ -16,6 +16,7 @@ type output struct {
 	mu         sync.Mutex
 	detections *bufio.Writer
 	events     *bufio.Writer
+	text       []byte // of an event
 	err        error
 	later      *time.Timer // runs while something waits to be written
 	waits      bool
@@ -39,13 +40,11 @@ func newOutput(detections, events io.Writer) *output {
 }
 
 // line is one JSON object with its type first, so that a reader of both can tell.
-func (o *output) line(w *bufio.Writer, kind string, v any) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return
-	}
+func (o *output) line(w *bufio.Writer, kind string, b []byte) {
 	// {"type":"event",…}: JSON escapes control characters, so that no name can forge a line.
-	_, _ = w.WriteString(`{"type":"` + kind + `",`)
+	_, _ = w.WriteString(`{"type":"`)
+	_, _ = w.WriteString(kind)
+	_, _ = w.WriteString(`",`)
 	_, _ = w.Write(b[1:])
 	if err := w.WriteByte('\n'); err != nil && o.err == nil {
 		o.err = err
@@ -58,7 +57,14 @@ func (o *output) event(e *bollwerk.Event) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.line(o.events, "event", e)
+	b, err := e.AppendJSON(o.text[:0])
+	if err != nil {
+		return
+	}
+	if o.text = b; cap(b) > 64<<10 { // one of long texts does not stay
+		o.text = nil
+	}
+	o.line(o.events, "event", b)
 	if o.waits || o.events.Buffered() == 0 {
 		return
 	}
@@ -76,7 +82,11 @@ func (o *output) detection(d *bollwerk.Detection) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.line(o.detections, "detection", d)
+	b, err := json.Marshal(d)
+	if err != nil {
+		return
+	}
+	o.line(o.detections, "detection", b)
 	if err := o.detections.Flush(); err != nil && o.err == nil {
 		o.err = err
 	}

@@ -29,4 +29,4 @@ func startTime(pid uint32) (uint64, error) {
 }
 
 // isMe: what the agent itself does is not judged.
-func (a *Agent) isMe(p *bollwerk.Process) bool { return int(p.PID) == os.Getpid() }
+func (a *Agent) isMe(p *bollwerk.Process) bool { return p.PID == a.pid }
