@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -192,37 +191,6 @@ func TestOutputCannotBeForged(t *testing.T) {
 		if strings.IndexByte(lines[i], 0x1b) >= 0 || strings.IndexByte(lines[i], 0xff) >= 0 {
 			t.Errorf("raw control characters: %q", lines[i])
 		}
-	}
-}
-
-func TestKill(t *testing.T) {
-	cmd := exec.Command("sleep", "60")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	pid := uint32(cmd.Process.Pid)
-	start, err := startTime(pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range []*bollwerk.Process{
-		{PID: 1}, {PID: 0}, {PID: uint32(os.Getpid())}, {PID: uint32(os.Getppid())}, {PID: 2, Kernel: true},
-		{PID: pid, Start: start + uint64(time.Second)}, // the number belongs to another process now
-		{PID: 1 << 22, Start: 1},
-	} {
-		if err := kill(p); err == nil {
-			t.Errorf("%+v was killed", p)
-		}
-	}
-	if _, err := startTime(pid); err != nil {
-		t.Fatal("the process is gone")
-	}
-	if err := kill(&bollwerk.Process{PID: pid, Start: start}); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
-		t.Errorf("ended with %v", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/bollwerk/bollwerk"
@@ -15,11 +16,17 @@ type capturing struct {
 	a    *Agent
 	jobs chan job
 	done map[string]time.Time // by detection id
+	// How many captures before a kill may be made now, and since when that is counted.
+	credit   float64
+	credited time.Time
 }
 
+// job is a snapshot to be taken, or to be finished.
 type job struct {
-	d    *bollwerk.Detection
-	pids []int
+	d        *bollwerk.Detection
+	pids     []int
+	snapshot *recorder.Snapshot // what was captured already
+	layer    string             // of the container, whose changed files are still to be listed
 }
 
 const (
@@ -30,28 +37,44 @@ const (
 )
 
 func newCapturing(a *Agent) *capturing {
-	return &capturing{a: a, jobs: make(chan job, captureQueue), done: map[string]time.Time{}}
+	return &capturing{a: a, jobs: make(chan job, captureQueue), done: map[string]time.Time{}, credit: killCaptures}
 }
 
 // take asks for a snapshot and names it in the detection. Called by the judgement.
 func (c *capturing) take(d *bollwerk.Detection) {
-	if d.Process == nil {
+	if d.Process == nil || d.Snapshot != "" {
 		return
 	}
 	if last, ok := c.done[d.ID]; ok && d.Time.Sub(last).Abs() < captureAgain {
 		return
 	}
+	copied := *d
+	c.add(d, job{d: &copied, pids: c.around(d.Process)})
+}
+
+// add hands a job on.
+func (c *capturing) add(d *bollwerk.Detection, j job) {
 	if len(c.done) >= captureMemory {
 		clear(c.done)
 	}
 	c.done[d.ID] = d.Time
-	copied := *d
 	select {
-	case c.jobs <- job{&copied, c.around(d.Process)}:
+	case c.jobs <- j:
 		d.Snapshot = d.Time.UTC().Format("20060102T150405.000") + "-" + d.ID
 	default:
 		d.Causes = append(d.Causes, "no snapshot was taken: too many at once")
 	}
+}
+
+// processes captures what lives only as long as the processes do.
+func (c *capturing) processes(ctx context.Context, d *bollwerk.Detection, pids []int) job {
+	copied := *d
+	// What it will say once it is done.
+	copied.Outcome, copied.How = bollwerk.Killed, killedByAgent
+	seen := map[int]bool{}
+	pids = slices.DeleteFunc(pids, func(pid int) bool { again := seen[pid]; seen[pid] = true; return again })
+	s, layer := recorder.CaptureProcesses(ctx, &copied, pids, d.Time)
+	return job{d: &copied, snapshot: s, layer: layer}
 }
 
 // around are the process, its descendants, its parents within the workload, and their children.
@@ -84,7 +107,12 @@ func (c *capturing) run(ctx context.Context) error {
 			return nil
 		case j := <-c.jobs:
 			limit, cancel := context.WithTimeout(ctx, captureTime)
-			s := recorder.Capture(limit, j.d, j.pids, j.d.Time)
+			s := j.snapshot
+			if s == nil {
+				s = recorder.Capture(limit, j.d, j.pids, j.d.Time)
+			} else {
+				s.AddChanged(limit, j.layer)
+			}
 			cancel()
 			if _, err := recorder.Save(filepath.Join(c.a.c.State, "snapshots"), s, c.a.c.Recorder.Snapshots); err != nil {
 				c.a.log.Error("snapshot", "detection", j.d.ID, "error", err)

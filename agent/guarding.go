@@ -2,11 +2,8 @@ package agent
 
 import (
 	"fmt"
-	"os"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/detect"
@@ -204,51 +201,12 @@ func (g *guarding) settle(d *bollwerk.Detection, e *bollwerk.Event) {
 	case !isGuard && !g.a.rules.kills(d.Rule):
 		d.How = "no guard stops it, and the rule does not ask to stop the process"
 	default:
-		if err := g.stop(d.Process); err != nil {
+		if err := g.stop(d); err != nil {
 			d.How = fmt.Sprintf("the agent could not stop it: %v", err)
 			return
 		}
-		d.Outcome, d.How = bollwerk.Killed, "sigkill by the agent"
+		d.Outcome, d.How = bollwerk.Killed, killedByAgent
 	}
-}
-
-// stop ends a process of a container and its descendants. The process is held by a
-// descriptor while its start time is compared, so that no other one with the same PID is hit.
-func (g *guarding) stop(p *bollwerk.Process) error {
-	victims := []*bollwerk.Process{p}
-	for _, o := range g.a.sensor.Kernel().Processes.All() {
-		for up := o.Parent; up != nil; up = up.Parent {
-			if up.Same(p) {
-				victims = append(victims, o)
-				break
-			}
-		}
-	}
-	err := kill(p)
-	for _, v := range victims[1:] {
-		_ = kill(v) // they may have ended with their parent
-	}
-	return err
-}
-
-func kill(p *bollwerk.Process) error {
-	if p.PID <= 1 || p.Kernel || int(p.PID) == os.Getpid() || int(p.PID) == os.Getppid() {
-		return fmt.Errorf("process %d is not to be stopped", p.PID)
-	}
-	fd, err := unix.PidfdOpen(int(p.PID), 0)
-	if err != nil {
-		return fmt.Errorf("process %d has ended: %w", p.PID, err)
-	}
-	defer func() { _ = unix.Close(fd) }()
-	start, err := startTime(p.PID)
-	if err != nil {
-		return fmt.Errorf("process %d has ended", p.PID)
-	}
-	// /proc counts in ticks of 10 ms.
-	if d := int64(start) - int64(p.Start); p.Start != 0 && (d > int64(20*time.Millisecond) || d < -int64(20*time.Millisecond)) {
-		return fmt.Errorf("process %d has ended; its number belongs to another one", p.PID)
-	}
-	return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
 }
 
 // builders are programs whose descendants may run what was just made: compilers,

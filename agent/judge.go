@@ -214,10 +214,10 @@ func (a *Agent) decide(d *bollwerk.Detection, e *bollwerk.Event) {
 		}
 		return
 	}
-	a.guarding.settle(d, e)
 	if v, causes := a.ledger.verdict(d.Workload.Key()); v != bollwerk.Pass {
 		d.Verdict, d.Causes = bollwerk.Degraded, causes
 	}
+	a.guarding.settle(d, e)
 	if d.Severity >= bollwerk.SeverityHigh && d.Mode != string(detect.Observe) {
 		a.capture.take(d)
 	}

@@ -93,8 +93,17 @@ const (
 // detection's. It only reads /proc; nothing is stopped or traced. A process that ends
 // meanwhile is left as far as it was seen.
 func Capture(ctx context.Context, d *bollwerk.Detection, pids []int, now time.Time) *Snapshot {
+	s, layer := CaptureProcesses(ctx, d, pids, now)
+	s.AddChanged(ctx, layer)
+	return s
+}
+
+// CaptureProcesses is Capture without the changed files, for processes that are about to
+// be ended: it takes a few milliseconds. AddChanged may be called with the folder of the
+// container's writable layer ("": there is none) when they are gone.
+func CaptureProcesses(ctx context.Context, d *bollwerk.Detection, pids []int, now time.Time) (s *Snapshot, layer string) {
 	began := time.Now()
-	s := &Snapshot{ID: fmt.Sprintf("%s-%s", now.UTC().Format("20060102T150405.000"), d.ID), Time: now, Detection: d}
+	s = &Snapshot{ID: fmt.Sprintf("%s-%s", now.UTC().Format("20060102T150405.000"), d.ID), Time: now, Detection: d}
 	if len(pids) > maxSnapshotProcesses {
 		s.missing("%d processes beyond the first %d", len(pids)-maxSnapshotProcesses, maxSnapshotProcesses)
 		pids = pids[:maxSnapshotProcesses]
@@ -105,7 +114,7 @@ func Capture(ctx context.Context, d *bollwerk.Detection, pids []int, now time.Ti
 			s.missing("%d processes: out of time", len(pids)-i)
 			break
 		}
-		p, err := s.process(pid, sockets)
+		p, err := s.process(ctx, pid, sockets)
 		if err != nil {
 			s.missing("process %d: %v", pid, err)
 			continue
@@ -113,11 +122,14 @@ func Capture(ctx context.Context, d *bollwerk.Detection, pids []int, now time.Ti
 		p.Subject = i == 0
 		s.Processes = append(s.Processes, *p)
 	}
-	if len(pids) > 0 {
-		s.changed(ctx, pids)
+	for _, pid := range pids {
+		if b, err := readSome(filepath.Join("/proc", strconv.Itoa(pid), "mountinfo")); err == nil {
+			layer = upperOf(string(b))
+			break
+		}
 	}
 	s.Took = time.Since(began)
-	return s
+	return s, layer
 }
 
 func (s *Snapshot) missing(format string, args ...any) {
@@ -126,7 +138,7 @@ func (s *Snapshot) missing(format string, args ...any) {
 	}
 }
 
-func (s *Snapshot) process(pid int, sockets map[string]map[string]SocketAt) (*ProcessSnapshot, error) {
+func (s *Snapshot) process(ctx context.Context, pid int, sockets map[string]map[string]SocketAt) (*ProcessSnapshot, error) {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	status, err := readSome(filepath.Join(dir, "status"))
 	if err != nil {
@@ -169,7 +181,7 @@ func (s *Snapshot) process(pid int, sockets map[string]map[string]SocketAt) (*Pr
 			s.missing("process %d: mappings beyond 32 KiB", pid)
 		}
 	}
-	s.files(p, dir, sockets)
+	s.files(ctx, p, dir, sockets)
 	return p, nil
 }
 
@@ -189,7 +201,7 @@ func (s *Snapshot) strings(pid int, name string) []string {
 	return strings.Split(string(b), "\x00")
 }
 
-func (s *Snapshot) files(p *ProcessSnapshot, dir string, sockets map[string]map[string]SocketAt) {
+func (s *Snapshot) files(ctx context.Context, p *ProcessSnapshot, dir string, sockets map[string]map[string]SocketAt) {
 	d, err := os.Open(filepath.Join(dir, "fd"))
 	if err != nil {
 		s.missing("process %d: open files: %v", p.PID, err)
@@ -219,7 +231,7 @@ func (s *Snapshot) files(p *ProcessSnapshot, dir string, sockets map[string]map[
 		if of == nil {
 			ns, _ := os.Readlink(filepath.Join(dir, "ns", "net"))
 			if of = sockets[ns]; of == nil {
-				of = socketsOf(dir)
+				of = socketsOf(ctx, dir)
 				sockets[ns] = of
 			}
 		}
@@ -232,7 +244,7 @@ func (s *Snapshot) files(p *ProcessSnapshot, dir string, sockets map[string]map[
 }
 
 // socketsOf reads the sockets of a process's network namespace, by inode.
-func socketsOf(dir string) map[string]SocketAt {
+func socketsOf(ctx context.Context, dir string) map[string]SocketAt {
 	out := map[string]SocketAt{}
 	for _, proto := range []string{"tcp", "tcp6", "udp", "udp6"} {
 		f, err := os.Open(filepath.Join(dir, "net", proto))
@@ -240,7 +252,10 @@ func socketsOf(dir string) map[string]SocketAt {
 			continue
 		}
 		sc := bufio.NewScanner(io.LimitReader(f, 8<<20))
-		for sc.Scan() && len(out) < 65536 {
+		for n := 1; sc.Scan() && len(out) < 65536; n++ {
+			if n%256 == 0 && ctx.Err() != nil {
+				break
+			}
 			c := strings.Fields(sc.Text())
 			if len(c) < 10 || c[0] == "sl" {
 				continue
@@ -252,48 +267,41 @@ func socketsOf(dir string) map[string]SocketAt {
 	return out
 }
 
-// changed lists the writable layer of the container, if the first living process is in one.
-func (s *Snapshot) changed(ctx context.Context, pids []int) {
-	for _, pid := range pids {
-		b, err := readSome(filepath.Join("/proc", strconv.Itoa(pid), "mountinfo"))
-		if err != nil {
-			continue
-		}
-		upper := upperOf(string(b))
-		if upper == "" {
-			return
-		}
-		n := 0
-		err = filepath.WalkDir(upper, func(path string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return nil
-			}
-			if n++; n > maxSnapshotWalk || ctx.Err() != nil {
-				return fs.SkipAll
-			}
-			if d.IsDir() {
-				return nil
-			}
-			fi, err := d.Info()
-			if err != nil {
-				return nil
-			}
-			s.Changed = append(s.Changed, ChangedFile{Path: strings.TrimPrefix(path, upper), Size: fi.Size(), Mode: fi.Mode().String(), Modified: fi.ModTime()})
-			return nil
-		})
-		if err != nil {
-			s.missing("changed files: %v", err)
-		}
-		if n > maxSnapshotWalk || ctx.Err() != nil {
-			s.missing("changed files: more than could be looked at")
-		}
-		sort.Slice(s.Changed, func(i, j int) bool { return s.Changed[i].Modified.After(s.Changed[j].Modified) })
-		if len(s.Changed) > maxSnapshotChanged {
-			s.missing("changed files beyond the newest %d", maxSnapshotChanged)
-			s.Changed = s.Changed[:maxSnapshotChanged]
-		}
+// AddChanged lists what lies in the writable layer of a container.
+func (s *Snapshot) AddChanged(ctx context.Context, layer string) {
+	if layer == "" {
 		return
 	}
+	began, n := time.Now(), 0
+	err := filepath.WalkDir(layer, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil
+		}
+		if n++; n > maxSnapshotWalk || ctx.Err() != nil {
+			return fs.SkipAll
+		}
+		if d.IsDir() {
+			return nil
+		}
+		fi, err := d.Info()
+		if err != nil {
+			return nil
+		}
+		s.Changed = append(s.Changed, ChangedFile{Path: strings.TrimPrefix(path, layer), Size: fi.Size(), Mode: fi.Mode().String(), Modified: fi.ModTime()})
+		return nil
+	})
+	if err != nil {
+		s.missing("changed files: %v", err)
+	}
+	if n > maxSnapshotWalk || ctx.Err() != nil {
+		s.missing("changed files: more than could be looked at")
+	}
+	sort.Slice(s.Changed, func(i, j int) bool { return s.Changed[i].Modified.After(s.Changed[j].Modified) })
+	if len(s.Changed) > maxSnapshotChanged {
+		s.missing("changed files beyond the newest %d", maxSnapshotChanged)
+		s.Changed = s.Changed[:maxSnapshotChanged]
+	}
+	s.Took += time.Since(began)
 }
 
 // upperOf finds the writable folder of an overlay root in a mountinfo.
