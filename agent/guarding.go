@@ -41,6 +41,7 @@ type guarding struct {
 	// released: the operator took everything back; nothing is denied or killed any more.
 	released bool
 	means    map[string]sensor.Means // by the word of the guard: the most this host can do
+	ended    map[identity]bool       // by stop; only the judgement uses it
 }
 
 func newGuarding(a *Agent) *guarding {

@@ -54,9 +54,18 @@ func hold(p *bollwerk.Process) (victim, error) {
 // else in the container could let them go on (SIGCONT), but for no longer than a capture
 // may take. When captures are too many they are killed at once.
 func (g *guarding) stop(d *bollwerk.Detection) error {
+	if g.ended[same(d.Process)] {
+		return nil // with the tree of another one
+	}
 	first, err := hold(d.Process)
 	if err != nil {
 		return err
+	}
+	if len(g.ended) >= mostEnded {
+		g.ended = nil
+	}
+	if g.ended == nil {
+		g.ended = map[identity]bool{}
 	}
 	victims := []victim{first}
 	defer func() {
@@ -74,7 +83,9 @@ func (g *guarding) stop(d *bollwerk.Detection) error {
 		for up := o.Parent; up != nil; up = up.Parent {
 			if up.Same(d.Process) {
 				if v, err := hold(o); err == nil { // it may have ended with its parent
-					_ = v.signal(end)
+					if v.signal(end) == nil {
+						g.ended[same(o)] = true
+					}
 					victims = append(victims, v)
 				}
 				break
@@ -98,6 +109,16 @@ func (g *guarding) stop(d *bollwerk.Detection) error {
 	}
 	return err
 }
+
+// identity of a process that the agent ended.
+type identity struct {
+	pid   uint32
+	start uint64
+}
+
+func same(p *bollwerk.Process) identity { return identity{p.PID, p.Start} }
+
+const mostEnded = 4096 // remembered
 
 // mostVictims bounds the work for a process that made thousands of others.
 const mostVictims = 512

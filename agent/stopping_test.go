@@ -123,6 +123,7 @@ func TestStopCaptures(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := a.sensor.Kernel().Processes.Get(uint32(pids[0]), start)
+	child := a.sensor.Kernel().Processes.Get(uint32(pids[1]), 0)
 	d := &bollwerk.Detection{ID: "0123456789abcdef", Rule: "reverse-shell", Time: time.Now(), Process: p}
 	if err := a.guarding.stop(d); err != nil {
 		t.Fatal(err)
@@ -133,6 +134,13 @@ func TestStopCaptures(t *testing.T) {
 	}
 	for _, pid := range pids[1:] {
 		gone(t, pid)
+	}
+	// What another detector says of a process of that tree is about one that was killed.
+	if err := a.guarding.stop(&bollwerk.Detection{ID: "other", Time: time.Now(), Process: child}); err != nil {
+		t.Errorf("a process that ended with the tree: %v", err)
+	}
+	if err := a.guarding.stop(&bollwerk.Detection{ID: "other", Time: time.Now(), Process: &bollwerk.Process{PID: 1 << 22, Start: 1}}); err == nil {
+		t.Error("a process that nobody ended was said to be killed")
 	}
 	if d.Snapshot == "" {
 		t.Fatalf("no snapshot is named: %q", d.Causes)
