@@ -8,6 +8,8 @@
 // bpf2go-type: bw_device bw_capability bw_namespace bw_mount bw_setting bw_object bw_capability_key bw_mount_key bw_setting_key
 #include "bollwerk.h"
 #include "tracing.h"
+#include "tracing_call.h"
+#include "tracing_fold.h"
 
 // So that the type information names the records.
 struct bw_capability *type_bw_capability __attribute__((unused));
@@ -72,40 +74,7 @@ struct task_struct___t {
 struct module___t {
 	char name[56];
 };
-#if defined(__TARGET_ARCH_x86)
-struct thread_info___t {
-	unsigned int status;
-};
-struct task_struct___ti {
-	struct thread_info___t thread_info;
-};
-struct pt_regs___t {
-	unsigned long di, si, dx, r10, r8, orig_ax;
-};
-#else
-struct pt_regs___t {
-	unsigned long long regs[31];
-};
-#endif
 #pragma clang attribute pop
-
-#if defined(__TARGET_ARCH_x86)
-enum {
-	NR_write = 1, NR_pwrite = 18, NR_writev = 20, NR_mmap = 9, NR_mprotect = 10, NR_brk = 12, NR_mremap = 25, NR_clone = 56, NR_fork = 57,
-	NR_vfork = 58, NR_execve = 59, NR_execveat = 322, NR_clone3 = 435, NR_mount = 165, NR_init_module = 175, NR_finit_module = 313,
-	NR_bpf = 321, NR_socket = 41, NR_setns = 308, NR_unshare = 272,
-	NR_open_by_handle_at = 304, NR_ptrace = 101, NR_process_vm_readv = 310, NR_process_vm_writev = 311, NR_chroot = 161, NR_mknodat = 259, NR_mknod = 133,
-};
-#else
-enum {
-	NR_write = 64, NR_pwrite = 68, NR_writev = 66, NR_mmap = 222, NR_mprotect = 226, NR_brk = 214, NR_mremap = 216, NR_clone = 220,
-	NR_fork = -1, NR_vfork = -2, NR_execve = 221, NR_execveat = 281, NR_clone3 = 435, NR_mount = 40, NR_init_module = 105,
-	NR_finit_module = 273, NR_bpf = 280, NR_socket = 198, NR_setns = 268, NR_unshare = 97,
-	NR_open_by_handle_at = 265, NR_ptrace = 117, NR_process_vm_readv = 270, NR_process_vm_writev = 271, NR_chroot = 51, NR_mknodat = 33, NR_mknod = -3,
-};
-#endif
-enum { NR_move_mount = 429, NR_fsopen = 430, NR_mount_setattr = 442 }; // the same everywhere
-#define NR_COMPAT 0xffff // a 32-bit call: its numbers and registers are others
 
 #define AF_PACKET 17
 #define CAP_NET_RAW 13
@@ -123,21 +92,6 @@ struct {
 	__type(key, struct bw_capability_key);
 	__type(value, __u32);
 } capabilities SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
-	__type(key, struct bw_mount_key);
-	__type(value, struct bw_fold);
-} told SEC(".maps");
-
-// Records told by each workload in the present second.
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
-	__type(key, __u64);
-	__type(value, struct bw_fold);
-} rates SEC(".maps");
 
 // Settings that a contained process has no business to write; filled by the agent.
 struct {
@@ -190,68 +144,6 @@ BW_INLINE int own_program(struct task_struct *t)
 	return BPF_CORE_READ(t, real_parent, nsproxy, mnt_ns, ns.inum) != config.host_mnt_ns;
 }
 
-BW_INLINE __u64 hash(__u64 h, const char *s, int most)
-{
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < most && s[i]; i++)
-		h = (h ^ (unsigned char)s[i]) * 0x100000001b3ULL;
-	return h;
-}
-
-// How many equal things a record would stand for now: 0 when one was told a moment ago.
-static __noinline __u32 again(struct bw_mount_key *key)
-{
-	struct bw_fold first = {}, *f;
-	__u64 now = bpf_ktime_get_boot_ns();
-	__u32 n;
-
-	if (!key)
-		return 1;
-	f = bpf_map_lookup_elem(&told, key);
-	if (!f) {
-		first.last = now;
-		bpf_map_update_elem(&told, key, &first, BPF_ANY);
-		return 1;
-	}
-	if (now - f->last < BW_TRACING_AGAIN) {
-		bw_add(&f->more, 1);
-		return 0;
-	}
-	n = f->more + 1;
-	f->more = 0;
-	f->last = now;
-	return n;
-}
-
-// A workload that makes up something new each time must not fill the ring for all.
-static __noinline int rated(__u64 cgroup, __u32 kind)
-{
-	struct bw_fold first = {.more = 1}, *f = bpf_map_lookup_elem(&rates, &cgroup);
-	__u64 now = bpf_ktime_get_boot_ns();
-
-	if (!f || now - f->last > 1000000000ULL) {
-		first.last = now;
-		bpf_map_update_elem(&rates, &cgroup, &first, BPF_ANY);
-		return 1;
-	}
-	if (f->more >= BW_TRACING_PER_SECOND) {
-		bw_lost(cgroup, kind);
-		return 0;
-	}
-	bw_add(&f->more, 1);
-	return 1;
-}
-
-BW_INLINE void tell(struct bw_header *h, __u32 count, int urgent)
-{
-	if (!count || !rated(h->cgroup, h->kind)) {
-		bw_discard(h);
-		return;
-	}
-	h->pad = count;
-	bpf_ringbuf_submit(h, bw_wakeup(urgent));
-}
-
 // Kills the caller when its workload's policy says so, and writes down the truth.
 static __noinline int guard(struct bw_header *h, __u64 bit, __u32 number)
 {
@@ -267,38 +159,6 @@ static __noinline int guard(struct bw_header *h, __u64 bit, __u32 number)
 	if (p->enforce & bit && !bpf_send_signal(9))
 		h->outcome = BW_KILLED;
 	return 0;
-}
-
-struct call {
-	__u32 nr;
-	unsigned long a0, a1, a2, a3;
-};
-
-// Loads straight from the kernel's structs: these run for every check.
-BW_INLINE __u32 number_of(struct task_struct *t, struct pt_regs___t *r)
-{
-#if defined(__TARGET_ARCH_x86)
-	struct task_struct___ti *x = (void *)t;
-
-	return x->thread_info.status & 2 ? NR_COMPAT : (__u32)r->orig_ax;
-#else
-	return r->regs[8];
-#endif
-}
-
-BW_INLINE void arguments_of(struct call *c, struct pt_regs___t *r)
-{
-#if defined(__TARGET_ARCH_x86)
-	c->a0 = r->di;
-	c->a1 = r->si;
-	c->a2 = r->dx;
-	c->a3 = r->r10;
-#else
-	c->a0 = r->regs[0];
-	c->a1 = r->regs[1];
-	c->a2 = r->regs[2];
-	c->a3 = r->regs[3];
-#endif
 }
 
 static __noinline int on_mount(struct call *c)
@@ -538,6 +398,9 @@ BW_INLINE int checked(struct user_namespace *target, int cap, int ret)
 	struct call c = {};
 	__u32 one = 1;
 
+	// Before anything is read: most checks that fail are questions nobody minds the answer to.
+	if (cap < 0 || cap > 63 || (ret && !(CAPS_TELLING & (1ULL << (cap & 63)))))
+		return 0;
 	t = (void *)bpf_get_current_task_btf();
 	if (t->flags & BW_PF_KTHREAD || t->tgid == config.agent_pid)
 		return 0;
@@ -547,9 +410,6 @@ BW_INLINE int checked(struct user_namespace *target, int cap, int ret)
 		switch (c.nr) {
 		case NR_mmap: case NR_mprotect: case NR_brk: case NR_mremap: case NR_execve: case NR_execveat:
 			return 0; // memory accounting asks for it, and does not mind the answer
-		case NR_clone: case NR_fork: case NR_vfork: case NR_clone3:
-			if (ret)
-				return 0;
 		}
 	}
 	if (cap == CAP_SYS_ADMIN || cap == CAP_SYS_MODULE || cap == CAP_BPF || cap == CAP_NET_RAW)
@@ -578,9 +438,7 @@ BW_INLINE int checked(struct user_namespace *target, int cap, int ret)
 	}
 	if (cap == CAP_NET_RAW && !ret && c.nr == NR_socket && c.a0 == AF_PACKET && !(config.options & BW_TRACING_NO_PACKET))
 		on_object(&c, BW_SOCKET);
-	if (config.options & BW_TRACING_NO_CAPABILITY || cap < 0 || cap > 63)
-		return 0;
-	if (ret && !(CAPS_TELLING & (1ULL << (cap & 63))))
+	if (config.options & BW_TRACING_NO_CAPABILITY)
 		return 0;
 	key.cgroup = bw_cgroup(t);
 	key.cap = cap;

@@ -6,6 +6,7 @@
 
 #define BW_FROM_TRACING 208 // bw_header.source of all records here
 #define BW_FROM_TRACING_MODULE 209 // the module stands loaded
+#define BW_FROM_REACH 210 // records of reach.bpf.c
 #define BW_TRACING_PER_SECOND 256 // records of one workload; more are counted as lost
 #define BW_TRACING_AGAIN 10000000000ULL // ns after which a repeat is told again, with a count
 #define BW_SETTING_NAME 96
@@ -84,6 +85,28 @@ struct bw_device {
 	__u32 pad;
 };
 
+// A connection to a socket that has a name.
+struct bw_unix {
+	struct bw_header h;
+	__u32 length; // of the path, which in a record with this has no zero byte at its end
+	__u32 type;   // SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM
+	char path[112];
+};
+
+// A file that is mapped for a program, and was not in its image. The names of its path
+// follow, the last one first.
+struct bw_map {
+	struct bw_header h;
+	__u64 inode;
+	__s64 size;
+	__u32 device;
+	__u16 mode;
+	__u8 origin;
+	__u8 sure; // 0: whether anything of it becomes executable, the agent has to look
+	__u32 names;
+	__u32 pad;
+};
+
 // How often something was told, and how often not.
 struct bw_fold {
 	__u64 last;
@@ -103,4 +126,8 @@ struct bw_setting_key {
 #define BW_TRACING_NO_NAMESPACE (1ULL << 4)
 #define BW_TRACING_NO_PACKET (1ULL << 5)
 #define BW_TRACING_NO_DEVICE (1ULL << 6)
+
+// The same of reach.bpf.c.
+#define BW_REACH_NO_UNIX (1ULL << 0)
+#define BW_REACH_NO_MAP (1ULL << 1)
 #endif
