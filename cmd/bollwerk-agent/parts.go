@@ -80,7 +80,7 @@ func (e *env) identities(c *agent.Config) identities.Config {
 // covers the later ones leave alone.
 func sources(c *agent.Config, calls *syscalls.Source) []sensor.Source {
 	if c.Backend == "none" {
-		return []sensor.Source{&procfs.Connector{}, &procfs.Sockets{}, &procfs.Mounts{}, &procfs.Settings{}, &tracing.Files{}, &tracing.Gate{}}
+		return []sensor.Source{&procfs.Connector{}, &procfs.Sockets{}, &procfs.Mounts{}, &procfs.Settings{}, &tracing.Files{}, &tracing.Procs{}, &tracing.Gate{}}
 	}
 	covered := func(string) bool { return false }
 	var best *lsm.Source
@@ -94,7 +94,8 @@ func sources(c *agent.Config, calls *syscalls.Source) []sensor.Source {
 	}
 	checks := &tracing.Checks{Covered: covered}
 	less := func(area string) bool { return covered(area) || checks.Sees(area) }
-	list = append(list, network.New(network.Config{}), checks, &tracing.Files{Covered: covered}, &tracing.Gate{Covered: covered},
+	list = append(list, network.New(network.Config{}), checks, &tracing.Reach{Covered: covered}, &tracing.Files{Covered: covered},
+		&tracing.Procs{Covered: covered}, &tracing.Gate{Covered: covered},
 		&procfs.Connector{Covered: covered}, &procfs.Sockets{Covered: less}, &procfs.Mounts{Covered: less}, &procfs.Settings{Covered: less}, calls)
 	if c.Mappings {
 		list = append(list, &tracing.Mappings{Covered: covered})
