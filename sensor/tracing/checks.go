@@ -359,8 +359,8 @@ func decodeCapability(raw []byte) *bollwerk.Event {
 		Object: &bollwerk.Object{Name: syscallName(r.Syscall), Type: "system call", ID: uint64(r.Syscall)}}
 }
 
-// decodeDevice names a device by its numbers: the kernel does not tell under which name
-// it was opened.
+// decodeDevice names a device by its numbers, as the host calls it: the kernel does not
+// tell under which name it was opened.
 func decodeDevice(raw []byte) *bollwerk.Event {
 	r, ok := record[bpf.TracingBwDevice](raw)
 	if !ok {
@@ -370,13 +370,37 @@ func decodeDevice(raw []byte) *bollwerk.Event {
 	if r.Access&0xffff != 1 { // BPF_DEVCG_DEV_BLOCK
 		kind, mode = "char", unix.S_IFCHR
 	}
-	f := &bollwerk.FileEvent{Path: fmt.Sprintf("/dev/%s/%d:%d", kind, r.Major, r.Minor), Mode: mode, Device: unix.Mkdev(r.Major, r.Minor)}
+	f := &bollwerk.FileEvent{Path: deviceName(kind, r.Major, r.Minor), Mode: mode, Device: unix.Mkdev(r.Major, r.Minor)}
 	for bit, a := range map[uint32]bollwerk.Access{1: bollwerk.AccessCreate, 2: bollwerk.AccessRead, 4: bollwerk.AccessWrite} {
 		if r.Access>>16&bit != 0 {
 			f.Access |= a
 		}
 	}
 	return &bollwerk.Event{Source: "cgroup/dev", File: f}
+}
+
+// deviceName asks sysfs for the name of a device; the memory devices have theirs from
+// Documentation/admin-guide/devices.txt, as a kernel may lack the device that is asked for.
+func deviceName(kind string, major, minor uint32) string {
+	if kind == "char" && major == 1 {
+		switch minor {
+		case 1:
+			return "/dev/mem"
+		case 2:
+			return "/dev/kmem"
+		case 4:
+			return "/dev/port"
+		}
+	}
+	b, err := readSmall(fmt.Sprintf("/sys/dev/%s/%d:%d/uevent", kind, major, minor))
+	if err == nil {
+		for line := range strings.Lines(b) {
+			if name, ok := strings.CutPrefix(strings.TrimSpace(line), "DEVNAME="); ok && name != "" && !strings.Contains(name, "..") {
+				return "/dev/" + name
+			}
+		}
+	}
+	return fmt.Sprintf("/dev/%s/%d:%d", kind, major, minor)
 }
 
 func decodeMount(raw []byte) *bollwerk.Event {

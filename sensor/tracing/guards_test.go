@@ -123,7 +123,7 @@ func TestDiskDenied(t *testing.T) {
 	if out, _ := contained(t, c, 0, open); !strings.Contains(out, "open: false") {
 		t.Errorf("refused without a policy: %s", out)
 	}
-	e := c.find(t, "disk", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventOpen && e.File.Path == "/dev/block/7:99" })
+	e := c.find(t, "disk", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventOpen && e.File.Device == unix.Mkdev(7, 99) })
 	if e.Outcome != bollwerk.Seen || e.File.Access != bollwerk.AccessRead {
 		t.Errorf("%+v %s", e.File, e.Outcome)
 	}
@@ -131,8 +131,32 @@ func TestDiskDenied(t *testing.T) {
 		t.Errorf("not refused: %s", out)
 	}
 	e = c.find(t, "denied disk", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventOpen && e.Outcome == bollwerk.Denied })
-	if e.File.Path != "/dev/block/7:99" || e.Rule != "mount" {
+	if e.File.Device != unix.Mkdev(7, 99) || e.Rule != "mount" {
 		t.Errorf("%+v %s", e.File, e.Rule)
+	}
+}
+
+// Devices are told by the names that rules know.
+func TestDeviceNames(t *testing.T) {
+	for _, c := range []struct {
+		kind         string
+		major, minor uint32
+		want         string
+	}{{"char", 1, 1, "/dev/mem"}, {"char", 1, 4, "/dev/port"}, {"char", 1, 3, "/dev/null"}, {"block", 1, 1, "/dev/ram1"}, {"block", 4000, 1, "/dev/block/4000:1"}} {
+		got := deviceName(c.kind, c.major, c.minor)
+		if got != c.want && !(c.kind == "block" && c.major == 1 && got == "/dev/block/1:1") { // without RAM disks
+			t.Errorf("%s %d:%d is %s, want %s", c.kind, c.major, c.minor, got, c.want)
+		}
+	}
+	disks, _ := os.ReadDir("/sys/dev/block")
+	for _, d := range disks {
+		var major, minor uint32
+		if _, err := fmt.Sscanf(d.Name(), "%d:%d", &major, &minor); err != nil {
+			continue
+		}
+		if got := deviceName("block", major, minor); strings.HasPrefix(got, "/dev/block/") {
+			t.Errorf("disk %s has no name", d.Name())
+		}
 	}
 }
 
