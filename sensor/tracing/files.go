@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,7 +20,7 @@ import (
 // Files watches files and folders of the host and of containers with fanotify. Marks
 // stand on inodes, never on file systems, so that opening anything else costs nothing.
 // It tells what was opened, made, renamed, removed and changed, and by whom; not how a
-// file was opened, and of a folder only its own entries.
+// file was opened, and of most folders only their own entries.
 type Files struct {
 	// Covered reports whether a better source already tells about an area; it may be nil.
 	Covered func(area string) bool
@@ -44,6 +45,7 @@ type Files struct {
 	marked int
 
 	folds folds
+	facts facts
 }
 
 // group is a fanotify group. os.File.Fd would make it block, so the number is kept.
@@ -82,6 +84,7 @@ const (
 	placeExec                       // entries are told when they can be executed
 	placeRead                       // the file itself
 	placeWay                        // on the way to something that is not there yet
+	placeTree                       // of what is in it links and losses are told
 )
 
 // Name of the source.
@@ -105,8 +108,8 @@ func (f *Files) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, 
 	f.orders = make(chan order, 1024)
 	f.roots, f.places = map[uint64]*root{}, map[handle][]place{}
 	row := sensor.Capability{Area: AreaFile, Means: "fanotify", Verdict: bollwerk.Degraded, Outcome: bollwerk.Seen,
-		Cause: "only watched files and the entries of watched folders are seen, and not whether a file was opened to be written; " +
-			"files below /proc are not seen",
+		Cause: "only watched files and the entries of watched folders are seen (in containers also links and losses in folders of data and volumes), " +
+			"and not whether a file was opened to be written; what the mode was before a change is known from the second change on",
 		Remedy: "boot with lsm=…,bpf"}
 	var err, err2 error
 	if f.host, err = newGroup(unix.FAN_REPORT_FID|unix.FAN_REPORT_DFID_NAME, 0); err == nil {
@@ -268,6 +271,7 @@ func (f *Files) Run(ctx context.Context) error {
 func (f *Files) read(g *group, tell func(*group, *notice)) error {
 	buf := make([]byte, 16<<10)
 	var e notice
+	var last time.Time
 	for {
 		n, err := g.Read(buf)
 		if err != nil {
@@ -276,6 +280,9 @@ func (f *Files) read(g *group, tell func(*group, *notice)) error {
 			}
 			return fmt.Errorf("fanotify: %w", err)
 		}
+		now := time.Now()
+		crowd := now.Sub(last) < crowded
+		last = now
 		// Who did it is known from records that were made before.
 		f.k.Sync()
 		for b, ok := buf[:n], true; ; {
@@ -299,8 +306,18 @@ func (f *Files) read(g *group, tell func(*group, *notice)) error {
 		f.mu.Lock()
 		f.settle(g)
 		f.mu.Unlock()
+		if crowd {
+			time.Sleep(gather)
+		}
 	}
 }
+
+// Most of what a notice costs us is to be woken for it. A lone one is read at once; when
+// they come closer than crowded, they are read together.
+const (
+	crowded = 2 * time.Millisecond
+	gather  = 3 * time.Millisecond
+)
 
 // settle tells of half a rename whose other half did not come: the file left what is watched.
 func (f *Files) settle(g *group) {
@@ -421,39 +438,59 @@ func (f *Files) gone(e *notice) {
 
 // entry tells what happened to one path.
 func (f *Files) entry(mask uint64, pl place, name string, p *bollwerk.Process) {
-	st, target, there := pl.root.stat(name)
-	file := func() *bollwerk.FileEvent { return fileOf(name, &st, there) }
-	if pl.kind&^placeWay == placeExec && (!there || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o111 == 0) {
-		mask = 0
+	r, kind := pl.root, pl.kind&^placeWay
+	foreign := kind == placeTree && p != nil && p.MountNS != 0 && p.MountNS != r.mountNS
+	if mask&unix.FAN_DELETE != 0 && kind&(placeDir|placeTree) != 0 && !foreign && (kind&placeDir != 0 || mask&unix.FAN_ONDIR == 0) {
+		f.emit(bollwerk.EventUnlink, &bollwerk.FileEvent{Path: name}, p, r)
 	}
-	told := pl.kind&^placeWay != 0
-	if mask&unix.FAN_CREATE != 0 {
-		if told {
-			switch {
-			case there && st.Mode&unix.S_IFMT == unix.S_IFLNK:
-				e := file()
-				e.Target = target
-				f.emit(bollwerk.EventSymlink, e, p, pl.root)
-			case there && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Nlink > 1:
-				e := file()
-				e.Target, e.Path = name, f.otherName(pl.root, name)
-				f.emit(bollwerk.EventLink, e, p, pl.root)
-			default:
-				f.emit(bollwerk.EventCreate, file(), p, pl.root)
-			}
+	if mask&(unix.FAN_CREATE|unix.FAN_OPEN|unix.FAN_ATTRIB|unix.FAN_CLOSE_WRITE) == 0 {
+		return
+	}
+	// Everybody makes files. Most are of no interest, which one glance tells: that one
+	// follows links, and so is only trusted where there is nothing to tell.
+	if kind == placeExec || kind == placeTree {
+		if !r.looks.take(time.Now()) {
+			r.over++
+			return
 		}
-		f.appeared(pl.root, name, p)
+		if !(kind == placeTree && twoEndings(path.Base(name))) && r.plain(name) {
+			return
+		}
 	}
-	if !told {
+	st, target, there := r.stat(name)
+	file := func() *bollwerk.FileEvent { return fileOf(name, &st, there) }
+	regular := there && st.Mode&unix.S_IFMT == unix.S_IFREG
+	if mask&unix.FAN_CREATE != 0 {
+		switch {
+		case kind == 0 || kind == placeRead || foreign:
+		case there && st.Mode&unix.S_IFMT == unix.S_IFLNK:
+			e := file()
+			e.Target = target
+			f.emit(bollwerk.EventSymlink, e, p, r)
+		case regular && st.Nlink > 1:
+			e := file()
+			e.Target, e.Path = name, f.otherName(r, name, &st)
+			if e.Path != "" || kind&placeDir != 0 {
+				f.emit(bollwerk.EventLink, e, p, r)
+			}
+		case kind&placeDir != 0 || kind&placeTree != 0 && regular && twoEndings(path.Base(name)):
+			f.emit(bollwerk.EventCreate, file(), p, r)
+		}
+		f.appeared(pl, name, p, !there || st.Mode&unix.S_IFMT == unix.S_IFDIR)
+	}
+	if kind&placeExec != 0 && kind&placeDir == 0 && (!regular || st.Mode&0o111 == 0) {
+		return
+	}
+	if kind&(placeDir|placeExec|placeRead) == 0 {
 		return
 	}
 	if mask&unix.FAN_OPEN != 0 {
 		e := file()
 		e.Access = bollwerk.AccessRead
-		f.emit(bollwerk.EventOpen, e, p, pl.root)
+		f.emit(bollwerk.EventOpen, e, p, r)
 	}
 	if mask&unix.FAN_ATTRIB != 0 && there {
-		f.emit(bollwerk.EventChmod, file(), p, pl.root)
+		f.changed(file(), p, r)
 	}
 	if mask&unix.FAN_CLOSE_WRITE != 0 {
 		e := file()
@@ -461,10 +498,24 @@ func (f *Files) entry(mask uint64, pl place, name string, p *bollwerk.Process) {
 		if there && st.Size == 0 {
 			e.Access |= bollwerk.AccessTruncate
 		}
-		f.emit(bollwerk.EventOpen, e, p, pl.root)
+		f.emit(bollwerk.EventOpen, e, p, r)
 	}
-	if mask&unix.FAN_DELETE != 0 {
-		f.emit(bollwerk.EventUnlink, file(), p, pl.root)
+}
+
+// changed tells what a notice of changed attributes means, as far as one about the same
+// file came before: times and numbers of links are attributes, too. The first one is
+// taken for a change of the mode, and what the mode was is then not known. A look at the
+// file when it is made would not help: by then it may have its last mode already.
+func (f *Files) changed(e *bollwerk.FileEvent, p *bollwerk.Process, r *root) {
+	before, known := f.facts.put(&unix.Stat_t{Dev: e.Device, Ino: e.Inode, Mode: e.Mode, Uid: e.UID, Gid: e.GID})
+	switch {
+	case known && before.mode != e.Mode:
+		e.OldMode = before.mode
+		f.emit(bollwerk.EventChmod, e, p, r)
+	case known && (before.uid != e.UID || before.gid != e.GID):
+		f.emit(bollwerk.EventChown, e, p, r)
+	case !known:
+		f.emit(bollwerk.EventChmod, e, p, r)
 	}
 }
 
@@ -501,19 +552,32 @@ func (f *Files) rename(from, to *notice) {
 	if renamed != "" {
 		st, _, there = pl.root.stat(renamed)
 	}
-	if pl.kind&^placeWay != 0 && (pl.kind&^placeWay != placeExec || there && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Mode&0o111 != 0) {
+	kind := pl.kind &^ placeWay
+	foreign := kind == placeTree && p != nil && p.MountNS != 0 && p.MountNS != pl.root.mountNS
+	if kind != 0 && !foreign && (kind != placeExec || there && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Mode&0o111 != 0) {
 		e := fileOf(old, &st, there)
 		e.Target = renamed
 		f.emit(bollwerk.EventRename, e, p, pl.root)
 	}
 	if renamed != "" {
-		f.appeared(pl.root, renamed, p)
+		f.appeared(pl, renamed, p, !there || st.Mode&unix.S_IFMT == unix.S_IFDIR)
 	}
 }
 
 // appeared marks what was not there when its root was armed. What already stands in a
 // new folder was put there before the mark: it is told now.
-func (f *Files) appeared(r *root, name string, p *bollwerk.Process) {
+func (f *Files) appeared(pl place, name string, p *bollwerk.Process, folder bool) {
+	r := pl.root
+	if folder && r.inTree(name) {
+		if r.rearms.take(time.Now()) {
+			f.tree(r, name, p, false)
+		} else {
+			r.over++
+		}
+	}
+	if pl.kind == placeTree {
+		return // no watch has anything to do with what is in it
+	}
 	for i := range f.Watches {
 		w := &f.Watches[i]
 		if w.Where != "" && w.Where != r.where || !matchPath(w.Path, name) && !leads(w.Path, name) {
@@ -533,14 +597,26 @@ func (f *Files) appeared(r *root, name string, p *bollwerk.Process) {
 }
 
 // otherName is the watched path that shares its inode with a new hard link, "" when none does.
-func (f *Files) otherName(r *root, name string) string {
-	id, err := r.handle(name)
-	if err != nil {
-		return ""
+func (f *Files) otherName(r *root, name string, st *unix.Stat_t) string {
+	if id, err := r.handle(name); err == nil {
+		for _, pl := range f.places[id] {
+			if pl.root == r && pl.path != name {
+				return pl.path
+			}
+		}
 	}
-	for _, pl := range f.places[id] {
-		if pl.root == r && pl.path != name {
-			return pl.path
+	same := func(other string) bool {
+		o, _, ok := r.stat(other)
+		return ok && other != name && o.Ino == st.Ino && o.Dev == st.Dev
+	}
+	for _, other := range []string{"/etc/passwd", "/etc/group", "/etc/ld.so.preload", "/etc/crontab"} {
+		if same(other) {
+			return other
+		}
+	}
+	for i := range f.Watches {
+		if w := &f.Watches[i]; w.Read && !strings.Contains(w.Path, "*") && same(w.Path) {
+			return w.Path
 		}
 	}
 	return ""

@@ -77,11 +77,92 @@ func TestFilesSeen(t *testing.T) {
 	// In /tmp only what can be executed is told.
 	sh("echo x > tmp/plain; cp /bin/true tmp/tool; chmod 755 tmp/tool")
 	c.find(t, "executable", fileEvent(bollwerk.EventChmod, "/tmp/tool", func(e *bollwerk.Event) bool { return e.File.Mode&0o111 != 0 }))
+	// And links, which lead others to files that are none of theirs.
+	sh("ln -s /etc/shadow tmp/s; ln etc/passwd tmp/p; ln tmp/plain tmp/q; ln -s /etc/shadow tmp/last")
+	c.find(t, "symlink", fileEvent(bollwerk.EventSymlink, "/tmp/s", func(e *bollwerk.Event) bool { return e.File.Target == "/etc/shadow" }))
+	c.find(t, "link", fileEvent(bollwerk.EventLink, "/etc/passwd", func(e *bollwerk.Event) bool { return e.File.Target == "/tmp/p" }))
+	c.find(t, "the last link", fileEvent(bollwerk.EventSymlink, "/tmp/last"))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range c.events {
-		if e.File != nil && e.File.Path == "/tmp/plain" {
+		if e.File != nil && (e.File.Path == "/tmp/plain" || e.File.Target == "/tmp/q") {
 			t.Errorf("told of a plain file in /tmp: %+v", e.File)
+		}
+	}
+}
+
+// What a change of attributes means is known from the second one on: until then nobody
+// remembers what the file was.
+func TestAttributesToldApart(t *testing.T) {
+	dir := tree(t)
+	c := watch(t, &Files{Root: dir})
+	c.need(t, AreaFile)
+	const name = "/usr/bin/tool"
+	run(t, "sh", "-c", "chmod 700 "+dir+name)
+	c.find(t, "first", fileEvent(bollwerk.EventChmod, name, func(e *bollwerk.Event) bool { return e.File.Mode&0o7777 == 0o700 && e.File.OldMode == 0 }))
+	run(t, "sh", "-c", "touch "+dir+name+"; chown 1:2 "+dir+name)
+	c.find(t, "chown", fileEvent(bollwerk.EventChown, name, func(e *bollwerk.Event) bool { return e.File.UID == 1 && e.File.GID == 2 }))
+	run(t, "sh", "-c", "chmod 4711 "+dir+name)
+	c.find(t, "set-uid", fileEvent(bollwerk.EventChmod, name, func(e *bollwerk.Event) bool {
+		return e.File.Mode&0o7777 == 0o4711 && e.File.OldMode&0o7777 == 0o700
+	}))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, e := range c.events {
+		if e.Kind == bollwerk.EventChmod {
+			n++
+		}
+	}
+	if n != 2 {
+		t.Errorf("%d changes of the mode, want 2", n)
+	}
+}
+
+// In a container's folders of data what is lost is told wherever it lies, also in folders
+// made later and on volumes; what is only written there is not.
+func TestTreesSeen(t *testing.T) {
+	dir := tree(t)
+	for _, d := range []string{"data/a/b", "data/a/node_modules/x"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := watch(t, &Files{Root: t.TempDir()})
+	c.need(t, AreaFile)
+	cmd, in := container(t, dir, `read x
+: > /data/a/b/one.sql; rm -f /data/a/b/one.sql
+mkdir -p /data/new/deep; read x
+: > /data/new/deep/two.sql; mv /data/new/deep/two.sql /data/new/deep/two.sql.locked; ln -s /etc/shadow /data/new/deep/s; : > /data/new/deep/x.doc.locked; read x
+: > /data/a/node_modules/x/y; rm /data/a/node_modules/x/y; rm -r /data/new; : > /data/end; rm /data/end; read x`)
+	c.s.Container(&bollwerk.Workload{Cgroup: 4711, Container: &bollwerk.Container{PID: uint32(cmd.Process.Pid)}}, true)
+	await(t, "marks", func() bool { c.files.mu.Lock(); defer c.files.mu.Unlock(); return c.files.roots[4711] != nil })
+	in.Write([]byte("\n"))
+	c.find(t, "removed", fileEvent(bollwerk.EventUnlink, "/data/a/b/one.sql"))
+	await(t, "a mark on a new folder", func() bool { return c.files.marks("/data/new/deep") })
+	in.Write([]byte("\n"))
+	c.find(t, "renamed", fileEvent(bollwerk.EventRename, "/data/new/deep/two.sql", func(e *bollwerk.Event) bool { return e.File.Target == "/data/new/deep/two.sql.locked" }))
+	c.find(t, "link", fileEvent(bollwerk.EventSymlink, "/data/new/deep/s"))
+	c.find(t, "a second ending", fileEvent(bollwerk.EventCreate, "/data/new/deep/x.doc.locked"))
+	in.Write([]byte("\n"))
+	c.find(t, "the last one removed", fileEvent(bollwerk.EventUnlink, "/data/end"))
+	in.Write([]byte("\n"))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.events {
+		if e.File == nil {
+			continue
+		}
+		if e.Kind == bollwerk.EventOpen || e.Kind == bollwerk.EventCreate && !strings.HasSuffix(e.File.Path, ".locked") || strings.Contains(e.File.Path, "node_modules") {
+			t.Errorf("told of %s %s", e.Kind, e.File.Path)
+		}
+	}
+}
+
+func TestTwoEndings(t *testing.T) {
+	for name, want := range map[string]bool{"a.pdf.locked": true, "a.pdf": false, ".bashrc": false, ".a.b": false, "a": false, "a.": false, "..x": false} {
+		if got := twoEndings(name); got != want {
+			t.Errorf("%q: %v", name, got)
 		}
 	}
 }

@@ -123,7 +123,9 @@ func TestDiskDenied(t *testing.T) {
 	if out, _ := contained(t, c, 0, open); !strings.Contains(out, "open: false") {
 		t.Errorf("refused without a policy: %s", out)
 	}
-	e := c.find(t, "disk", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventOpen && e.File.Device == unix.Mkdev(7, 99) })
+	e := c.find(t, "disk", func(e *bollwerk.Event) bool {
+		return e.Kind == bollwerk.EventOpen && e.File.Device == unix.Mkdev(7, 99)
+	})
 	if e.Outcome != bollwerk.Seen || e.File.Access != bollwerk.AccessRead {
 		t.Errorf("%+v %s", e.File, e.Outcome)
 	}

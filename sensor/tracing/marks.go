@@ -1,7 +1,9 @@
 package tracing
 
 import (
+	"bufio"
 	"errors"
+	"io"
 	"os"
 	"path"
 	"strconv"
@@ -25,7 +27,10 @@ type root struct {
 	group   *group
 	rate    bucket
 	rearms  bucket
-	over    uint64 // events above the rate: counted, not told
+	looks   bucket   // at what was made
+	trees   []string // folders all of whose folders are marked
+	folders int      // marked for that
+	over    uint64   // events above the rate: counted, not told
 	refused []error
 }
 
@@ -34,6 +39,9 @@ const (
 	globEntries = 4096
 	globMatches = 64
 	newEntries  = 64 // told from a folder that was filled before it could be marked
+	treeFirst   = 96 // folders of a container that are marked at its start
+	treeMost    = 256
+	treeVolumes = 16
 )
 
 // open resolves a path inside the root: no link in it leads out.
@@ -73,6 +81,15 @@ func (r *root) stat(name string) (st unix.Stat_t, target string, ok bool) {
 	return st, target, true
 }
 
+// plain reports whether a path names a file with one name that is no program, or none at all.
+func (r *root) plain(name string) bool {
+	var st unix.Stat_t
+	if err := unix.Lstat(r.prefix+name, &st); err != nil {
+		return errors.Is(err, unix.ENOENT)
+	}
+	return st.Mode&unix.S_IFMT == unix.S_IFREG && st.Nlink == 1 && st.Mode&0o111 == 0
+}
+
 func (r *root) handle(name string) (handle, error) {
 	fd, err := r.open(name, unix.O_PATH)
 	if err != nil {
@@ -94,7 +111,7 @@ func (r *root) names(dir string) ([]string, error) {
 	if len(names) == globEntries {
 		return names, errTooMany
 	}
-	if len(names) > 0 {
+	if len(names) > 0 || errors.Is(err, io.EOF) {
 		return names, nil
 	}
 	return nil, err
@@ -108,6 +125,97 @@ func (f *Files) arm(r *root) {
 	for i := range f.Watches {
 		f.armWatch(r, &f.Watches[i], nil, true)
 	}
+	if r.where == "container" {
+		for _, v := range volumes(r.pid) {
+			f.tree(r, v, nil, true)
+		}
+	}
+}
+
+// volumes are the mounts of a process that hold data: not the root, not the kernel's own
+// file systems, and not where everybody makes files all the time.
+func volumes(pid uint32) []string {
+	f, err := os.Open("/proc/" + strconv.Itoa(int(pid)) + "/mountinfo")
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	var out []string
+	for sc := bufio.NewScanner(io.LimitReader(f, 1<<20)); sc.Scan() && len(out) < treeVolumes; {
+		left, right, ok := strings.Cut(sc.Text(), " - ")
+		l := strings.Fields(left)
+		if !ok || len(l) < 6 || l[4] == "/" {
+			continue
+		}
+		switch kind, _, _ := strings.Cut(right, " "); kind {
+		case "proc", "sysfs", "cgroup", "cgroup2", "devpts", "devtmpfs", "mqueue", "debugfs", "tracefs", "securityfs", "bpf", "nsfs", "fuse", "nfs", "nfs4", "cifs":
+			continue // the kernel's, or slow to ask and changed by other machines
+		}
+		name := unescape(l[4])
+		if top, _, _ := strings.Cut(name[1:], "/"); top != "dev" && top != "proc" && top != "sys" && top != "run" && top != "tmp" {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// tree marks a folder and those below it, the nearest first; by as for armWatch.
+func (f *Files) tree(r *root, dir string, by *bollwerk.Process, first bool) {
+	most := treeMost
+	if first {
+		most = treeFirst
+		r.trees = append(r.trees, dir)
+	}
+	for queue := []string{dir}; len(queue) > 0 && r.folders < most; queue = queue[1:] {
+		at := queue[0]
+		isNew := f.mark(r, at, placeTree)
+		names, subs, err := r.list(at)
+		if err != nil {
+			continue
+		}
+		if isNew && !first {
+			for i, name := range names {
+				if i == newEntries {
+					break
+				}
+				f.entry(unix.FAN_CREATE, place{root: r, path: at, kind: placeTree}, path.Join(at, name), by)
+			}
+		}
+		for _, name := range subs {
+			if !skipped(name) && len(queue) < treeMost {
+				queue = append(queue, path.Join(at, name))
+			}
+		}
+	}
+}
+
+// list is the names in a folder and those of its folders, at most globEntries in all.
+func (r *root) list(dir string) (names, folders []string, err error) {
+	fd, err := r.open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK|unix.O_NOFOLLOW)
+	if err != nil {
+		return nil, nil, err
+	}
+	d := os.NewFile(uintptr(fd), dir)
+	defer d.Close()
+	entries, _ := d.ReadDir(globEntries)
+	for _, e := range entries {
+		if e.IsDir() {
+			folders = append(folders, e.Name())
+		} else {
+			names = append(names, e.Name())
+		}
+	}
+	return names, folders, nil
+}
+
+// inTree reports whether a path lies in a folder whose folders are marked.
+func (r *root) inTree(name string) bool {
+	for _, t := range r.trees {
+		if strings.HasPrefix(name, t) && (len(name) == len(t) || name[len(t)] == '/') {
+			return !skipped(path.Base(name))
+		}
+	}
+	return false
 }
 
 // armWatch does so for one watch; by is who made what appears, nil at the first time.
@@ -121,12 +229,18 @@ func (f *Files) armWatch(r *root, w *Watch, by *bollwerk.Process, first bool) {
 		kind = placeRead
 	case w.Executable:
 		kind = placeExec
+	case w.Tree:
+		kind = placeTree
 	}
 	f.descend(r, "/", strings.Split(strings.Trim(w.Path, "/"), "/"), kind, by, first)
 }
 
 // descend follows the elements of a pattern from a folder that is there.
 func (f *Files) descend(r *root, dir string, rest []string, kind placeKind, by *bollwerk.Process, first bool) {
+	if len(rest) == 0 && kind == placeTree {
+		f.tree(r, dir, by, first)
+		return
+	}
 	if len(rest) == 0 {
 		if f.mark(r, dir, kind) && !first && kind != placeRead {
 			f.before(r, dir, kind, by)
@@ -240,6 +354,9 @@ func (f *Files) mark(r *root, name string, kind placeKind) (isNew bool) {
 		f.marked++
 	}
 	f.places[id] = append(all, place{root: r, path: name, kind: kind})
+	if kind == placeTree {
+		r.folders++
+	}
 	return true
 }
 
@@ -252,7 +369,9 @@ func (f *Files) add(r *root, fd int, kind placeKind) error {
 	case placeDir:
 		mask = f.entries | dir
 	case placeExec:
-		mask = f.entries&^(unix.FAN_CREATE|unix.FAN_DELETE) | dir
+		mask = f.entries&^unix.FAN_DELETE | dir
+	case placeTree: // nothing that is asked at each open or write of a file
+		mask = f.entries&^(unix.FAN_ATTRIB|unix.FAN_CLOSE_WRITE) | unix.FAN_ONDIR
 	case placeWay:
 		mask = f.entries&^(unix.FAN_DELETE|unix.FAN_ATTRIB|unix.FAN_CLOSE_WRITE) | unix.FAN_ONDIR
 	}

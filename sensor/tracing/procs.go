@@ -27,7 +27,7 @@ const AreaProc = "file below /proc"
 // and the memory of others, and that of the machine. Their files come and go with
 // processes and have no handles, so the mark stands on the mount: each open there, and
 // nowhere else, puts a notice into a queue (about 3 µs for whoever opens). A container
-// that opens more than procsMost a second is left alone for a while, which is said.
+// that opens more than Most a second is left alone for a while, which is said.
 //
 // Nobody waits for an answer. The kernel opens the file once more for us when we read the
 // notice; it is closed unread.
@@ -36,6 +36,8 @@ type Procs struct {
 	Covered func(area string) bool
 	// Paths are further files below /proc that are told when they are opened, as Watch.Path.
 	Paths []string
+	// Most is how many opens of one container in a second are looked at; 0: 3,000.
+	Most int
 
 	k      *sensor.Kernel
 	self   int32
@@ -60,7 +62,6 @@ type procBox struct {
 }
 
 const (
-	procsMost   = 3000 // opens of one container in a second
 	procsPause  = 10 * time.Second
 	procsMounts = 4 // of one container
 )
@@ -74,6 +75,9 @@ func (p *Procs) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, 
 		return nil, nil
 	}
 	p.k, p.self = k, int32(os.Getpid())
+	if p.Most == 0 {
+		p.Most = 3000
+	}
 	p.boxes, p.devices = map[uint64]*procBox{}, map[uint64]*procBox{}
 	row := sensor.Capability{Area: AreaProc, Means: "fanotify on each container's /proc", Verdict: bollwerk.Degraded, Outcome: bollwerk.Seen,
 		Cause:  "only opens in containers are seen, not on the host, and not in a /proc that a container mounts later",
@@ -268,7 +272,7 @@ func (p *Procs) opened(e *notice, synced *bool) {
 		b.window, b.opened = now, 0
 	}
 	b.opened++
-	tooMany := b.opened > procsMost && !b.off
+	tooMany := b.opened > p.Most && !b.off
 	if tooMany {
 		b.off, b.window = true, now
 		p.each(b, func(fd int) error { return p.mark(procFD(fd), unix.FAN_MARK_REMOVE) })

@@ -51,7 +51,7 @@ func TestProcSeen(t *testing.T) {
 
 // A container that opens too much is left alone, which is said, and watched again later.
 func TestProcFloodIsBounded(t *testing.T) {
-	p := &Procs{}
+	p := &Procs{Most: 100}
 	l, b := watchedProc(t, p)
 	b.Sh(t, "while :; do read x </proc/stat; done & echo $!")
 	e := l.Find(t, "the loss", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventLoss })

@@ -13,6 +13,10 @@ type Watch struct {
 	// Executable tells of entries only when they can be executed: for directories
 	// where everybody makes files all the time.
 	Executable bool
+	// Tree means all folders below Path, too, as far as they are not too many. Told are
+	// files that are removed or renamed, links, and files that get a second ending; not
+	// what is written. Path has no "*".
+	Tree bool
 	// Where: "" everywhere, else only "host" or only "container".
 	Where string
 }
@@ -32,6 +36,9 @@ func Watches() []Watch {
 	for _, p := range strings.Fields(`/tmp /var/tmp /dev/shm /run /run/lock /var/run`) {
 		out = append(out, Watch{Path: p, Executable: true})
 	}
+	for _, p := range strings.Fields(`/home /root /srv /data /app /backup /backups /workspace /mnt /media /opt /var/www /var/lib /var/opt /var/backups`) {
+		out = append(out, Watch{Path: p, Tree: true, Where: "container"})
+	}
 	for _, p := range strings.Fields(`/etc/shadow /etc/shadow- /etc/gshadow /etc/sudoers /etc/ssh/ssh_host_*
 		/root/.ssh/id_* /home/*/.ssh/id_* /root/.aws/credentials /home/*/.aws/credentials /root/.kube/config /home/*/.kube/config
 		/root/.docker/config.json /home/*/.docker/config.json /root/.config/gcloud/* /home/*/.config/gcloud/* /root/.azure/* /home/*/.azure/*
@@ -43,6 +50,24 @@ func Watches() []Watch {
 		out = append(out, Watch{Path: p, Read: true})
 	}
 	return out
+}
+
+// skipped are folders whose contents tools make and remove all the time: no data is lost
+// with them, and their many folders would use up what a container may have marked.
+func skipped(name string) bool {
+	switch name {
+	case "node_modules", ".git", "__pycache__", ".cache", "cache", ".npm", ".yarn", ".cargo", ".rustup", ".m2", ".gradle", "venv", ".venv",
+		"site-packages", "dist-packages", "go-build", "apt", "dpkg", "docker", "containerd", "containers", "kubelet", "systemd":
+		return true
+	}
+	return false
+}
+
+// twoEndings reports whether a name has an ending behind an ending, as the copies have
+// that extortionists leave.
+func twoEndings(name string) bool {
+	i := strings.LastIndexByte(name, '.')
+	return i > 0 && strings.IndexByte(name[1:i], '.') >= 0
 }
 
 // matchElement compares one element of a path with a pattern that may hold one "*".

@@ -25,6 +25,8 @@ type attackCase struct {
 	// hidden says why a kernel without BPF LSM cannot see it; the agent's doctor must say
 	// so too, by the word of this area.
 	hidden string
+	// needs is a file of the kernel's without which there is nothing to attack.
+	needs string
 	// proof must not be in the output when the attack was denied or killed in time.
 	proof string
 }
@@ -68,6 +70,9 @@ func TestAttacks(t *testing.T) {
 		}
 		t.Run(tt.name, func(t *testing.T) {
 			skipInVM(t, tt.script)
+			if _, err := os.Stat(tt.needs); tt.needs != "" && err != nil {
+				t.Skipf("this kernel has no %s", tt.needs)
+			}
 			want := tt.outcome
 			if lsm && tt.lsm != "" {
 				want = tt.lsm

