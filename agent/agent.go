@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"time"
 
@@ -271,10 +272,11 @@ func (a *Agent) renamed(before, after *bollwerk.Workload) {
 	}
 }
 
-// place tells workloads apart on this node: replicas and restarts are different ones.
+// place tells workloads apart on this node: replicas and restarts are different ones. A
+// container that is started again keeps its number; its cgroup is a new one, without guards.
 func place(w *bollwerk.Workload) string {
 	if w.Container != nil {
-		return w.Container.ID
+		return w.Container.ID + " " + strconv.FormatUint(w.Cgroup, 10)
 	}
 	return w.Key()
 }

@@ -41,6 +41,8 @@ type WorkloadStatus struct {
 	Enforced string           `json:"enforced,omitempty"` // guards
 	Reported string           `json:"reported,omitempty"`
 	Mode     string           `json:"mode,omitempty"`
+	// ReportedOnly is what its profile says in restrict mode and nothing here can hold it to.
+	ReportedOnly []string `json:"reported_only,omitempty"`
 	// Watched: its files are looked at.
 	Watched bool `json:"watched"`
 }
@@ -55,7 +57,7 @@ func (a *Agent) status() *Status {
 	for _, k := range a.workloads {
 		w := WorkloadStatus{Name: k.w.String(), Key: k.w.Key(), Kind: string(k.w.Kind), Since: k.first, Last: k.last, Events: k.events, Watched: k.watched}
 		set := a.guarding.set(k.w)
-		w.Enforced, w.Reported = set.enforce.String(), set.report.String()
+		w.Enforced, w.Reported, w.ReportedOnly = set.enforce.String(), set.report.String(), set.only
 		s.Workloads = append(s.Workloads, w)
 	}
 	a.mu.Unlock()

@@ -15,6 +15,8 @@ import (
 type inForce struct {
 	guardSet
 	since time.Time
+	// only is what the profile says and nothing here holds the workload to; restrict mode.
+	only []string
 }
 
 // guardOf names the guard behind a rule. What the kernel decides alone is not decided
@@ -55,28 +57,38 @@ func newGuarding(a *Agent) *guarding {
 // protect computes and applies the policy of one container: the defaults, less what its
 // profile shows it needs, changed by the configuration, tightened by restrict mode.
 func (g *guarding) protect(w *bollwerk.Workload) {
-	p, set := g.policyFor(w)
+	p, set, only := g.policyFor(w, true)
 	if p == nil {
 		return
 	}
-	if err := g.a.sensor.Apply(p); err != nil {
+	err := g.a.sensor.Apply(p)
+	if err != nil && only != nil {
+		// A profile that cannot be put in force must not cost the workload the rest.
+		g.a.log.Warn("workload is not restricted", "workload", w.String(), "error", err)
+		only = []string{"everything: its profile could not be put in force: " + err.Error()}
+		if p, set, _ = g.policyFor(w, false); p == nil {
+			return
+		}
+		err = g.a.sensor.Apply(p)
+	}
+	if err != nil {
 		g.a.log.Warn("workload is not protected", "workload", w.String(), "error", err)
 		g.a.metrics.unprotected.Inc()
 		set = guardSet{}
 	}
 	g.mu.Lock()
-	g.sets[place(w)] = inForce{set, time.Now()}
+	g.sets[place(w)] = inForce{set, time.Now(), only}
 	g.mu.Unlock()
 }
 
-func (g *guarding) policyFor(w *bollwerk.Workload) (*sensor.Policy, guardSet) {
+func (g *guarding) policyFor(w *bollwerk.Workload, restrict bool) (p *sensor.Policy, set guardSet, only []string) {
 	g.mu.Lock()
 	released := g.released
 	g.mu.Unlock()
 	if released || w.Kind != bollwerk.WorkloadContainer || w.Container == nil || w.Cgroup == 0 {
-		return nil, guardSet{}
+		return nil, guardSet{}, nil
 	}
-	set := guardSet{enforce: DefaultGuards}
+	set = guardSet{enforce: DefaultGuards}
 	// What a workload is known to do would hurt it to forbid.
 	for _, known := range []struct {
 		guard      sensor.Guard
@@ -96,18 +108,24 @@ func (g *guarding) policyFor(w *bollwerk.Workload) (*sensor.Policy, guardSet) {
 	}
 	path, err := g.a.hierarchy.PathOf(w.Cgroup)
 	if err != nil {
-		return nil, guardSet{} // it has ended
+		return nil, guardSet{}, nil // it has ended
 	}
-	p := &sensor.Policy{Cgroup: w.Cgroup, CgroupPath: path, PID: w.Container.PID, Builders: append([]string(nil), builders...)}
-	g.a.profiles.restrict(w, p, &set)
+	p = &sensor.Policy{Cgroup: w.Cgroup, CgroupPath: path, PID: w.Container.PID, Builders: append([]string(nil), builders...)}
+	if restrict {
+		only = g.a.profiles.restrict(w, p, &set)
+	}
 	if c := g.a.c.workload(w.String(), w.Key()); c != nil {
 		// Validated when the configuration was read.
+		asked := set.enforce
 		set, _ = c.guards(set.enforce, set.report)
+		if lost := asked &^ set.enforce; only != nil && lost != 0 {
+			only = append(only, lost.String()+": switched off by the configuration")
+		}
 		p.Outlive = c.Fail == "closed"
 		p.Builders = append(p.Builders, c.Builders...)
 	}
 	p.Enforce, p.Report = set.enforce, set.report
-	return p, set
+	return p, set, only
 }
 
 // renew computes the policies of all workloads with a key anew, after their profile changed.

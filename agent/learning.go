@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/profile"
-	"github.com/bollwerk/bollwerk/sensor"
 )
 
 // learning joins the profiles to the rest: what they saw decides which guards a
@@ -78,6 +76,14 @@ func (l *learning) Tick(now time.Time) {
 	})
 }
 
+// keep writes what a person decided at once: a decision that an agent forgets when it is
+// killed is none.
+func (l *learning) keep() {
+	if err := l.book.Save(); err != nil {
+		l.a.setTrouble("profiles", fmt.Sprintf("profiles are not saved: %v", err))
+	}
+}
+
 // did reports whether the workload is known for a behaviour, so that a guard would hurt it.
 func (l *learning) did(w *bollwerk.Workload, behaviour string) bool {
 	if l.book == nil {
@@ -106,100 +112,6 @@ func (l *learning) Close() error {
 	}
 	l.writes.Wait()
 	return l.book.SaveAll()
-}
-
-// restrict adds to a policy what the profile allows and turns on the guards that hold
-// the workload to it. Where the kernel cannot match what was learned (a program path with
-// a part that changes, a destination known by its name), the guard only reports.
-func (l *learning) restrict(w *bollwerk.Workload, p *sensor.Policy, set *guardSet) {
-	if l.mode(w.Key()) != profile.Restrict.String() {
-		return
-	}
-	prof, err := l.book.Profile(w.Key())
-	if err != nil {
-		return
-	}
-	r := prof.Restriction()
-	open := func(c profile.Category) bool { return slices.Contains(r.Open, c) }
-	turn := func(g sensor.Guard, exact bool) {
-		if exact {
-			set.enforce |= g
-		} else {
-			set.enforce &^= g
-			set.report |= g
-		}
-	}
-	if !open(profile.Executable) {
-		exact := true
-		for _, rule := range r.Programs {
-			switch {
-			case rule.Deny:
-			case rule.Prefix:
-				exact = false
-			default:
-				p.Exec = append(p.Exec, rule.Path)
-			}
-		}
-		turn(sensor.GuardExec, exact)
-	}
-	if !open(profile.Write) {
-		exact := true
-		for _, rule := range r.Writes {
-			if rule.Deny {
-				exact = false
-				continue
-			}
-			p.Write = append(p.Write, rule.Path)
-		}
-		turn(sensor.GuardFile, exact)
-	}
-	if !open(profile.Port) {
-		exact := true
-		for _, rule := range r.Listen {
-			for port := int(rule.From); port <= int(rule.To) && !rule.Deny; port++ {
-				if len(p.Bind) >= maxRestrictPorts {
-					exact = false
-					break
-				}
-				p.Bind = append(p.Bind, sensor.Port{Protocol: rule.Protocol, Port: uint16(port)})
-			}
-		}
-		turn(sensor.GuardBind, exact)
-	}
-	var exact bool
-	if !open(profile.Destination) && !open(profile.Name) {
-		p.Egress, exact = peers(r.Egress)
-		turn(sensor.GuardEgress, exact)
-	}
-	if !open(profile.Client) {
-		p.Ingress, exact = peers(r.Ingress)
-		turn(sensor.GuardIngress, exact)
-	}
-}
-
-// maxRestrictPorts bounds the list of ports of one workload.
-const maxRestrictPorts = 1024
-
-// peers makes what the kernel can match of learned peers; not exact when something is
-// known by name, or refused inside of what is allowed.
-func peers(rules []profile.PeerRule) (out []sensor.Peer, exact bool) {
-	exact = true
-	for _, r := range rules {
-		switch {
-		case r.Socket != "" && !r.Deny:
-		case r.Deny || !r.Network.IsValid():
-			exact = false
-		case r.From == 0 && r.To == 65535:
-			out = append(out, sensor.Peer{Network: r.Network, Protocol: r.Protocol})
-		case int(r.To)-int(r.From) > maxRestrictPorts || len(out) > 4*maxRestrictPorts:
-			exact = false
-		default:
-			for port := int(r.From); port <= int(r.To); port++ {
-				out = append(out, sensor.Peer{Network: r.Network, Port: uint16(port), Protocol: r.Protocol})
-			}
-		}
-	}
-	return out, exact
 }
 
 // serve answers `bollwerk-agent profile …`.
@@ -234,6 +146,13 @@ func (l *learning) serve(mux *http.ServeMux) {
 			answer(w, nil, err)
 		}
 	})
+	mux.HandleFunc("GET /profile/held", need(func(r *http.Request) (any, error) {
+		key, err := l.find(r.FormValue("workload"))
+		if err != nil {
+			return nil, err
+		}
+		return l.held(key)
+	}))
 	mux.HandleFunc("POST /profile/mode", need(func(r *http.Request) (any, error) {
 		key, err := l.find(r.FormValue("workload"))
 		if err != nil {
@@ -257,6 +176,7 @@ func (l *learning) serve(mux *http.ServeMux) {
 			return nil, err
 		}
 		l.a.guarding.renew(key)
+		l.keep()
 		return l.book.Status(key)
 	}))
 	mux.HandleFunc("POST /profile/edit", need(func(r *http.Request) (any, error) {
@@ -279,6 +199,7 @@ func (l *learning) serve(mux *http.ServeMux) {
 			return nil, err
 		}
 		l.a.guarding.renew(key)
+		l.keep()
 		return l.book.Status(key)
 	}))
 	mux.HandleFunc("POST /profile/import", need(func(r *http.Request) (any, error) {

@@ -493,11 +493,6 @@ func (b *Book) Did(w *bollwerk.Workload, behaviour string) (did, known bool) {
 	if r == nil {
 		return false, false
 	}
-	k := key{cat: Behaviour, value: behaviour}
-	if e := r.p.edits[k]; e != nil {
-		did = !e.Remove
-	} else {
-		did = r.p.entries[k] != nil
-	}
+	did = r.p.Did(behaviour)
 	return did, len(b.c.Gates.Observe.missing(r.p.Completeness())) == 0
 }

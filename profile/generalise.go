@@ -12,8 +12,11 @@ const (
 	maxDepth     = 12  // components of a path
 	maxComponent = 64  // bytes of a component; longer ones become *
 	maxText      = 512 // bytes of any text
-	maxLabels    = 8   // labels of a DNS name; those in front are left out
+	maxLabels    = MaxLabels
 )
+
+// MaxLabels are the labels of a DNS name that a profile keeps; those in front are left out.
+const MaxLabels = 8
 
 // appendPath appends the general form of a path as it stands in profiles.
 //

@@ -308,6 +308,11 @@ func (b *Book) exec(m *moment) {
 	if p == nil || p.Kernel {
 		return
 	}
+	if f := m.e.File; f != nil && f.Path != "" && f.Path != p.Path && m.e.Outcome == bollwerk.Denied {
+		// Refused before there was a new image: the process is the one that asked.
+		b.program(m, key{cat: Executable, value: b.path(f.Path, false)}, f.Origin)
+		return
+	}
 	name := func(p *bollwerk.Process) string {
 		if p.Fileless || p.Origin == bollwerk.OriginMemory || p.Path == "" {
 			return memoryProgram
@@ -403,6 +408,8 @@ func (b *Book) network(m *moment) {
 		if proto != protoUnix && m.e.Result == 0 {
 			b.meet(m, key{cat: Port, proto: proto, n: portOf(c.Local.Port())})
 		}
+	case k == bollwerk.EventBind && m.e.Outcome == bollwerk.Denied && proto != protoUnix: // it would have listened
+		b.meet(m, key{cat: Port, proto: proto, n: portOf(c.Local.Port())})
 	case k == bollwerk.EventBind:
 	case k == bollwerk.EventAccept, k == bollwerk.EventFlow && !c.Outgoing:
 		if proto == protoUnix {

@@ -93,6 +93,15 @@ func Owner(key string) string {
 	return key
 }
 
+// Did reports whether the workload is known for a behaviour (RunsCreated, …).
+func (p *Profile) Did(behaviour string) bool {
+	k := key{cat: Behaviour, value: behaviour}
+	if e := p.edits[k]; e != nil {
+		return !e.Remove
+	}
+	return p.entries[k] != nil
+}
+
 // find returns the mark that k falls under: its own, or the nearest wider one. s is
 // room for building the wider forms.
 func (p *Profile) find(k key, s *scratch) *mark {

@@ -22,6 +22,7 @@ type Restriction struct {
 	// Memory: programs without a file may run.
 	Memory bool       `json:"memory,omitempty"`
 	Writes []PathRule `json:"writes"`
+	Reads  []PathRule `json:"reads"` // of files that are sensitive
 	// Listen are the ports it may listen on, Egress whom it may reach, Ingress who
 	// may reach it.
 	Listen       []PeerRule `json:"listen"`
@@ -58,7 +59,7 @@ type PeerRule struct {
 // Restriction turns the profile into lists. It is as good as the profile is complete;
 // Book.Advance guards that, not this.
 func (p *Profile) Restriction() *Restriction {
-	r := &Restriction{Workload: p.key, Open: p.Saturated(), Programs: []PathRule{}, Writes: []PathRule{}, Listen: []PeerRule{}, Egress: []PeerRule{},
+	r := &Restriction{Workload: p.key, Open: p.Saturated(), Programs: []PathRule{}, Writes: []PathRule{}, Reads: []PathRule{}, Listen: []PeerRule{}, Egress: []PeerRule{},
 		Ingress: []PeerRule{}, Users: []uint32{}, Capabilities: []string{}, Syscalls: []string{}}
 	var s scratch
 	for k := range p.entries {
@@ -88,6 +89,8 @@ func (r *Restriction) add(k key, deny bool) {
 		r.Programs = append(r.Programs, pathRule(k.value, deny))
 	case Write:
 		r.Writes = append(r.Writes, pathRule(k.value, deny))
+	case Read:
+		r.Reads = append(r.Reads, pathRule(k.value, deny))
 	case Port:
 		r.Listen = append(r.Listen, peerRules(k, deny)...)
 	case Destination:
@@ -158,7 +161,7 @@ func networks(r PeerRule, ns ...string) (out []PeerRule) {
 }
 
 func (r *Restriction) sort() {
-	for _, l := range []*[]PathRule{&r.Programs, &r.Writes} {
+	for _, l := range []*[]PathRule{&r.Programs, &r.Writes, &r.Reads} {
 		slices.SortFunc(*l, func(a, b PathRule) int {
 			if c := strings.Compare(a.Path, b.Path); c != 0 {
 				return c

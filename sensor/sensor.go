@@ -147,8 +147,8 @@ type Policy struct {
 	Builders []string
 	// Exec are the absolute paths that may run; GuardExec.
 	Exec []string
-	// Write are path prefixes that may be written (a trailing "/" means everything
-	// below); GuardFile. Read are sensitive files that may be read nevertheless; GuardRead.
+	// Write are paths that may be written (a "/" at the end means everything below, a "*"
+	// all that begins so); GuardFile. Read are sensitive files that may be read nevertheless; GuardRead.
 	Write, Read []string
 	// Egress, Ingress: allowed peers. Bind: ports that may be listened on (0: any).
 	Egress, Ingress []Peer

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bollwerk/bollwerk/agent"
 	"github.com/bollwerk/bollwerk/internal/terminal"
 	"github.com/bollwerk/bollwerk/profile"
 )
@@ -110,13 +111,33 @@ func newProfileShowCommand(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(e.stdout, "%s\n%s\n\n", terminal.Clean(d.Workload, 0), terminal.Clean(d.Sentence, 0))
+			fmt.Fprintf(e.stdout, "%s\n%s\n", terminal.Clean(d.Workload, 0), terminal.Clean(d.Sentence, 0))
+			if _, err := os.Stat(args[0]); err != nil { // not a file: the running agent says what it would hold
+				var h agent.Held
+				if err := e.ask(c.Context(), "GET", "/profile/held?workload="+url.QueryEscape(args[0]), &h); err != nil {
+					return err
+				}
+				printHeld(e.stdout, &h)
+			}
+			fmt.Fprintln(e.stdout)
 			tw := tabwriter.NewWriter(e.stdout, 0, 4, 2, ' ', 0)
 			for _, r := range d.Entries {
 				fmt.Fprintf(tw, "%s\t%s\n", r.Category, terminal.Clean(r.Entry.String(), 120))
 			}
 			return tw.Flush()
 		},
+	}
+}
+
+// printHeld says what mode restrict means for a workload on this host.
+func printHeld(w io.Writer, h *agent.Held) {
+	if h.Mode == profile.Restrict.String() {
+		fmt.Fprintf(w, "Mode restrict; enforced: %s\n", h.Enforced)
+	} else {
+		fmt.Fprintf(w, "Mode %s; restrict would enforce: %s\n", h.Mode, h.Enforced)
+	}
+	for _, o := range h.ReportedOnly {
+		fmt.Fprintf(w, "- reported only: %s\n", terminal.Clean(o, 300))
 	}
 }
 

@@ -92,6 +92,9 @@ func printStatus(w io.Writer, s *agent.Status) {
 	}
 	_ = tw.Flush()
 	for _, k := range s.Workloads {
+		for _, o := range k.ReportedOnly {
+			fmt.Fprintf(w, "- %s: reported only: %s\n", terminal.Clean(k.Name, 48), terminal.Clean(o, 300))
+		}
 		for _, c := range k.Causes {
 			fmt.Fprintf(w, "- %s: %s\n", terminal.Clean(k.Name, 48), terminal.Clean(c, 200))
 		}

@@ -89,7 +89,8 @@ func (s *Source) prefixes() *ebpf.Map {
 	return s.loaded.Maps["lsm_prefixes"]
 }
 
-// prefixKey is the entry of one path: with a slash at its end all below, else itself.
+// prefixKey is the entry of one path: with a slash at its end all below, with a "*" all
+// that begins so, else itself.
 func prefixKey(root uint64, list bpf.LsmLsmList, path string) (k bpf.LsmLsmPrefixKey, err error) {
 	if !strings.HasPrefix(path, "/") {
 		return k, fmt.Errorf("path %q: not absolute", path)
@@ -97,11 +98,12 @@ func prefixKey(root uint64, list bpf.LsmLsmList, path string) (k bpf.LsmLsmPrefi
 	if strings.IndexByte(path, 0) >= 0 || len(path) >= maxPath {
 		return k, fmt.Errorf("path %.40q…: a list takes at most %d bytes without zeros; allow the folder instead", path, maxPath-1)
 	}
+	path, begins := strings.CutSuffix(path, "*")
 	n := len(path)
 	for i := range n {
 		k.Path[i] = int8(path[i])
 	}
-	if !strings.HasSuffix(path, "/") {
+	if !begins && !strings.HasSuffix(path, "/") {
 		n++ // its zero byte: nothing may follow
 	}
 	k.List, k.Root, k.Length = uint32(list), root, uint32(12+n)*8

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/sensor/bpf"
 )
@@ -310,4 +311,29 @@ func plain(p netip.Prefix) netip.Prefix {
 		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 	}
 	return p.Masked()
+}
+
+// Means is what of the guards is denied here.
+func (s *Source) Means() []sensor.Means {
+	if s.loaded == nil {
+		return nil
+	}
+	var out []sensor.Means
+	for _, m := range []struct {
+		guard    sensor.Guard
+		means    string
+		programs []string
+	}{
+		{sensor.GuardEgress, "cgroup connect and sendmsg hooks", []string{"connect4", "connect6", "sendmsg4", "sendmsg6", "sock_create"}},
+		{sensor.GuardIngress, "cgroup_skb/ingress", []string{"ingress", "set_state"}},
+		{sensor.GuardBind, "cgroup bind hooks", []string{"bind4", "bind6", "set_state"}},
+		{sensor.GuardMiner, "cgroup_skb/egress", []string{"egress"}},
+	} {
+		if err := s.ok(m.programs...); err != nil {
+			out = append(out, sensor.Means{Guard: m.guard, Outcome: bollwerk.Seen, Cause: err.Error()})
+			continue
+		}
+		out = append(out, sensor.Means{Guard: m.guard, Outcome: bollwerk.Denied, Means: m.means})
+	}
+	return out
 }

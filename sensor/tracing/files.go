@@ -361,9 +361,10 @@ func (f *Files) at(id handle, p *bollwerk.Process) (place, bool) {
 		return place{}, false
 	}
 	if p != nil {
-		for _, pl := range all {
-			if pl.root.mountNS == p.MountNS {
-				return pl, true
+		// The newest first: a container that ended a moment ago may have had the same number.
+		for i := len(all) - 1; i >= 0; i-- {
+			if all[i].root.mountNS == p.MountNS {
+				return all[i], true
 			}
 		}
 	}

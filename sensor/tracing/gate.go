@@ -192,7 +192,9 @@ func (g *Gate) Remove(cgroup uint64) error {
 	w := g.guarded[cgroup]
 	if w != nil {
 		delete(g.guarded, cgroup)
-		delete(g.spaces, w.root.mountNS)
+		if g.spaces[w.root.mountNS] == w { // the number may be another container's by now
+			delete(g.spaces, w.root.mountNS)
+		}
 	}
 	g.mu.Unlock()
 	if w != nil {

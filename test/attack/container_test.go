@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,6 +36,8 @@ type network struct {
 	path string // of the namespace
 	// do runs on the thread that lives in the namespace.
 	do chan func()
+	// names are what the name server says of some names; of the others that they are the attacker's.
+	names sync.Map
 }
 
 func need(t testing.TB, program string) string {
@@ -142,14 +145,14 @@ func (n *network) serveDNS() {
 			if err != nil {
 				return
 			}
-			if b := dnsAnswer(buf[:size]); b != nil {
+			if b := n.answer(buf[:size]); b != nil {
 				_, _ = pc.WriteTo(b, from)
 			}
 		}
 	}()
 }
 
-func dnsAnswer(q []byte) []byte {
+func (n *network) answer(q []byte) []byte {
 	var p dnsmessage.Parser
 	h, err := p.Start(q)
 	if err != nil {
@@ -172,7 +175,11 @@ func dnsAnswer(q []byte) []byte {
 		rh := dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, TTL: 60}
 		switch question.Type {
 		case dnsmessage.TypeA:
-			_ = b.AResource(rh, dnsmessage.AResource{A: netip.MustParseAddr(attacker).As4()})
+			addr := attacker
+			if said, ok := n.names.Load(strings.TrimSuffix(name, ".")); ok {
+				addr = said.(string)
+			}
+			_ = b.AResource(rh, dnsmessage.AResource{A: netip.MustParseAddr(addr).As4()})
 		case dnsmessage.TypeTXT:
 			_ = b.TXTResource(rh, dnsmessage.TXTResource{TXT: []string{strings.Repeat("x", 200)}})
 		}
@@ -299,8 +306,13 @@ func hostPID(spec map[string]any) {
 // start begins a container that runs a script with bash and returns at once.
 func (c *containers) start(name, script string, opts ...option) *container {
 	c.t.Helper()
-	id := fmt.Sprintf("%s-%d-%d", name, os.Getpid(), c.next.Add(1))
-	dir := filepath.Join(c.dir, id)
+	return c.startAs(fmt.Sprintf("%s-%d-%d", name, os.Getpid(), c.next.Add(1)), script, opts...)
+}
+
+// startAs is start under a given id, which may have been used before.
+func (c *containers) startAs(id, script string, opts ...option) *container {
+	c.t.Helper()
+	dir := filepath.Join(c.dir, fmt.Sprintf("%s.%d", id, c.next.Add(1)))
 	bundle := filepath.Join(dir, "bundle")
 	root, upper, work := filepath.Join(bundle, "rootfs"), filepath.Join(dir, "upper"), filepath.Join(dir, "work")
 	for _, d := range []string{root, upper, work} {
