@@ -134,6 +134,18 @@ func TestDegradation(t *testing.T) {
 	}
 }
 
+// A small heap is collected seldom, a large one does not grow by much.
+func TestGarbage(t *testing.T) {
+	for _, c := range []struct {
+		live uint64
+		want int
+	}{{0, 200}, {4 << 20, 200}, {8 << 20, 100}, {12 << 20, 50}, {16 << 20, 50}, {1 << 40, 50}} {
+		if got := garbage(c.live); got != c.want {
+			t.Errorf("%d MiB: %d %%, want %d", c.live>>20, got, c.want)
+		}
+	}
+}
+
 func TestLedger(t *testing.T) {
 	now := time.Date(2026, 5, 1, 10, 5, 0, 0, time.UTC)
 	l := newLedger(func() time.Time { return now })

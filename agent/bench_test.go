@@ -81,6 +81,25 @@ func pipeline(tb testing.TB, events io.Writer) *Agent {
 	return a
 }
 
+// Whatever the batches are, no event is left out.
+func TestEveryEventIsJudged(t *testing.T) {
+	a := pipeline(t, nil)
+	const n = 3000
+	send := things()["send"]
+	for i := range n {
+		a.receive(send(i)[0])
+	}
+	close(a.queue.ch)
+	a.judgeAll()
+	if err := a.recorder.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// The container itself is one more event.
+	if judged, st := a.metrics.kinds[bollwerk.EventSend].Get(), a.recorder.Status(); judged != n || st.Written != n+1 {
+		t.Errorf("%d of %d judged, %+v", judged, n, st)
+	}
+}
+
 // BenchmarkJudge is what the agent does with the events of one thing that happened, by
 // part; "all" goes from the queue to the recorder, which writes beside it.
 func BenchmarkJudge(b *testing.B) {

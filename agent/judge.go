@@ -32,28 +32,26 @@ func (a *Agent) judgeAll() {
 	slow := time.NewTicker(5 * time.Second)
 	defer slow.Stop()
 	var latest time.Time // of the events: folds end by their time
+	judge := func(e *bollwerk.Event) {
+		if e.Time.After(latest) {
+			latest = e.Time
+		}
+		a.name(e)
+	}
 	sampled := time.Now()
 	for {
 		select {
 		case e, ok := <-a.queue.ch:
+			if !ok {
+				a.release(time.Time{})
+				a.folder.Flush(a.tell)
+				a.out.flush()
+				return
+			}
+			judge(e)
 			// Events come by the batch: what lies there is taken without asking the timers.
-			for more := 256; more > 0; more-- {
-				if !ok {
-					a.release(time.Time{})
-					a.folder.Flush(a.tell)
-					a.out.flush()
-					return
-				}
-				if e.Time.After(latest) {
-					latest = e.Time
-				}
-				a.name(e)
-				select {
-				case e, ok = <-a.queue.ch:
-					continue
-				default:
-				}
-				break
+			for range min(len(a.queue.ch), 256) {
+				judge(<-a.queue.ch) // nobody else takes from it
 			}
 			if !waits && len(a.held) > 0 {
 				due.Reset(releaseEvery)

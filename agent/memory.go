@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"time"
@@ -18,10 +19,9 @@ func (a *Agent) watchMemory(ctx context.Context) error {
 	limit := int64(a.c.Memory)
 	before := debug.SetMemoryLimit(limit * 8 / 10)
 	defer debug.SetMemoryLimit(before)
-	// Half as much garbage as usual between two collections: the heap is small, and
-	// memory on every node matters more than a little work.
-	percent := debug.SetGCPercent(50)
-	defer debug.SetGCPercent(percent)
+	percent := leastGarbage
+	defer debug.SetGCPercent(debug.SetGCPercent(percent))
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	buf := make([]byte, 256)
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
@@ -34,8 +34,32 @@ func (a *Agent) watchMemory(ctx context.Context) error {
 			// Below 80 % nothing is given up; from there the steps follow each other.
 			share := float64(used) / float64(limit)
 			a.queue.pressure.Store(int64(max(0, (share-0.6)/0.4) * 1000))
+			metrics.Read(live)
+			// Setting it stops all goroutines for a moment: not for every small change.
+			if p := garbage(live[0].Value.Uint64()); p < percent || p > percent+percent/8 {
+				percent = p
+				debug.SetGCPercent(p)
+			}
 		}
 	}
+}
+
+const (
+	// leastGarbage and mostGarbage are how much of it may lie between two collections, in
+	// percent of what is in use.
+	leastGarbage, mostGarbage = 50, 200
+	// usualHeap is what the heap may grow to in any case.
+	usualHeap = 16 << 20
+)
+
+// garbage is how much of it there may be beside this much in use. Each collection costs
+// what is in use, so that rare ones are cheap; memory on every node matters more once
+// there is much of it.
+func garbage(live uint64) int {
+	if live >= usualHeap {
+		return leastGarbage
+	}
+	return int(min(max(leastGarbage, (usualHeap-live)*100/max(live, 1)), mostGarbage))
 }
 
 // residentAnonymous is the memory of this process that is its own, bytes: what is

@@ -229,7 +229,11 @@ func (r *Recorder) run(ctx context.Context) {
 	for {
 		select {
 		case rec := <-r.queue:
+			// What else waits is taken without asking the others.
 			r.add(rec)
+			for range min(len(r.queue), 256) {
+				r.add(<-r.queue) // nobody else takes from it
+			}
 		case <-t.C:
 			r.writeBlock()
 			r.expire()
