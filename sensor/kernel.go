@@ -1,10 +1,14 @@
 package sensor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +19,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/sensor/bpf"
@@ -185,8 +190,44 @@ func (l *Loaded) Refusal(program string) error {
 
 // Load puts the shared maps and the configuration into an object and loads its
 // programs one by one, so that one refused program takes no other with it. options
-// is the object's own bit set (bw_config.options). Programs named in skip are not tried.
+// is the object's own bit set (bw_config.options). Programs named in skip are not tried,
+// and maps that only these use are not made.
 func (k *Kernel) Load(spec *ebpf.CollectionSpec, options uint64, skip ...string) (*Loaded, error) {
+	names := slices.DeleteFunc(slices.Collect(maps.Keys(spec.Programs)), func(p string) bool { return slices.Contains(skip, p) })
+	l, err := k.load(spec, options, names)
+	if err != nil {
+		return nil, err
+	}
+	for name, m := range l.Maps {
+		if k.maps[name] != m {
+			k.closers = append(k.closers, m.Close)
+		}
+	}
+	for _, p := range l.Programs {
+		k.programs = append(k.programs, p)
+		k.closers = append(k.closers, p.Close)
+	}
+	return l, nil
+}
+
+// Try reports whether this kernel takes a program; nothing of it stays.
+func (k *Kernel) Try(spec *ebpf.CollectionSpec, program string) error {
+	l, err := k.load(spec, 0, []string{program})
+	if err != nil {
+		return err
+	}
+	for name, m := range l.Maps {
+		if k.maps[name] != m {
+			m.Close()
+		}
+	}
+	for _, p := range l.Programs {
+		p.Close()
+	}
+	return l.Refusal(program)
+}
+
+func (k *Kernel) load(spec *ebpf.CollectionSpec, options uint64, names []string) (*Loaded, error) {
 	if k.noBPF != nil {
 		return nil, k.noBPF
 	}
@@ -201,55 +242,107 @@ func (k *Kernel) Load(spec *ebpf.CollectionSpec, options uint64, skip ...string)
 			return nil, fmt.Errorf("configuration of the object: %w", err)
 		}
 	}
-	for _, p := range skip {
-		delete(spec.Programs, p)
-	}
 	if r := kernelRelease(); r != 0 && r < 5<<8|12 {
 		withoutExchange(spec)
 	}
-	programs := spec.Programs
 	l := &Loaded{Programs: map[string]*ebpf.Program{}, Maps: map[string]*ebpf.Map{}}
-	shared := map[string]*ebpf.Map{}
-	for name, m := range k.maps {
-		if s := spec.Maps[name]; s != nil {
-			s.MaxEntries = m.MaxEntries()
-			shared[name] = m
+	if err := k.loadMaps(spec, names, l); err != nil {
+		return nil, err
+	}
+	// The verifier takes half of the agent's start, and works on one program per CPU.
+	// The largest first, so that none is left for the end.
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(spec.Programs[b].Instructions), len(spec.Programs[a].Instructions)), cmp.Compare(a, b))
+	})
+	programs, errs := make([]*ebpf.Program, len(names)), make([]error, len(names))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, name := range names {
+		g.Go(func() error {
+			programs[i], errs[i] = k.loadProgram(spec, name, l.Maps)
+			return nil
+		})
+	}
+	_ = g.Wait()
+	for i, name := range names {
+		if err := errs[i]; err != nil {
+			l.Refused = append(l.Refused, Refusal{Program: name, Type: spec.Programs[name].Type, Err: explain(err)})
+			k.Log.Debug("program refused", "program", name, "type", spec.Programs[name].Type, "error", fmt.Sprintf("%+v", err))
+			continue
+		}
+		l.Programs[name] = programs[i]
+	}
+	return l, nil
+}
+
+// loadMaps makes the maps of an object that these programs use, or no program at all.
+func (k *Kernel) loadMaps(spec *ebpf.CollectionSpec, names []string, l *Loaded) error {
+	unused := map[string]bool{}
+	for name, p := range spec.Programs {
+		if !slices.Contains(names, name) {
+			for _, m := range mapsOf(p) {
+				unused[m] = true
+			}
 		}
 	}
-	only := spec.Copy()
-	only.Programs = map[string]*ebpf.ProgramSpec{}
-	maps, err := ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{MapReplacements: shared, Cache: k.types})
-	if err != nil {
-		return nil, fmt.Errorf("maps: %w", explain(err))
+	for _, name := range names {
+		for _, m := range mapsOf(spec.Programs[name]) {
+			delete(unused, m)
+		}
 	}
-	for name, m := range maps.Maps {
-		if shared[name] == nil {
-			k.closers = append(k.closers, m.Close)
+	only := &ebpf.CollectionSpec{Maps: map[string]*ebpf.MapSpec{}, Variables: spec.Variables, Types: spec.Types, ByteOrder: spec.ByteOrder}
+	shared := map[string]*ebpf.Map{}
+	for name, m := range spec.Maps {
+		if unused[name] && !strings.HasPrefix(name, ".") { // variables live in maps with a dot
+			continue
+		}
+		only.Maps[name] = m
+		if s := k.maps[name]; s != nil {
+			m.MaxEntries = s.MaxEntries()
+			shared[name] = s
+		}
+	}
+	made, err := ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{MapReplacements: shared, Cache: k.types})
+	if err != nil {
+		return fmt.Errorf("maps: %w", explain(err))
+	}
+	for name, m := range made.Maps {
+		if shared[name] != nil {
+			m.Close() // the collection's own handle of ours
+			m = shared[name]
 		}
 		l.Maps[name] = m
 	}
-	for name, p := range programs {
-		one := spec.Copy()
-		one.Programs = map[string]*ebpf.ProgramSpec{name: p.Copy()}
-		replaced := map[string]*ebpf.Map{}
-		for n := range one.Maps {
-			replaced[n] = l.Maps[n]
-		}
-		coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: replaced, Cache: k.types})
-		if err != nil {
-			l.Refused = append(l.Refused, Refusal{Program: name, Type: p.Type, Err: explain(err)})
-			k.Log.Debug("program refused", "program", name, "type", p.Type, "error", fmt.Sprintf("%+v", err))
-			continue
-		}
-		prog := coll.DetachProgram(name)
-		l.Programs[name] = prog
-		k.programs = append(k.programs, prog)
-		k.closers = append(k.closers, prog.Close)
-		for n := range coll.Maps {
-			coll.Maps[n] = nil // ours, not the collection's
+	return nil
+}
+
+func mapsOf(p *ebpf.ProgramSpec) []string {
+	var out []string
+	for i := range p.Instructions {
+		if ins := &p.Instructions[i]; ins.IsLoadFromMap() && !slices.Contains(out, ins.Reference()) {
+			out = append(out, ins.Reference())
 		}
 	}
-	return l, nil
+	return out
+}
+
+// loadProgram is called for several programs of one object at once: it changes nothing
+// that they share.
+func (k *Kernel) loadProgram(spec *ebpf.CollectionSpec, name string, have map[string]*ebpf.Map) (*ebpf.Program, error) {
+	p := spec.Programs[name]
+	one := &ebpf.CollectionSpec{
+		Maps: map[string]*ebpf.MapSpec{}, Programs: map[string]*ebpf.ProgramSpec{name: p.Copy()}, Types: spec.Types, ByteOrder: spec.ByteOrder,
+	}
+	replaced := map[string]*ebpf.Map{}
+	for _, m := range mapsOf(p) {
+		one.Maps[m], replaced[m] = spec.Maps[m].Copy(), have[m]
+	}
+	c, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: replaced, Cache: k.types})
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return c.DetachProgram(name), nil
 }
 
 // explain makes one sentence of what the kernel said.

@@ -123,12 +123,7 @@ func (s *Source) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 		if why[typ] != nil {
 			continue
 		}
-		one := spec.Copy()
-		l, err := k.Load(one, 0, allBut(spec, probe)...)
-		if err != nil {
-			return nil, err
-		}
-		why[typ] = l.Refusal(probe)
+		why[typ] = k.Try(spec, probe)
 	}
 	var skip []string
 	for name, p := range spec.Programs {
@@ -272,15 +267,6 @@ func (s *Source) remedy() string {
 		return fmt.Sprintf("add lsm=%s,bpf to the kernel's command line and boot again", list)
 	}
 	return needs
-}
-
-func allBut(spec *ebpf.CollectionSpec, keep string) (out []string) {
-	for name := range spec.Programs {
-		if name != keep {
-			out = append(out, name)
-		}
-	}
-	return out
 }
 
 // Run has nothing to do: records come through the shared ring.
