@@ -242,8 +242,13 @@ func (k *Kernel) load(spec *ebpf.CollectionSpec, options uint64, names []string)
 			return nil, fmt.Errorf("configuration of the object: %w", err)
 		}
 	}
-	if r := kernelRelease(); r != 0 && r < 5<<8|12 {
-		withoutExchange(spec)
+	if r := kernelRelease(); r != 0 {
+		if r < 5<<8|12 {
+			withoutExchange(spec)
+		}
+		if r < 5<<8|13 {
+			withoutCallbacks(spec)
+		}
 	}
 	l := &Loaded{Programs: map[string]*ebpf.Program{}, Maps: map[string]*ebpf.Map{}}
 	if err := k.loadMaps(spec, names, l); err != nil {

@@ -18,3 +18,23 @@ func withoutExchange(spec *ebpf.CollectionSpec) {
 		}
 	}
 }
+
+// withoutCallbacks replaces each address of a function, which kernels before 5.13 do not
+// have, by a call of that function and a zero. Such code is dead where bpf_loop is missing
+// and the verifier does not come by, but it looks at every instruction's form before, and
+// at whether every function is called from somewhere.
+func withoutCallbacks(spec *ebpf.CollectionSpec) {
+	for _, p := range spec.Programs {
+		var out asm.Instructions
+		for _, ins := range p.Instructions {
+			if !ins.IsLoadOfFunctionPointer() {
+				out = append(out, ins)
+				continue
+			}
+			call := ins // with its symbol, reference and line
+			call.OpCode, call.Dst, call.Src, call.Constant = asm.OpCode(asm.JumpClass).SetJumpOp(asm.Call), 0, asm.PseudoCall, -1
+			out = append(out, call, asm.Mov.Imm(ins.Dst, 0)) // as long as what it replaces: jumps still fit
+		}
+		p.Instructions = out
+	}
+}

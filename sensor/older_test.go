@@ -40,3 +40,47 @@ func TestWithoutExchange(t *testing.T) {
 		t.Error("no object exchanges anything: withoutExchange is not needed any more")
 	}
 }
+
+func TestWithoutCallbacks(t *testing.T) {
+	found := 0
+	for name, load := range map[string]func() (*ebpf.CollectionSpec, error){
+		"process": bpf.LoadProcess, "network": bpf.LoadNetwork, "lsm": bpf.LoadLsm, "tracing": bpf.LoadTracing, "syscalls": bpf.LoadSyscalls,
+	} {
+		spec, err := load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := map[string]uint64{}
+		calls := map[string]map[string]bool{}
+		for _, p := range spec.Programs {
+			size[p.Name] = p.Instructions.Size()
+			calls[p.Name] = map[string]bool{}
+			for _, ins := range p.Instructions {
+				if ins.IsLoadOfFunctionPointer() {
+					found++
+					calls[p.Name][ins.Reference()] = true
+				}
+			}
+		}
+		withoutCallbacks(spec)
+		for _, p := range spec.Programs {
+			if n := p.Instructions.Size(); n != size[p.Name] {
+				t.Errorf("%s: %s: %d bytes, %d before", name, p.Name, n, size[p.Name])
+			}
+			for _, ins := range p.Instructions {
+				if ins.IsLoadOfFunctionPointer() {
+					t.Errorf("%s: %s: %v", name, p.Name, ins)
+				}
+				if ins.IsFunctionCall() {
+					delete(calls[p.Name], ins.Reference())
+				}
+			}
+			if len(calls[p.Name]) > 0 {
+				t.Errorf("%s: %s: nobody calls %v", name, p.Name, calls[p.Name])
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no function's address is in any program: is withoutCallbacks still needed?")
+	}
+}

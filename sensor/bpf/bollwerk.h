@@ -143,6 +143,39 @@ struct task_struct {
 
 #define BW_PF_KTHREAD 0x00200000
 
+// Since 6.2 (weak: NULL before). The verifier makes a move of it.
+extern void *bpf_rdonly_cast(const void *, __u32) __ksym __attribute__((weak));
+
+// Reads like BPF_CORE_READ, but through a typed pointer where the kernel can make one of
+// any number: a load costs some instructions, bpf_probe_read_kernel a hundred. Why not
+// simply through the pointers that programs are given: these are trusted, and for each
+// pointer read through a trusted one the verifier searches the kernel's types by name,
+// which was half of the agent's start. What it reads is typed, too, and no number: for
+// arguments of global functions it takes BPF_CORE_READ.
+#define BW_READ(src, ...)                                                                                        \
+	({                                                                                                       \
+		typeof(src) __p = (src); /* of its own: in what is relocated, all structs are the kernel's */    \
+		___type(__p, __VA_ARGS__) __v;                                                                   \
+		if (bpf_rdonly_cast) {                                                                           \
+			typeof(*__p) *__t = bpf_rdonly_cast(__p, bpf_core_type_id_kernel(typeof(*__p)));         \
+			__v = ___arrow(__t, __VA_ARGS__);                                                        \
+		} else {                                                                                         \
+			__v = BPF_CORE_READ(__p, __VA_ARGS__);                                                   \
+		}                                                                                                \
+		__v;                                                                                             \
+	})
+
+// Calls a function with 0, 1, … until it returns 1. bpf_loop (5.17) lets the verifier
+// look at it once, not at every turn.
+#define bw_loop(times, step, state)                                                                              \
+	do {                                                                                                     \
+		if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop))                                 \
+			bpf_loop((times), (step), (state), 0);                                                   \
+		else                                                                                             \
+			for (int __i = 0; __i < (times) && !step(__i, state); __i++)                             \
+				;                                                                                \
+	} while (0)
+
 // Set by the loader before the verifier sees it.
 const volatile struct bw_config config = {};
 
@@ -203,7 +236,7 @@ BW_INLINE struct task_struct *bw_current(void)
 
 BW_INLINE struct kernfs_node *bw_kn(struct task_struct *t)
 {
-	struct css_set *set = BPF_CORE_READ(t, cgroups);
+	struct css_set *set = BW_READ(t, cgroups);
 	struct cgroup_subsys_state *css;
 	int id = 0;
 
@@ -213,17 +246,17 @@ BW_INLINE struct kernfs_node *bw_kn(struct task_struct *t)
 	case BW_CGROUP_MEMORY: id = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id); break;
 	case BW_CGROUP_PIDS: id = bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id); break;
 	case BW_CGROUP_CPU: id = bpf_core_enum_value(enum cgroup_subsys_id, cpu_cgrp_id); break;
-	default: return BPF_CORE_READ(set, dfl_cgrp, kn);
+	default: return BW_READ(set, dfl_cgrp, kn);
 	}
-	bpf_core_read(&css, sizeof(css), (void *)&set->subsys[0] + id * sizeof(void *));
-	return BPF_CORE_READ(css, cgroup, kn);
+	bpf_core_read(&css, sizeof(css), (void *)&set->subsys[0] + id * sizeof(void *)); // no type has this element
+	return BW_READ(css, cgroup, kn);
 }
 
 BW_INLINE __u64 bw_cgroup(struct task_struct *t)
 {
 	struct kernfs_node *kn = bw_kn(t);
 
-	return kn ? BPF_CORE_READ(kn, id) : 0;
+	return kn ? BW_READ(kn, id) : 0;
 }
 
 BW_INLINE struct kernfs_node *bw_kn_parent(struct kernfs_node *kn)
@@ -231,8 +264,8 @@ BW_INLINE struct kernfs_node *bw_kn_parent(struct kernfs_node *kn)
 	struct kernfs_node___renamed *r = (void *)kn;
 
 	if (bpf_core_field_exists(r->__parent))
-		return BPF_CORE_READ(r, __parent);
-	return BPF_CORE_READ(kn, parent);
+		return BW_READ(r, __parent);
+	return BW_READ(kn, parent);
 }
 
 // A policy that may not outlive its agent is none when that is gone.
@@ -257,7 +290,7 @@ BW_INLINE struct bw_policy *bw_policy_of(struct task_struct *t)
 
 	if (!kn)
 		return 0;
-	id = BPF_CORE_READ(kn, id);
+	id = BW_READ(kn, id);
 	known = bpf_map_lookup_elem(&policy_roots, &id);
 	if (known) {
 		root = *known;
@@ -269,7 +302,7 @@ BW_INLINE struct bw_policy *bw_policy_of(struct task_struct *t)
 
 		if (!kn)
 			break;
-		up = BPF_CORE_READ(kn, id);
+		up = BW_READ(kn, id);
 		p = bpf_map_lookup_elem(&policies, &up);
 		if (p) {
 			root = up;
@@ -285,8 +318,8 @@ BW_INLINE struct bw_policy *bw_policy_of(struct task_struct *t)
 // process that is not contained is never denied anything.
 BW_INLINE int bw_contained(struct task_struct *t)
 {
-	unsigned int mnt = BPF_CORE_READ(t, nsproxy, mnt_ns, ns.inum);
-	unsigned int pid = BPF_CORE_READ(t, nsproxy, pid_ns_for_children, ns.inum);
+	unsigned int mnt = BW_READ(t, nsproxy, mnt_ns, ns.inum);
+	unsigned int pid = BW_READ(t, nsproxy, pid_ns_for_children, ns.inum);
 
 	return mnt && (mnt != config.host_mnt_ns || pid != config.host_pid_ns);
 }
@@ -294,9 +327,9 @@ BW_INLINE int bw_contained(struct task_struct *t)
 BW_INLINE void bw_header_of(struct bw_header *h, struct task_struct *t, __u16 kind, __u32 size)
 {
 	h->time = bpf_ktime_get_boot_ns();
-	h->pid = BPF_CORE_READ(t, tgid);
-	h->tid = BPF_CORE_READ(t, pid);
-	h->start = BPF_CORE_READ(t, group_leader, start_boottime);
+	h->pid = BW_READ(t, tgid);
+	h->tid = BW_READ(t, pid);
+	h->start = BW_READ(t, group_leader, start_boottime);
 	h->cgroup = bw_cgroup(t);
 	h->kind = kind;
 	h->size = size;

@@ -102,9 +102,9 @@ struct {
 // Reads the descriptors 0 to 2.
 BW_INLINE void bw_read_stdio(struct task_struct *t, struct bw_stdio *out)
 {
-	struct fdtable *fdt = BPF_CORE_READ(t, files, fdt);
-	struct file **fds = BPF_CORE_READ(fdt, fd);
-	unsigned int most = BPF_CORE_READ(fdt, max_fds);
+	struct fdtable *fdt = BW_READ(t, files, fdt);
+	struct file **fds = BW_READ(fdt, fd);
+	unsigned int most = BW_READ(fdt, max_fds);
 
 	for (int i = 0; i < 3; i++) {
 		struct bw_stdio *s = &out[i];
@@ -115,31 +115,31 @@ BW_INLINE void bw_read_stdio(struct task_struct *t, struct bw_stdio *out)
 		__builtin_memset(s, 0, sizeof(*s));
 		if (!fds || i >= most || bpf_probe_read_kernel(&f, sizeof(f), fds + i) || !f)
 			continue;
-		inode = BPF_CORE_READ(f, f_inode);
-		mode = BPF_CORE_READ(inode, i_mode) & BW_S_IFMT;
-		s->inode = BPF_CORE_READ(inode, i_ino);
+		inode = BW_READ(f, f_inode);
+		mode = BW_READ(inode, i_mode) & BW_S_IFMT;
+		s->inode = BW_READ(inode, i_ino);
 		s->kind = BW_STDIO_OTHER;
 		if (mode == BW_S_IFREG)
 			s->kind = BW_STDIO_FILE;
 		if (mode == BW_S_IFIFO)
 			s->kind = BW_STDIO_PIPE;
 		if (mode == BW_S_IFCHR) {
-			unsigned int major = BPF_CORE_READ(inode, i_rdev) >> 20;
+			unsigned int major = BW_READ(inode, i_rdev) >> 20;
 
 			if (major == 4 || major == 5 || (major >= 136 && major <= 143))
 				s->kind = BW_STDIO_TTY;
 		}
 		if (mode == BW_S_IFSOCK) {
-			struct socket *so = (struct socket *)BPF_CORE_READ(f, private_data);
-			struct sock *sk = BPF_CORE_READ(so, sk);
+			struct socket *so = (struct socket *)BW_READ(f, private_data);
+			struct sock *sk = BW_READ(so, sk);
 
 			s->kind = BW_STDIO_SOCKET;
-			s->family = BPF_CORE_READ(sk, __sk_common.skc_family);
-			s->state = BPF_CORE_READ(sk, __sk_common.skc_state);
-			s->protocol = BPF_CORE_READ(sk, sk_protocol);
+			s->family = BW_READ(sk, __sk_common.skc_family);
+			s->state = BW_READ(sk, __sk_common.skc_state);
+			s->protocol = BW_READ(sk, sk_protocol);
 			if (s->family == BW_AF_INET || s->family == BW_AF_INET6) {
-				s->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
-				s->remote_port = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
+				s->local_port = BW_READ(sk, __sk_common.skc_num);
+				s->remote_port = __builtin_bswap16(BW_READ(sk, __sk_common.skc_dport));
 			}
 			if (s->family == BW_AF_INET) {
 				bpf_core_read(&s->local, 4, &sk->__sk_common.skc_rcv_saddr);
@@ -173,7 +173,7 @@ BW_INLINE int bw_foreign(const struct bw_stdio *s, int loopback)
 BW_INLINE void bw_file_name(char *out, __u32 size, struct file *f)
 {
 	__builtin_memset(out, 0, size);
-	bpf_probe_read_kernel_str(out, size, BPF_CORE_READ(f, f_path.dentry, d_name.name));
+	bpf_probe_read_kernel_str(out, size, BW_READ(f, f_path.dentry, d_name.name));
 }
 
 BW_INLINE int bw_is_shell(const char *name)
@@ -199,14 +199,14 @@ __noinline int bw_built(void)
 		struct bw_builder key;
 		struct file *f;
 
-		t = BPF_CORE_READ(t, real_parent);
-		f = BPF_CORE_READ(t, mm, exe_file);
+		t = BW_READ(t, real_parent);
+		f = BW_READ(t, mm, exe_file);
 		if (!f)
 			continue;
 		key.set = x->set;
 		bw_file_name(key.name, sizeof(key.name), f);
 		if (bpf_map_lookup_elem(&builders, &key)) {
-			__u8 o = bw_origin_of(t, BPF_CORE_READ(f, f_inode), BPF_CORE_READ(f, f_path.mnt));
+			__u8 o = bw_origin_of(t, BW_READ(f, f_inode), BW_READ(f, f_path.mnt));
 
 			if (o == BW_ORIGIN_IMAGE || o == BW_ORIGIN_UNKNOWN)
 				return 1;
@@ -229,10 +229,10 @@ __noinline int bw_exec_listed(void)
 		return 0;
 	t = x->task;
 	f = x->file;
-	w->path.mnt = BPF_CORE_READ(f, f_path.mnt);
-	w->path.dentry = BPF_CORE_READ(f, f_path.dentry);
-	w->top.mnt = BPF_CORE_READ(t, fs, root.mnt);
-	w->top.dentry = BPF_CORE_READ(t, fs, root.dentry);
+	w->path.mnt = BW_READ(f, f_path.mnt);
+	w->path.dentry = BW_READ(f, f_path.dentry);
+	w->top.mnt = BW_READ(t, fs, root.mnt);
+	w->top.dentry = BW_READ(t, fs, root.dentry);
 	bw_walk_names();
 	n = w->length;
 	if (w->cut || n > sizeof(x->key.names))

@@ -82,53 +82,69 @@ struct {
 
 // Writes the names from a file up to the root of the task, the last one first, each
 // with its zero byte: "bash\0bin\0usr\0".
+struct bw_walking {
+	struct bw_walk *w;
+	struct dentry *d, *root, *top_d;
+	struct vfsmount *vfs, *top_v;
+};
+
+static long bw_walk_step(__u32 i, struct bw_walking *s)
+{
+	struct dentry *d = s->d, *parent;
+	struct bw_walk *w = s->w;
+	__u64 n;
+	long len;
+
+	if (!d || (d == s->top_d && s->vfs == s->top_v)) {
+		w->cut = 0;
+		return 1;
+	}
+	if (d == s->root) {
+		struct mount *m = (void *)s->vfs - bpf_core_field_offset(struct mount, mnt);
+		struct mount *up = BW_READ(m, mnt_parent);
+
+		if (up == m || !up) {
+			w->cut = 0;
+			return 1;
+		}
+		s->d = BW_READ(m, mnt_mountpoint);
+		s->vfs = (void *)up + bpf_core_field_offset(struct mount, mnt);
+		s->root = BW_READ(s->vfs, mnt_root);
+		return 0;
+	}
+	n = w->length; // read from memory, so that all turns look alike to the verifier
+	if (n >= BW_WALK_BYTES - 256)
+		return 1;
+	bw_mask(n, 0xfff);
+	len = bpf_probe_read_kernel_str(&w->names[n], 256, BW_READ(d, d_name.name));
+	if (len > 0)
+		w->length = n + len;
+	parent = BW_READ(d, d_parent);
+	if (parent == d) { // without a parent: memfd, a detached tree
+		w->cut = 0;
+		return 1;
+	}
+	s->d = parent;
+	return 0;
+}
+
 __noinline int bw_walk_names(void)
 {
 	__u32 zero = 0;
-	__u64 n;
 	struct bw_walk *w = bpf_map_lookup_elem(&walk_scratch, &zero);
-	struct dentry *d, *root, *top_d;
-	struct vfsmount *vfs, *top_v;
+	struct bw_walking s;
 
 	if (!w)
 		return 0;
 	w->length = 0;
-	w->cut = 0;
-	d = w->path.dentry;
-	vfs = w->path.mnt;
-	top_d = w->top.dentry;
-	top_v = w->top.mnt;
-	root = BPF_CORE_READ(vfs, mnt_root);
-	for (int i = 0; i < BW_WALK_NAMES; i++) {
-		struct dentry *parent;
-		long len;
-
-		if (!d || (d == top_d && vfs == top_v))
-			return 0;
-		if (d == root) {
-			struct mount *m = (void *)vfs - bpf_core_field_offset(struct mount, mnt);
-			struct mount *up = BPF_CORE_READ(m, mnt_parent);
-
-			if (up == m || !up)
-				return 0;
-			d = BPF_CORE_READ(m, mnt_mountpoint);
-			vfs = (void *)up + bpf_core_field_offset(struct mount, mnt);
-			root = BPF_CORE_READ(vfs, mnt_root);
-			continue;
-		}
-		n = w->length; // read from memory, so that all turns look alike to the verifier
-		if (n >= BW_WALK_BYTES - 256)
-			break;
-		bw_mask(n, 0xfff);
-		len = bpf_probe_read_kernel_str(&w->names[n], 256, BPF_CORE_READ(d, d_name.name));
-		if (len > 0)
-			w->length = n + len;
-		parent = BPF_CORE_READ(d, d_parent);
-		if (parent == d) // without a parent: memfd, a detached tree
-			return 0;
-		d = parent;
-	}
 	w->cut = 1;
+	s.w = w;
+	s.d = w->path.dentry;
+	s.vfs = w->path.mnt;
+	s.top_d = w->top.dentry;
+	s.top_v = w->top.mnt;
+	s.root = BW_READ(s.vfs, mnt_root);
+	bw_loop(BW_WALK_NAMES, bw_walk_step, &s);
 	return 0;
 }
 
@@ -143,8 +159,8 @@ BW_INLINE __u32 bw_path_of(char *to, struct task_struct *t, struct vfsmount *mnt
 		return 0;
 	w->path.mnt = mnt;
 	w->path.dentry = dentry;
-	w->top.mnt = BPF_CORE_READ(t, fs, root.mnt);
-	w->top.dentry = BPF_CORE_READ(t, fs, root.dentry);
+	w->top.mnt = BW_READ(t, fs, root.mnt);
+	w->top.dentry = BW_READ(t, fs, root.dentry);
 	bw_walk_names();
 	*cut = w->cut;
 	n = w->length; // below BW_WALK_BYTES
@@ -156,15 +172,15 @@ BW_INLINE __u32 bw_path_of(char *to, struct task_struct *t, struct vfsmount *mnt
 // Where the bytes of an executable come from (enum bw_origin).
 BW_INLINE __u8 bw_origin_of(struct task_struct *t, struct inode *inode, struct vfsmount *mnt)
 {
-	struct super_block *sb = BPF_CORE_READ(inode, i_sb), *root;
-	struct vfsmount *root_mnt = BPF_CORE_READ(t, fs, root.mnt);
-	unsigned long magic = BPF_CORE_READ(sb, s_magic);
+	struct super_block *sb = BW_READ(inode, i_sb), *root;
+	struct vfsmount *root_mnt = BW_READ(t, fs, root.mnt);
+	unsigned long magic = BW_READ(sb, s_magic);
 
-	if (!BPF_CORE_READ(inode, i_nlink))
+	if (!BW_READ(inode, i_nlink))
 		return BW_ORIGIN_MEMORY;
 	if (!bw_contained(t))
 		return BW_ORIGIN_HOST;
-	root = BPF_CORE_READ(root_mnt, mnt_sb);
+	root = BW_READ(root_mnt, mnt_sb);
 	if (magic == BW_MAGIC_OVERLAY) {
 		// struct ovl_inode may live in a module that is not loaded yet; but since 5.10
 		// its upper dentry and what it covers follow the inode directly.

@@ -139,6 +139,8 @@ BW_INLINE int own(struct bw_sock *st, struct task_struct *t, __u32 policies)
 {
 	struct bw_policy *p;
 
+	if (bpf_rdonly_cast) // a trusted pointer is dear to verify (BW_READ)
+		t = bpf_rdonly_cast(t, bpf_core_type_id_kernel(struct task_struct));
 	st->exe = 0;
 	st->flags &= ~(S_CONTAINED | S_IGNORE);
 	if (typed())

@@ -33,7 +33,7 @@ struct bpf_iter__task {
 #define BW_ENV_STRINGS 256
 
 struct bw_exec_buffer {
-	__u32 sum, goes_on;
+	__u32 sum, goes_on, more, pad;
 	struct bw_exec e;
 	char data[BW_EXEC_DATA + 4096 + 256];
 };
@@ -66,58 +66,57 @@ struct {
 	__type(value, __u8);
 } cgroups_named SEC(".maps");
 
-BW_INLINE __u64 bw_caps_of(const struct bw_caps *c)
-{
-	__u64 v = 0;
-
-	bpf_probe_read_kernel(&v, sizeof(v), c);
-	return v;
-}
+// Eight bytes wherever they are: they have no name that all kernels know.
+#define bw_caps_of(cred, set)                                                                                    \
+	({                                                                                                       \
+		__u64 __v = 0;                                                                                   \
+		if (bpf_rdonly_cast)                                                                             \
+			__v = *(__u64 *)&((struct cred *)bpf_rdonly_cast((cred), bpf_core_type_id_kernel(struct cred)))->set; \
+		else                                                                                             \
+			bpf_core_read(&__v, sizeof(__v), &(cred)->set);                                          \
+		__v;                                                                                             \
+	})
 
 BW_INLINE struct pid *bw_session_of(struct task_struct *t)
 {
-	struct signal_struct *sig = BPF_CORE_READ(t, signal);
-	struct pid *p = 0;
-
-	bpf_core_read(&p, sizeof(p), &sig->pids[BW_PIDTYPE_SID]);
-	return p;
+	return BW_READ(t, signal, pids[BW_PIDTYPE_SID]);
 }
 
 BW_INLINE void bw_task_of(struct bw_task *o, struct task_struct *t)
 {
-	struct task_struct *parent = BPF_CORE_READ(t, real_parent, group_leader);
-	struct cred *cred = (struct cred *)BPF_CORE_READ(t, real_cred);
-	struct pid *pid = BPF_CORE_READ(t, group_leader, thread_pid);
-	struct nsproxy *ns = BPF_CORE_READ(t, nsproxy);
-	unsigned int level = BPF_CORE_READ(pid, level);
+	struct task_struct *parent = BW_READ(t, real_parent, group_leader);
+	struct cred *cred = (struct cred *)BW_READ(t, real_cred);
+	struct pid *pid = BW_READ(t, group_leader, thread_pid);
+	struct nsproxy *ns = BW_READ(t, nsproxy);
+	unsigned int level = BW_READ(pid, level);
 	struct upid *last;
 
-	o->parent = BPF_CORE_READ(parent, tgid);
-	o->parent_start = BPF_CORE_READ(parent, start_boottime);
-	o->effective = bw_caps_of(__builtin_preserve_access_index(&cred->cap_effective));
-	o->permitted = bw_caps_of(__builtin_preserve_access_index(&cred->cap_permitted));
-	o->uid = BPF_CORE_READ(cred, uid.val);
-	o->euid = BPF_CORE_READ(cred, euid.val);
-	o->gid = BPF_CORE_READ(cred, gid.val);
-	o->user_ns = BPF_CORE_READ(cred, user_ns, ns.inum);
+	o->parent = BW_READ(parent, tgid);
+	o->parent_start = BW_READ(parent, start_boottime);
+	o->effective = bw_caps_of(cred, cap_effective);
+	o->permitted = bw_caps_of(cred, cap_permitted);
+	o->uid = BW_READ(cred, uid.val);
+	o->euid = BW_READ(cred, euid.val);
+	o->gid = BW_READ(cred, gid.val);
+	o->user_ns = BW_READ(cred, user_ns, ns.inum);
 	o->login_uid = -1;
 	if (bpf_core_field_exists(t->loginuid))
-		o->login_uid = BPF_CORE_READ(t, loginuid.val);
-	o->session = BPF_CORE_READ(bw_session_of(t), numbers[0].nr);
+		o->login_uid = BW_READ(t, loginuid.val);
+	o->session = BW_READ(bw_session_of(t), numbers[0].nr);
 	// Each level's number stands in the next element of the array.
 	last = (void *)__builtin_preserve_access_index(&pid->numbers[0]) + (level & 63) * bpf_core_type_size(struct upid);
-	o->ns_pid = BPF_CORE_READ(last, nr);
-	o->pid_ns = BPF_CORE_READ(last, ns, ns.inum);
-	o->mnt_ns = BPF_CORE_READ(ns, mnt_ns, ns.inum);
-	o->net_ns = BPF_CORE_READ(ns, net_ns, ns.inum);
+	o->ns_pid = BW_READ(last, nr);
+	o->pid_ns = BW_READ(last, ns, ns.inum);
+	o->mnt_ns = BW_READ(ns, mnt_ns, ns.inum);
+	o->net_ns = BW_READ(ns, net_ns, ns.inum);
 	o->flags = 0;
-	if (BPF_CORE_READ(t, flags) & BW_PF_KTHREAD)
+	if (BW_READ(t, flags) & BW_PF_KTHREAD)
 		o->flags |= BW_PROCESS_KTHREAD;
-	if (BPF_CORE_READ(t, atomic_flags) & 1)
+	if (BW_READ(t, atomic_flags) & 1)
 		o->flags |= BW_PROCESS_NO_NEW_PRIVS;
 	o->seccomp = 0;
 	if (bpf_core_field_exists(t->seccomp.mode))
-		o->seccomp = BPF_CORE_READ(t, seccomp.mode);
+		o->seccomp = BW_READ(t, seccomp.mode);
 	o->pad = 0;
 	BPF_CORE_READ_INTO(&o->comm, t, comm);
 }
@@ -149,24 +148,24 @@ __noinline int bw_fill_file(__u64 task, __u64 file)
 	struct bw_exec_buffer *b = bpf_map_lookup_elem(&exec_buffer, &zero);
 	struct task_struct *t = (struct task_struct *)task;
 	struct file *f = (struct file *)file;
-	struct inode *inode = BPF_CORE_READ(f, f_inode);
-	struct super_block *sb = BPF_CORE_READ(inode, i_sb);
-	struct tty_struct *tty = BPF_CORE_READ(t, signal, tty);
+	struct inode *inode = BW_READ(f, f_inode);
+	struct super_block *sb = BW_READ(inode, i_sb);
+	struct tty_struct *tty = BW_READ(t, signal, tty);
 	struct bw_exec *e;
 
 	if (!b)
 		return 0;
 	e = &b->e;
-	e->inode = BPF_CORE_READ(inode, i_ino);
-	e->size = BPF_CORE_READ(inode, i_size);
-	e->device = BPF_CORE_READ(sb, s_dev);
-	e->mode = BPF_CORE_READ(inode, i_mode);
-	e->origin = f ? bw_origin_of(t, inode, BPF_CORE_READ(f, f_path.mnt)) : BW_ORIGIN_UNKNOWN;
+	e->inode = BW_READ(inode, i_ino);
+	e->size = BW_READ(inode, i_size);
+	e->device = BW_READ(sb, s_dev);
+	e->mode = BW_READ(inode, i_mode);
+	e->origin = f ? bw_origin_of(t, inode, BW_READ(f, f_path.mnt)) : BW_ORIGIN_UNKNOWN;
 	if (e->origin == BW_ORIGIN_MEMORY) {
 		char name[8] = {};
 
 		bw_file_name(name, sizeof(name), f);
-		if (BPF_CORE_READ(sb, s_magic) == BW_MAGIC_TMPFS && !__builtin_memcmp(name, "memfd:", 6))
+		if (BW_READ(sb, s_magic) == BW_MAGIC_TMPFS && !__builtin_memcmp(name, "memfd:", 6))
 			e->task.flags |= BW_PROCESS_MEMFD;
 		else
 			e->task.flags |= BW_PROCESS_UNLINKED;
@@ -222,7 +221,7 @@ BW_INLINE __u64 bw_image_of(struct bw_exec_buffer *b, struct task_struct *t, str
 	if (f && at <= BW_ARGS_MOST + BW_ENV_MOST) {
 		to = at;
 		bw_mask(to, 0x3fff);
-		n = bw_path_of(&b->data[to], t, BPF_CORE_READ(f, f_path.mnt), BPF_CORE_READ(f, f_path.dentry), &cut);
+		n = bw_path_of(&b->data[to], t, BW_READ(f, f_path.mnt), BW_READ(f, f_path.dentry), &cut);
 		e->path = n;
 		at += n;
 		if (cut)
@@ -233,7 +232,7 @@ BW_INLINE __u64 bw_image_of(struct bw_exec_buffer *b, struct task_struct *t, str
 	if (at <= BW_ARGS_MOST + BW_ENV_MOST + BW_WALK_BYTES) {
 		to = at;
 		bw_mask(to, 0x3fff);
-		n = bw_path_of(&b->data[to], t, BPF_CORE_READ(t, fs, pwd.mnt), BPF_CORE_READ(t, fs, pwd.dentry), &cut);
+		n = bw_path_of(&b->data[to], t, BW_READ(t, fs, pwd.mnt), BW_READ(t, fs, pwd.dentry), &cut);
 		e->cwd = n;
 		at += n;
 		if (cut)
@@ -244,56 +243,71 @@ BW_INLINE __u64 bw_image_of(struct bw_exec_buffer *b, struct task_struct *t, str
 
 // Copies the variables whose names begin as a wanted one does. A string that is longer
 // than one read goes on in the next, which is not the beginning of a variable.
+struct bw_reading {
+	struct bw_exec_buffer *b;
+	unsigned long from, end;
+	__u64 at;
+};
+
+static long bw_environment_step(__u32 i, struct bw_reading *s)
+{
+	struct bw_exec_buffer *b = s->b;
+	struct bw_variable *v;
+	__u64 n = b->sum, to_at = s->at;
+	__u32 four, before = b->goes_on;
+	__u64 head;
+	char *to;
+	long len;
+
+	if (s->from >= s->end) {
+		b->more = 0;
+		return 1;
+	}
+	if (n > BW_ENV_MOST - 256)
+		return 1;
+	to_at += n;
+	bw_mask(to_at, 0x3fff);
+	to = &b->data[to_at];
+	len = bpf_probe_read_user_str(to, 256, (void *)s->from);
+	if (len <= 0)
+		return 1;
+	b->goes_on = len >> 8; // 256: there is more; the last letter is a zero of the helper's
+	s->from += len - (len >> 8);
+	if (before)
+		return 0;
+	head = *(__u64 *)to;
+	four = head;
+	v = bpf_map_lookup_elem(&variables, &four);
+	if (!v || (head & v->mask) != v->want)
+		return 0;
+	b->sum = n + len;
+	b->e.cut |= len >> 8 << 1;
+	return 0;
+}
+
 __noinline int bw_environment(__u32 at, unsigned long from, unsigned long end)
 {
 	__u32 zero = 0;
-	struct bw_exec_buffer *b = bpf_map_lookup_elem(&exec_buffer, &zero);
+	struct bw_reading s = {.b = bpf_map_lookup_elem(&exec_buffer, &zero), .from = from, .end = end, .at = at};
 
-	if (!b || at > BW_ARGS_MOST)
+	if (!s.b || at > BW_ARGS_MOST || from >= end)
 		return 0;
-	b->sum = 0;
-	b->goes_on = 0;
-	for (int i = 0; i < BW_ENV_STRINGS; i++) {
-		struct bw_variable *v;
-		__u64 n = b->sum, to_at = at;
-		__u32 four, before = b->goes_on;
-		__u64 head;
-		char *to;
-		long len;
-
-		if (from >= end)
-			return b->sum;
-		if (n > BW_ENV_MOST - 256)
-			break;
-		to_at += n;
-		bw_mask(to_at, 0x3fff);
-		to = &b->data[to_at];
-		len = bpf_probe_read_user_str(to, 256, (void *)from);
-		if (len <= 0)
-			break;
-		b->goes_on = len >> 8; // 256: there is more; the last letter is a zero of the helper's
-		from += len - (len >> 8);
-		if (before)
-			continue;
-		bpf_probe_read_kernel(&head, sizeof(head), to);
-		four = head;
-		v = bpf_map_lookup_elem(&variables, &four);
-		if (!v || (head & v->mask) != v->want)
-			continue;
-		b->sum = n + len;
-		b->e.cut |= len >> 8 << 1;
-	}
-	b->e.cut |= 2;
-	return b->sum;
+	s.b->sum = 0;
+	s.b->goes_on = 0;
+	s.b->more = 1;
+	bw_loop(BW_ENV_STRINGS, bw_environment_step, &s);
+	if (s.b->more && s.from < s.end)
+		s.b->e.cut |= 2;
+	return s.b->sum;
 }
 
 // The path of a task's cgroup, as bw_walk_names writes it, to walk_scratch.
-__noinline int bw_cgroup_names(__u64 kernfs)
+__noinline int bw_cgroup_names(__u64 task)
 {
 	__u32 zero = 0;
 	__u64 n;
 	struct bw_walk *w = bpf_map_lookup_elem(&walk_scratch, &zero);
-	struct kernfs_node *kn = (struct kernfs_node *)kernfs, *up;
+	struct kernfs_node *kn = bw_kn((struct task_struct *)task), *up;
 	long len;
 
 	if (!w)
@@ -305,7 +319,7 @@ __noinline int bw_cgroup_names(__u64 kernfs)
 		if (!up || n >= BW_CGROUP_MOST - 256)
 			return 0;
 		bw_mask(n, 0x3ff);
-		len = bpf_probe_read_kernel_str(&w->names[n], 256, BPF_CORE_READ(kn, name));
+		len = bpf_probe_read_kernel_str(&w->names[n], 256, BW_READ(kn, name));
 		if (len > 0)
 			w->length = n + len;
 		kn = up;
@@ -320,10 +334,10 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	__u32 zero = 0;
 	__u64 at = 0, to, len;
 	struct bw_exec_buffer *b = bpf_map_lookup_elem(&exec_buffer, &zero);
-	struct mm_struct *mm = BPF_CORE_READ(t, mm);
-	struct file *f = BPF_CORE_READ(mm, exe_file);
-	unsigned long from = BPF_CORE_READ(mm, arg_start), end = BPF_CORE_READ(mm, arg_end);
-	const char *filename = BPF_CORE_READ(bprm, filename);
+	struct mm_struct *mm = BW_READ(t, mm);
+	struct file *f = BPF_CORE_READ(mm, exe_file); // goes on to functions
+	unsigned long from = BW_READ(mm, arg_start), end = BW_READ(mm, arg_end);
+	const char *filename = BW_READ(bprm, filename);
 	__u64 cgroup;
 	__u8 one = 1;
 	int urgent = 0;
@@ -353,7 +367,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	}
 	b->e.args = len;
 	at = len;
-	len = bw_environment(at, BPF_CORE_READ(mm, env_start), BPF_CORE_READ(mm, env_end));
+	len = bw_environment(at, BW_READ(mm, env_start), BW_READ(mm, env_end));
 	asm volatile("" : "+r"(len));
 	if (len > BW_ENV_MOST)
 		len = BW_ENV_MOST;
@@ -361,7 +375,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	at += len;
 	at = bw_image_of(b, t, f, at);
 	// A script was called by its own name, its interpreter by another.
-	if (filename != BPF_CORE_READ(bprm, interp) && at <= BW_EXEC_DATA - BW_SCRIPT_MOST) {
+	if (filename != BW_READ(bprm, interp) && at <= BW_EXEC_DATA - BW_SCRIPT_MOST) {
 		long n;
 
 		to = at;
@@ -384,7 +398,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 		struct bw_walk *w = bpf_map_lookup_elem(&walk_scratch, &zero);
 
 		bpf_map_update_elem(&cgroups_named, &cgroup, &one, BPF_ANY);
-		bw_cgroup_names((__u64)bw_kn(t));
+		bw_cgroup_names((__u64)t);
 		if (w) {
 			len = w->length; // below BW_CGROUP_MOST
 			bw_mask(len, 0x3ff);
@@ -411,7 +425,7 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 {
 	struct bw_fork *r;
 
-	if (BPF_CORE_READ(child, pid) != BPF_CORE_READ(child, tgid))
+	if (BW_READ(child, pid) != BW_READ(child, tgid))
 		return 0; // a thread
 	r = bw_reserve(sizeof(*r));
 	if (!r) {
@@ -420,8 +434,8 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	}
 	bw_header_of(&r->h, child, BW_FORK, sizeof(*r));
 	bw_task_of(&r->task, child);
-	if (BPF_CORE_READ(parent, nsproxy) != BPF_CORE_READ(child, nsproxy) ||
-	    BPF_CORE_READ(parent, real_cred, user_ns) != BPF_CORE_READ(child, real_cred, user_ns))
+	if (BW_READ(parent, nsproxy) != BW_READ(child, nsproxy) ||
+	    BW_READ(parent, real_cred, user_ns) != BW_READ(child, real_cred, user_ns))
 		r->task.flags |= BW_PROCESS_OWN_NAMESPACES;
 	bw_submit(r, 0);
 	return 0;
@@ -430,13 +444,13 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit, struct task_struct *t)
 {
-	struct signal_struct *sig = BPF_CORE_READ(t, signal);
+	struct signal_struct *sig = BW_READ(t, signal);
 	struct bw_exit *r;
 	int code;
 
-	if (BPF_CORE_READ(sig, live.counter))
+	if (BW_READ(sig, live.counter))
 		return 0; // other threads go on
-	if (BPF_CORE_READ(t, tgid) == config.agent_pid) {
+	if (BW_READ(t, tgid) == config.agent_pid) {
 		__u64 none = 0;
 		__u32 zero = 0;
 
@@ -449,8 +463,8 @@ int BPF_PROG(process_exit, struct task_struct *t)
 	}
 	bw_header_of(&r->h, t, BW_EXIT, sizeof(*r));
 	bw_task_of(&r->task, t);
-	code = BPF_CORE_READ(sig, group_exit_code);
-	r->code = code ? code : BPF_CORE_READ(t, group_leader, exit_code);
+	code = BW_READ(sig, group_exit_code);
+	r->code = code ? code : BW_READ(t, group_leader, exit_code);
 	r->pad = 0;
 	bw_submit(r, 0);
 	return 0;
@@ -463,7 +477,7 @@ int BPF_PROG(process_moved, struct cgroup *to, const char *path, struct task_str
 {
 	struct bw_moved *r;
 
-	if (bw_kn(t) != BPF_CORE_READ(to, kn))
+	if (bw_kn(t) != BW_READ(to, kn))
 		return 0; // of another tree than the one that counts
 	r = bw_reserve(sizeof(*r));
 	if (!r) {
@@ -492,17 +506,17 @@ int BPF_PROG(process_signal, int sig, struct kernel_siginfo *info, struct task_s
 		return 0;
 	if ((unsigned long)info <= 2 || result != 0)
 		return 0;
-	code = BPF_CORE_READ(info, si_code);
+	code = BW_READ(info, si_code);
 	if (code > 0) // SI_USER 0, SI_QUEUE -1, SI_TKILL -6
 		return 0;
 	from = bw_current();
-	if (BPF_CORE_READ(from, tgid) == BPF_CORE_READ(to, tgid) || BPF_CORE_READ(from, flags) & BW_PF_KTHREAD)
+	if (BW_READ(from, tgid) == BW_READ(to, tgid) || BW_READ(from, flags) & BW_PF_KTHREAD)
 		return 0;
-	if (BPF_CORE_READ(to, real_parent, tgid) == BPF_CORE_READ(from, tgid) || bw_session_of(from) == bw_session_of(to))
+	if (BW_READ(to, real_parent, tgid) == BW_READ(from, tgid) || bw_session_of(from) == bw_session_of(to))
 		return 0;
 	key.from = bw_cgroup(from);
 	key.to = bw_cgroup(to);
-	key.from_pid = BPF_CORE_READ(from, tgid);
+	key.from_pid = BW_READ(from, tgid);
 	key.signal = sig;
 	if (bpf_map_update_elem(&signals_seen, &key, &now, BPF_NOEXIST))
 		return 0;
@@ -512,8 +526,8 @@ int BPF_PROG(process_signal, int sig, struct kernel_siginfo *info, struct task_s
 		return 0;
 	}
 	bw_header_of(&r->h, from, BW_SIGNAL, sizeof(*r));
-	r->target = BPF_CORE_READ(to, tgid);
-	r->target_start = BPF_CORE_READ(to, group_leader, start_boottime);
+	r->target = BW_READ(to, tgid);
+	r->target_start = BW_READ(to, group_leader, start_boottime);
 	r->target_cgroup = key.to;
 	r->signal = sig;
 	bw_submit(r, 0);
@@ -535,7 +549,7 @@ int process_list(struct bpf_iter__task *ctx)
 	if (!task)
 		return 0;
 	t = BPF_CORE_READ(task, group_leader); // a number to the verifier
-	if (BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
+	if (BW_READ(task, pid) != BW_READ(task, tgid))
 		return 0;
 	b = bpf_map_lookup_elem(&exec_buffer, &zero);
 	if (!b)
@@ -571,12 +585,12 @@ int process_usage(struct bpf_iter__task *ctx)
 	struct task_struct___se *se = (void *)t;
 	struct bw_usage u = {};
 
-	if (!t || BPF_CORE_READ(t, flags) & BW_PF_KTHREAD || !bw_contained(t))
+	if (!t || BW_READ(t, flags) & BW_PF_KTHREAD || !bw_contained(t))
 		return 0;
-	u.pid = BPF_CORE_READ(t, tgid);
-	u.start = BPF_CORE_READ(t, group_leader, start_boottime);
+	u.pid = BW_READ(t, tgid);
+	u.start = BW_READ(t, group_leader, start_boottime);
 	u.cgroup = bw_cgroup(t);
-	u.runtime = BPF_CORE_READ(se, se.sum_exec_runtime);
+	u.runtime = BW_READ(se, se.sum_exec_runtime);
 	bpf_seq_write(seq, &u, sizeof(u));
 	return 0;
 }
