@@ -538,6 +538,7 @@ func (w *jsonFields) container(c *Container) {
 	w.text(`,"id":`, c.ID)
 	w.someText(`,"name":`, c.Name)
 	w.someText(`,"runtime":`, c.Runtime)
+	w.someText(`,"owner":`, c.Owner)
 	w.someText(`,"image":`, c.Image)
 	w.someText(`,"digest":`, string(c.Digest))
 	w.someLabels(`,"labels":`, c.Labels)

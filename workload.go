@@ -31,9 +31,12 @@ type Workload struct {
 
 // Container is what the runtime tells.
 type Container struct {
-	ID      string            `json:"id"`
-	Name    string            `json:"name,omitempty"`
-	Runtime string            `json:"runtime,omitempty"` // containerd, cri-o, docker, podman, runc
+	ID      string `json:"id"`
+	Name    string `json:"name,omitempty"`
+	Runtime string `json:"runtime,omitempty"` // containerd, cri-o, docker, podman, runc, unknown
+	// Owner is what replicas of it have in common, as who runs them says: "shop/web" of
+	// Compose, "shop_web" of Swarm, "shop/web/app" of Nomad; "" when it stands alone.
+	Owner   string            `json:"owner,omitempty"`
 	Image   string            `json:"image,omitempty"`
 	Digest  Digest            `json:"digest,omitempty"` // of the image, as the runtime knows it
 	Labels  map[string]string `json:"labels,omitempty"`
@@ -67,6 +70,7 @@ type Pod struct {
 // share it; a new image has a new one.
 //
 //	pod shop/Deployment/cart/app@sha256:ab…   container docker/web@sha256:ab…   unit nginx.service   host
+//	container docker/shop/web@sha256:ab… (service web of the Compose project shop)
 func (w *Workload) Key() string {
 	if w == nil {
 		return "host"
@@ -84,7 +88,10 @@ func (w *Workload) Key() string {
 	case w.Pod != nil:
 		return "pod " + w.Pod.owner() + "/" + w.Pod.Container + image
 	case w.Container != nil:
-		name := w.Container.Name
+		name := w.Container.Owner
+		if name == "" {
+			name = w.Container.Name
+		}
 		if name == "" {
 			name = w.Container.ID
 		}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"time"
 
@@ -84,7 +83,7 @@ type Agent struct {
 	pid uint32 // our own: asking the kernel each time is a system call for each event
 
 	mu        sync.Mutex
-	workloads map[string]*known // by cgroup and key
+	workloads map[spot]*known
 	began     time.Time
 	trouble   map[string]string // standing reasons to be degraded, by part
 }
@@ -118,7 +117,7 @@ func open(ctx context.Context, p Parts) (_ *Agent, err error) {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
 	a := &Agent{
-		p: p, c: p.Config, log: p.Log, began: began, pid: uint32(os.Getpid()), held: map[uint64]*holding{}, workloads: map[string]*known{}, trouble: map[string]string{},
+		p: p, c: p.Config, log: p.Log, began: began, pid: uint32(os.Getpid()), held: map[uint64]*holding{}, workloads: map[spot]*known{}, trouble: map[string]string{},
 		folder: detect.NewFolder(detect.FolderConfig{}),
 	}
 	a.ledger = newLedger(time.Now)
@@ -236,6 +235,15 @@ func (a *Agent) begin(ctx context.Context) {
 	for _, w := range found {
 		a.meet(w, time.Now())
 	}
+	// Containers of runtimes that nobody here knows show by their processes only.
+	for _, p := range a.sensor.Kernel().Processes.All() {
+		if p.Contained {
+			w, _ := a.resolver.Now(p.Cgroup, p.CgroupPath, p.PID)
+			if c := a.contained(w, p); c != w {
+				a.meet(c, time.Now())
+			}
+		}
+	}
 	// What a former agent left in force held until here.
 	if err := a.sensor.TakeOver(); err != nil {
 		a.setTrouble("take over", fmt.Sprintf("what a former agent left in force could not be lifted: %v; run `bollwerk-agent release`", err))
@@ -264,21 +272,32 @@ func (a *Agent) dropped(e *bollwerk.Event) {
 // renamed is called when more became known about a workload already handed out.
 func (a *Agent) renamed(before, after *bollwerk.Workload) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if k := a.workloads[place(before)]; k != nil {
+	k := a.workloads[place(before)]
+	if k != nil {
 		delete(a.workloads, place(before))
 		k.w = after
 		a.workloads[place(after)] = k
 	}
+	again := k != nil && k.watched
+	a.mu.Unlock()
+	if again && (before.String() != after.String() || before.Key() != after.Key()) {
+		// The configuration and the profile that hold go by its name.
+		a.guarding.protect(after)
+	}
 }
 
-// place tells workloads apart on this node: replicas and restarts are different ones. A
-// container that is started again keeps its number; its cgroup is a new one, without guards.
-func place(w *bollwerk.Workload) string {
+// spot tells workloads apart on this node: replicas are different ones, and so is a
+// container that was restarted: it has a new cgroup, and no guard yet.
+type spot struct {
+	id     string
+	cgroup uint64
+}
+
+func place(w *bollwerk.Workload) spot {
 	if w.Container != nil {
-		return w.Container.ID + " " + strconv.FormatUint(w.Cgroup, 10)
+		return spot{w.Container.ID, w.Cgroup}
 	}
-	return w.Key()
+	return spot{id: w.Key()}
 }
 
 // meet takes note of a workload. The first time it gets its guards.
@@ -325,7 +344,7 @@ func (a *Agent) container(w *bollwerk.Workload, at time.Time, what string) {
 
 // sweep forgets containers whose cgroup is gone, and lifts what was in force for them.
 func (a *Agent) sweep(now time.Time) {
-	alive := map[string]bool{}
+	alive := map[spot]bool{}
 	for _, w := range a.resolver.Workloads() {
 		alive[place(w)] = true
 	}
@@ -352,7 +371,7 @@ func (a *Agent) sweep(now time.Time) {
 const sweepGrace = 10 * time.Second
 
 func (a *Agent) forgetOldest() {
-	var oldest string
+	var oldest spot
 	for id, k := range a.workloads {
 		if o := a.workloads[oldest]; o == nil || k.last.Before(o.last) {
 			oldest = id

@@ -39,7 +39,7 @@ var guardOf = map[string]struct {
 type guarding struct {
 	a    *Agent
 	mu   sync.Mutex
-	sets map[string]inForce // by place
+	sets map[spot]inForce
 	// released: the operator took everything back; nothing is denied or killed any more.
 	released bool
 	means    map[string]sensor.Means // by the word of the guard: the most this host can do
@@ -47,7 +47,7 @@ type guarding struct {
 }
 
 func newGuarding(a *Agent) *guarding {
-	g := &guarding{a: a, sets: map[string]inForce{}, means: map[string]sensor.Means{}}
+	g := &guarding{a: a, sets: map[spot]inForce{}, means: map[string]sensor.Means{}}
 	for _, m := range a.sensor.Means() {
 		g.means[m.Guard.String()] = m
 	}
@@ -173,7 +173,7 @@ func (g *guarding) releaseAll() *Released {
 	g.mu.Lock()
 	g.released = true
 	r.Workloads = len(g.sets)
-	g.sets = map[string]inForce{}
+	g.sets = map[spot]inForce{}
 	g.mu.Unlock()
 	r.Pins = len(sensor.Inherited(sensor.PinRoot))
 	if err := g.a.sensor.Release(); err != nil {

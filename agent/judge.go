@@ -100,8 +100,20 @@ func (a *Agent) name(e *bollwerk.Event) {
 		a.hold(h, id, e)
 		return
 	}
-	e.Workload = w
+	e.Workload = a.contained(w, e.Process)
 	a.judge(e)
+}
+
+// contained is the workload of a process that was taken for the host's and is none of
+// its: a container of a runtime that nobody here knows.
+func (a *Agent) contained(w *bollwerk.Workload, p *bollwerk.Process) *bollwerk.Workload {
+	if w.Kind != bollwerk.WorkloadHost || !p.Contained || p.Kernel || p.Cgroup == 0 || p.MountNS == 0 || p.PIDNS == 0 {
+		return w
+	}
+	if host := a.sensor.Kernel().HostNamespaces(); p.MountNS == host.Mount || p.PIDNS == host.PID {
+		return w // a unit's or a browser's sandbox keeps one of them
+	}
+	return a.resolver.Contained(p.Cgroup, p.CgroupPath, p.PID)
 }
 
 func (a *Agent) hold(h *holding, id uint64, e *bollwerk.Event) {
@@ -126,7 +138,8 @@ func (a *Agent) letGo(id uint64, h *holding) {
 	delete(a.held, id)
 	a.holding -= len(h.events)
 	for _, e := range h.events {
-		e.Workload, _ = a.resolver.Now(id, e.Process.CgroupPath, e.Process.PID)
+		w, _ := a.resolver.Now(id, e.Process.CgroupPath, e.Process.PID)
+		e.Workload = a.contained(w, e.Process)
 		a.judge(e)
 	}
 }

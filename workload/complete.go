@@ -370,6 +370,9 @@ func (r *Resolver) reconsider(id, path string) {
 		}
 		if strings.Contains(e.path, id) || path != "" && (e.path == path || strings.HasPrefix(e.path, path+"/")) {
 			delete(r.cgroups, n)
+			if e.body.unknown {
+				r.dropBody(e.body)
+			}
 		}
 	}
 }
@@ -422,9 +425,9 @@ func (r *Resolver) makeRoom() {
 	for _, e := range r.cgroups {
 		used[e.body] = true
 	}
-	for k, b := range r.bodies {
+	for _, b := range r.bodies {
 		if !used[b] {
-			delete(r.bodies, k)
+			r.dropBody(b)
 		}
 	}
 }

@@ -30,6 +30,7 @@ type Resolver struct {
 	bodies  map[bodyKey]*body
 	byID    map[string]*record // what sources said, by Found.Below + id
 	byPath  map[string]*record // the same, for containers whose path does not show the id
+	unknown map[string]*body   // containers that no runtime names, by path
 	host    *body
 	nowhere *body            // a process of which nothing tells where it is
 	changes map[*body]change // not told yet
@@ -51,6 +52,8 @@ type entry struct {
 	body *body
 	used atomic.Int64
 	dead bool // its folder was gone at the last sweep
+	// looked: when Contained looked at it last, nanoseconds.
+	looked atomic.Int64
 }
 
 func (e *entry) isAlso(path string) bool {
@@ -86,6 +89,7 @@ type body struct {
 	gone     time.Time // when it was found to have ended
 	lost     bool      // counted as unresolved
 	early    bool      // only to ask before the first event; nobody sees it
+	unknown  bool      // a container that no runtime names
 }
 
 // New makes a Resolver. Sources are in order of trust: where two know a thing, the
@@ -99,7 +103,7 @@ func New(c Config, sources ...Source) (*Resolver, error) {
 		config: c, h: c.Hierarchy,
 		cgroups: map[uint64]*entry{}, bodies: map[bodyKey]*body{},
 		byID: map[string]*record{}, byPath: map[string]*record{},
-		changes: map[*body]change{}, signal: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		unknown: map[string]*body{}, changes: map[*body]change{}, signal: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 	}
 	for i, s := range sources {
 		r.sources = append(r.sources, newSourceState(s, i))
@@ -244,7 +248,7 @@ func (r *Resolver) begin(id uint64, path string, pid uint32, since time.Time) *b
 	if b != r.host {
 		if old := r.bodies[b.key]; old != nil {
 			b = old
-		} else {
+		} else if !b.unknown { // else it ended a moment ago
 			r.bodies[b.key] = b
 			if b.complete {
 				b.finish()
@@ -272,8 +276,12 @@ func (r *Resolver) place(id uint64, path string, pid uint32, since time.Time) *b
 			return b
 		}
 	}
-	if c, rec := r.choose(candidates, p, path, below, pid, since); c != nil {
+	unknown := r.unknownAt(path)
+	if c, rec := r.choose(candidates, p, path, below, unknown != nil, pid, since); c != nil {
 		return r.containerBody(id, path, below, pid, *c, rec)
+	}
+	if unknown != nil {
+		return unknown // what units it has are its own affair
 	}
 	if p.Unit == "" {
 		return r.host
@@ -313,7 +321,7 @@ func (r *Resolver) alive(id, at string) *body {
 // manager or of a service with a subtree of its own it is not, and "docker-<id of
 // another>.scope" there would borrow that container's profile and rights. Such a name
 // counts only if its runtime stands by this very cgroup.
-func (r *Resolver) choose(cs []Named, p Place, path, below string, pid uint32, since time.Time) (*Named, *record) {
+func (r *Resolver) choose(cs []Named, p Place, path, below string, inside bool, pid uint32, since time.Time) (*Named, *record) {
 	var chosen *Named
 	var said *record
 	for i := range cs {
@@ -324,7 +332,7 @@ func (r *Resolver) choose(cs []Named, p Place, path, below string, pid uint32, s
 			rec = r.local(Ref{ID: c.ID, Runtime: c.Runtime, Path: at, PodUID: c.PodUID, PID: pid}, below, since)
 		}
 		switch {
-		case i == 0 && p.Unit == "" && below == "":
+		case i == 0 && p.Unit == "" && below == "" && !inside:
 			chosen, said = c, rec
 		case r.proven(rec, at, below):
 			chosen, said = c, rec
@@ -513,6 +521,7 @@ func (r *Resolver) compose(b *body, rec *record) *bollwerk.Workload {
 		if runtime != "" {
 			c.Runtime = runtime
 		}
+		c.Owner = owner(c)
 	}
 	if w.Pod == nil && b.ref.PodUID != "" {
 		w.Pod = &bollwerk.Pod{UID: b.ref.PodUID}

@@ -229,12 +229,12 @@ func (r *Resolver) Sweep() {
 		}
 	}
 	ids := make(map[string]bool, len(r.bodies))
-	for k, b := range r.bodies {
+	for _, b := range r.bodies {
 		if !b.gone.IsZero() && now.Sub(b.gone) > r.config.Grace {
 			if !b.complete {
 				r.giveUp(b)
 			}
-			delete(r.bodies, k)
+			r.dropBody(b)
 			continue
 		}
 		ids[b.key.id] = true

@@ -1,0 +1,169 @@
+package workload
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bollwerk/bollwerk"
+)
+
+// cgroupOf makes a cgroup for a test in every tree that counts, as a runtime would.
+func cgroupOf(t *testing.T, h *Hierarchy, path string) {
+	t.Helper()
+	for _, tree := range h.trees() {
+		dir := filepath.Join(tree, path)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatal(err)
+			}
+			t.Skip("a cgroup cannot be made: ", err)
+		}
+		t.Cleanup(func() {
+			for deadline := time.Now().Add(20 * time.Second); os.Remove(dir) != nil && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+			}
+		})
+	}
+}
+
+// inCgroup runs a program in a cgroup and returns the first line it printed.
+func inCgroup(t *testing.T, h *Hierarchy, path string, args ...string) string {
+	t.Helper()
+	var enter strings.Builder
+	for _, tree := range h.trees() {
+		fmt.Fprintf(&enter, "echo $$ > %s/cgroup.procs; ", filepath.Join(tree, path))
+	}
+	cmd := exec.Command("sh", append([]string{"-ec", enter.String() + `exec "$@"`, "sh"}, args...)...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatalf("%v: %v", args, err)
+	}
+	return strings.TrimSpace(line)
+}
+
+// box are the arguments that run a script with namespaces of its own, as a home-made runtime does.
+func box(script string) []string {
+	return []string{"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script}
+}
+
+// TestUnknownRuntime makes real containers of no runtime: a cgroup and namespaces.
+func TestUnknownRuntime(t *testing.T) {
+	h := host(t)
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	name := fmt.Sprintf("bollwerk-box-%d", os.Getpid())
+	cgroupOf(t, h, "/"+name)
+	inCgroup(t, h, "/"+name, box("echo up; exec sleep 60")...)
+	s := &fake{name: "docker"}
+	r := run(t, Config{}, s)
+	id, err := h.ID("/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := r.Resolve(context.Background(), id, "/"+name, 0); w.Kind != bollwerk.WorkloadHost {
+		t.Fatalf("nothing is known of a container yet: %+v", w)
+	}
+	pid := member(t, h, "/"+name)
+	w := r.Contained(id, "/"+name, pid)
+	if w.Kind != bollwerk.WorkloadContainer || w.Cgroup != id || w.Container.Runtime != UnknownRuntime || w.Key() != "container unknown/"+name || w.Container.PID != pid {
+		t.Fatalf("%+v %+v", w, w.Container)
+	}
+	if got, over := r.Now(id, "/"+name, pid); got != w || !over {
+		t.Errorf("the next event belongs to %+v", got)
+	}
+	// What it makes below itself is its own, whatever it is called.
+	cgroupOf(t, h, "/"+name+"/docker-"+hexB+".scope")
+	cgroupOf(t, h, "/"+name+"/ssh.service")
+	for _, below := range []string{"/docker-" + hexB + ".scope", "/ssh.service"} {
+		sub, err := h.ID("/" + name + below)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Resolve(context.Background(), sub, "/"+name+below, 0); got != w {
+			t.Errorf("%s belongs to %s", below, got)
+		}
+	}
+	if n := len(r.Workloads()); n != 1 {
+		t.Errorf("%d workloads", n)
+	}
+	// A runtime that names it after all is believed.
+	s.mu.Lock()
+	s.local = has("box-1", Found{Container: bollwerk.Container{Name: "web"}, CgroupPath: "/" + name})
+	s.mu.Unlock()
+	r.learn(0, Found{Container: bollwerk.Container{ID: "box-1", Name: "web", Runtime: "docker"}, CgroupPath: "/" + name})
+	if got := r.Resolve(context.Background(), id, "/"+name, pid); got.Container == nil || got.Container.Name != "web" {
+		t.Errorf("named by a runtime: %+v", got)
+	}
+	if n := len(r.Workloads()); n != 1 {
+		t.Errorf("%d workloads after a runtime named it", n)
+	}
+}
+
+// TestNoUnknownRuntime: namespaces alone make no container of what the host shares.
+func TestNoUnknownRuntime(t *testing.T) {
+	h := host(t)
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	r := run(t, Config{})
+	name := fmt.Sprintf("/bollwerk-shared-%d", os.Getpid())
+	cgroupOf(t, h, name)
+	inCgroup(t, h, name, "sh", "-c", "echo up; exec sleep 60") // of the host
+	inCgroup(t, h, name, box("echo up; exec sleep 60")...)
+	id, err := h.ID(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := r.Contained(id, name, member(t, h, name)); w != r.Host() {
+		t.Errorf("a cgroup with a process of the host is %+v", w)
+	}
+	root, err := h.ID("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := r.Contained(root, "/", 1); w != r.Host() {
+		t.Errorf("the root is %+v", w)
+	}
+	if w := r.Contained(1<<41, "/system.slice/ssh.service", 1); w.Kind != bollwerk.WorkloadUnit {
+		t.Errorf("a sandbox of a unit is %+v", w)
+	}
+	if w := r.Contained(1<<41+1, "/user.slice", 1); w != r.Host() {
+		t.Errorf("a slice is %+v", w)
+	}
+}
+
+// member is a process of a cgroup that has a mount namespace of its own.
+func member(t *testing.T, h *Hierarchy, path string) uint32 {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(h.trees()[0], path, "cgroup.procs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, _ := os.Readlink("/proc/self/ns/mnt")
+	var found uint32
+	for _, f := range strings.Fields(string(b)) {
+		if ns, err := os.Readlink("/proc/" + f + "/ns/mnt"); err == nil && ns != own {
+			_, _ = fmt.Sscan(f, &found)
+		}
+	}
+	if found == 0 {
+		t.Fatalf("nobody in %s: %q", path, b)
+	}
+	return found
+}
