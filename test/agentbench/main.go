@@ -46,6 +46,7 @@ type bench struct {
 	root          string // of the repository
 	dir           string
 	agent, worker string
+	child         child
 	config        string // an empty one: the defaults
 	rounds        int
 	ops, variants chosen
@@ -133,6 +134,9 @@ func (b *bench) prepare() error {
 	if err := os.WriteFile(b.config, nil, 0o600); err != nil {
 		return err
 	}
+	if b.child, err = compileChild(b.ctx, filepath.Join(b.dir, "child")); err != nil {
+		return err
+	}
 	return compile(b.ctx, b.worker)
 }
 
@@ -201,14 +205,14 @@ func partNames() []string {
 }
 
 func hostRatios(b *bench) ([]row, error) {
-	im, err := newImages(b.worker)
+	im, err := newImages(b.worker, b.child)
 	if im != nil {
 		defer im.close()
 	}
 	if err != nil {
 		return nil, err
 	}
-	host, err := onHost(b.dir, b.worker)
+	host, err := onHost(b.dir, b.worker, b.child)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,9 @@ type work struct {
 
 func ownProgram(w *workload) []string { return []string{w.program} }
 
+// aChild is linked when it starts, as most programs are.
+func aChild(w *workload) []string { return []string{w.child} }
+
 func aFile(w *workload) []string { return []string{w.file} }
 
 func nothing(*workload) []string { return nil }
@@ -29,7 +32,7 @@ func nothing(*workload) []string { return nil }
 // some of many short ones are left alone.
 func works(openBound float64, ops chosen) []work {
 	all := []work{
-		{"fork+exec", "fork", 8, ownProgram, 1.05, 1.15},
+		{"fork+exec", "fork", 8, aChild, 1.05, 1.15},
 		{"vfork+exec static", "vfork", 12, ownProgram, 1.05, 1.15},
 		{"open+close", "open", 2000, aFile, openBound, 1.10},
 		{"tcp connect+accept+close", "connect", 120, nothing, 1.05, 1.10},
@@ -127,6 +130,8 @@ func (m *ratios) slices(w *workload, k work) (spent, int, error) {
 	return s, n, err
 }
 
+const stretch = 400 * time.Millisecond
+
 func (m *ratios) turn(into map[string]*series, a *agent) error {
 	for _, w := range m.places {
 		for _, k := range m.works {
@@ -149,16 +154,17 @@ func (m *ratios) turn(into map[string]*series, a *agent) error {
 				s.off = append(s.off, values)
 				continue
 			}
-			// The agent's own work, over a longer stretch and until it has caught up.
-			const stretch = 30
+			// The agent's own work, over a longer stretch and until it has caught up: long
+			// enough that what it does once a second is not charged to a few things.
 			a.settle()
 			before, n := a.cpu(), 0
-			for range stretch {
-				_, done, err := m.slices(w, k)
+			for worked := time.Duration(0); worked < stretch; {
+				t, done, err := m.slices(w, k)
 				if err != nil {
 					return err
 				}
 				n += done
+				worked += time.Duration(t.cpu)
 			}
 			time.Sleep(100 * time.Millisecond)
 			own := []float64{float64(a.cpu()-before) / float64(n)}

@@ -43,6 +43,7 @@ func guest(args []string) error {
 	which := f.Int("variant", 0, "")
 	rounds := f.Int("rounds", 1, "")
 	ops := f.String("ops", "", "")
+	libraries := f.String("libraries", "", "")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -55,12 +56,13 @@ func guest(args []string) error {
 	if err := os.WriteFile(config, []byte(v.config), 0o600); err != nil {
 		return err
 	}
-	im, err := newImages("/worker")
+	c := child{"/child", strings.Split(*libraries, ",")}
+	im, err := newImages("/worker", c)
 	if err != nil {
 		return err
 	}
 	defer im.close()
-	host, err := onHost(dir, "/worker")
+	host, err := onHost(dir, "/worker", c)
 	if err != nil {
 		return err
 	}
@@ -114,8 +116,11 @@ func inMachine(b *bench) ([]row, error) {
 			continue
 		}
 		m := vm.Machine{Kernel: k, Instructions: true, Memory: 2048, Modules: []string{"overlay"},
-			Files:    []vm.File{{Path: "/agentbench", From: self}, {Path: "/bollwerk-agent", From: b.agent}, {Path: "/worker", From: b.worker}},
-			Commands: []vm.Command{{Name: "measure", Args: []string{"/agentbench", "guest", fmt.Sprintf("-variant=%d", i), "-rounds=2", "-ops=" + string(b.ops)}, Timeout: 5 * time.Minute}},
+			Files:    []vm.File{{Path: "/agentbench", From: self}, {Path: "/bollwerk-agent", From: b.agent}, {Path: "/worker", From: b.worker}, {Path: "/child", From: b.child.path}},
+			Commands: []vm.Command{{Name: "measure", Args: []string{"/agentbench", "guest", fmt.Sprintf("-variant=%d", i), "-rounds=2", "-ops=" + string(b.ops), "-libraries=" + strings.Join(b.child.libraries, ",")}, Timeout: 5 * time.Minute}},
+		}
+		for _, l := range b.child.libraries {
+			m.Files = append(m.Files, vm.File{Path: l, From: l})
 		}
 		results, err := m.Run(b.ctx)
 		n := len(out)

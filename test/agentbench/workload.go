@@ -32,12 +32,41 @@ func compile(ctx context.Context, to string) error {
 	return nil
 }
 
+// child is a program as most are: linked when it starts. It does nothing.
+type child struct {
+	path      string
+	libraries []string // that it needs, the linker among them
+}
+
+func compileChild(ctx context.Context, to string) (c child, err error) {
+	c.path = to
+	cmd := exec.CommandContext(ctx, "cc", "-x", "c", "-O2", "-o", to, "-")
+	cmd.Stdin = strings.NewReader("int main(void) { return 0; }\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return c, fmt.Errorf("cc: %w: %s", err, out)
+	}
+	out, err := exec.CommandContext(ctx, "ldd", to).Output()
+	if err != nil {
+		return c, fmt.Errorf("ldd: %w", err)
+	}
+	for f := range strings.FieldsSeq(string(out)) {
+		if strings.HasPrefix(f, "/") {
+			c.libraries = append(c.libraries, f)
+		}
+	}
+	if len(c.libraries) == 0 {
+		return c, fmt.Errorf("%s: needs no libraries: %s", to, out)
+	}
+	return c, nil
+}
+
 // workload is a running worker.
 type workload struct {
 	kind    string // "host" or "container"
 	id      string // of the container
 	pid     int
 	program string // its own path, as it sees it
+	child   string // that of a dynamically linked program
 	file    string // something to open
 	in      *os.File
 	out     *bufio.Reader
@@ -100,12 +129,12 @@ func (p *pipes) attach(w *workload) error {
 }
 
 // onHost starts a worker as a plain process.
-func onHost(dir, worker string) (*workload, error) {
+func onHost(dir, worker string, c child) (*workload, error) {
 	p, err := newPipes()
 	if err != nil {
 		return nil, err
 	}
-	w := &workload{kind: "host", program: worker, file: filepath.Join(dir, "some-file")}
+	w := &workload{kind: "host", program: worker, child: c.path, file: filepath.Join(dir, "some-file")}
 	if err := os.WriteFile(w.file, []byte("x"), 0o644); err != nil {
 		return nil, err
 	}
@@ -126,7 +155,7 @@ type images struct {
 	lower string
 }
 
-func newImages(worker string) (*images, error) {
+func newImages(worker string, with ...child) (*images, error) {
 	dir, err := os.MkdirTemp("/dev/shm", "agentbench-")
 	if err != nil {
 		return nil, err
@@ -144,8 +173,18 @@ func newImages(worker string) (*images, error) {
 	if err != nil {
 		return im, fmt.Errorf("%w: the package busybox-static has it", err)
 	}
-	for to, from := range map[string]string{"bin/worker": worker, "bin/busybox": busybox, "bin/sh": busybox, "usr/bin/nsenter": worker} {
+	files := map[string]string{"bin/worker": worker, "bin/busybox": busybox, "bin/sh": busybox, "usr/bin/nsenter": worker}
+	for _, c := range with {
+		files["bin/child"] = c.path
+		for _, l := range c.libraries {
+			files[l] = l
+		}
+	}
+	for to, from := range files {
 		b, err := os.ReadFile(from)
+		if err == nil {
+			err = os.MkdirAll(filepath.Dir(filepath.Join(im.lower, to)), 0o755)
+		}
 		if err == nil {
 			err = os.WriteFile(filepath.Join(im.lower, to), b, 0o755)
 		}
@@ -187,7 +226,7 @@ func newID() string {
 // withRunc starts a worker as the first process of a container. It shares the host's
 // network, as what is measured is the agent and not a bridge.
 func (im *images) withRunc(args ...string) (*workload, error) {
-	w := &workload{kind: "container", id: newID(), program: "/bin/worker", file: "/etc/some-file"}
+	w := &workload{kind: "container", id: newID(), program: "/bin/worker", child: "/bin/child", file: "/etc/some-file"}
 	dir, err := im.root(w.id)
 	if err != nil {
 		return nil, err
@@ -253,7 +292,7 @@ func (im *images) withRunc(args ...string) (*workload, error) {
 // byHand starts a worker in a container without a runtime: an overlay, namespaces and a
 // control group with the name a runtime gives. Virtual machines have nothing else.
 func (im *images) byHand() (*workload, error) {
-	w := &workload{kind: "container", id: newID(), program: "/bin/worker", file: "/etc/some-file"}
+	w := &workload{kind: "container", id: newID(), program: "/bin/worker", child: "/bin/child", file: "/etc/some-file"}
 	dir, err := im.root(w.id)
 	if err != nil {
 		return nil, err
