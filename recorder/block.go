@@ -29,9 +29,12 @@ import (
 // Most processes are nearly what another one was a moment before (a fork is its parent,
 // an end its start): p is a process of which only the difference is told. Before its
 // JSON stand the numbers of the other process and of the parent (uvarint, 0 none).
+// e is an event whose outcome, source and workload are those of the one before. Before its
+// JSON stand the nanoseconds since that one (varint) and the numbers of process and
+// target (uvarint, 0 none).
 const (
 	segmentMagic = "bollwerk flight recorder 2\n"
-	// firstMagic is the same without p.
+	// firstMagic is the same without p and e.
 	firstMagic  = "bollwerk flight recorder 1\n"
 	blockMagic  = "BwBl"
 	headerBytes = 40
@@ -56,8 +59,29 @@ type blockWriter struct {
 	workloads   map[*bollwerk.Workload]uint32
 	keys        map[uint64]struct{}
 	key         *bollwerk.Workload // whose key was the last to be put into keys
+	before      told
 	text        []byte
 	out         []byte
+}
+
+// noTime is how the JSON of an event begins that has none.
+const noTime = `{"time":"0001-01-01T00:00:00Z",`
+
+// told is what the next event may share with the last one.
+type told struct {
+	time            time.Time
+	outcome, source string
+	workload        uint32
+}
+
+// same reports whether the event can be told by what it does not share, and how much
+// later it was.
+func (l *told) same(e *bollwerk.Event, at time.Time, workload uint32) (after time.Duration, ok bool) {
+	if l.time.IsZero() || string(e.Outcome) != l.outcome || e.Source != l.source || workload != l.workload || at.Location() != l.time.Location() {
+		return 0, false
+	}
+	after = at.Sub(l.time) // as much as fits
+	return after, l.time.Add(after).Equal(at)
 }
 
 type image struct {
@@ -72,7 +96,7 @@ const mostKept = 8192
 func (b *blockWriter) reset() {
 	b.raw, b.count = b.raw[:0], 0
 	b.first, b.last = time.Time{}, time.Time{}
-	b.key = nil
+	b.key, b.before = nil, told{}
 	if b.processes == nil || len(b.processes) > mostKept || len(b.keys) > mostKept {
 		b.processes, b.images = map[*bollwerk.Process]uint32{}, map[uint32]image{}
 		b.workloads, b.keys = map[*bollwerk.Workload]uint32{}, map[uint64]struct{}{}
@@ -149,8 +173,27 @@ func (b *blockWriter) event(e *bollwerk.Event) error {
 	process, target, workload := b.process(e.Process, 0), b.process(e.Target, 0), b.workload(e.Workload)
 	bare := *e
 	bare.Process, bare.Target, bare.Workload = nil, nil, nil
+	bare.Time = e.Time.Round(0) // the wall clock's, which is what is written
+	at := bare.Time
+	after, like := b.before.same(e, at, workload)
+	b.before = told{at, string(e.Outcome), e.Source, workload}
+	if like {
+		bare.Time, bare.Outcome, bare.Source = time.Time{}, "", ""
+		j, err := bare.AppendJSON(b.text[:0])
+		if err != nil {
+			return err
+		}
+		b.text = j
+		var room [3 * binary.MaxVarintLen64]byte
+		head := binary.AppendUvarint(binary.AppendUvarint(binary.AppendVarint(room[:0], int64(after)), uint64(process)), uint64(target))
+		// The time stands first: the object begins after it.
+		j = j[len(noTime)-1:]
+		j[0] = '{'
+		return b.record('e', head, j)
+	}
 	j, err := bare.AppendJSON(b.text[:0])
 	if err != nil {
+		b.before = told{}
 		return err
 	}
 	j = j[:len(j)-1]
@@ -163,7 +206,7 @@ func (b *blockWriter) event(e *bollwerk.Event) error {
 		}
 	}
 	b.text = append(j, '}')
-	return b.record('E', b.text)
+	return b.record('E', nil, b.text)
 }
 
 // process returns the number of a process in this block, writing it (its parents
@@ -180,21 +223,22 @@ func (b *blockWriter) process(p *bollwerk.Process, depth int) uint32 {
 	if !p.Same(near.p) {
 		near = image{p.Parent, parent}
 	}
-	kind, text := byte('p'), b.text[:0]
+	kind, text := byte('P'), b.text[:0]
+	var room [2 * binary.MaxVarintLen64]byte
+	head := room[:0]
 	var err error
 	if near.n != 0 {
-		text = binary.AppendUvarint(binary.AppendUvarint(text, uint64(near.n)), uint64(parent))
+		kind, head = 'p', binary.AppendUvarint(binary.AppendUvarint(head, uint64(near.n)), uint64(parent))
 		text, err = p.AppendJSONSince(text, near.p)
 	} else {
 		bare := *p
 		bare.Parent = nil
-		kind = 'P'
 		if text, err = bare.AppendJSON(text); err == nil && parent != 0 {
 			text = strconv.AppendUint(append(text[:len(text)-1], `,"parent":`...), uint64(parent), 10)
 			text = append(text, '}')
 		}
 	}
-	if err != nil || b.record(kind, text) != nil {
+	if err != nil || b.record(kind, head, text) != nil {
 		return 0
 	}
 	b.text = text
@@ -223,16 +267,16 @@ func (b *blockWriter) marshal(kind byte, v any) error {
 	if err != nil {
 		return err
 	}
-	return b.record(kind, j)
+	return b.record(kind, nil, j)
 }
 
-func (b *blockWriter) record(kind byte, text []byte) error {
+func (b *blockWriter) record(kind byte, head, text []byte) error {
 	if len(text) > maxRecord {
 		return fmt.Errorf("record of %d bytes: more than %d", len(text), maxRecord)
 	}
 	b.raw = append(b.raw, kind)
-	b.raw = binary.AppendUvarint(b.raw, uint64(len(text)))
-	b.raw = append(b.raw, text...)
+	b.raw = binary.AppendUvarint(b.raw, uint64(len(head)+len(text)))
+	b.raw = append(append(b.raw, head...), text...)
 	return nil
 }
 
@@ -334,6 +378,7 @@ func decodeBlock(raw []byte, fn func(Record) error) error {
 		s.Event.Workload, err = workload(s.Workload)
 		return s.Event, err
 	}
+	var before told
 	for len(raw) > 0 {
 		kind := raw[0]
 		n, used := binary.Uvarint(raw[1:])
@@ -384,6 +429,28 @@ func decodeBlock(raw []byte, fn func(Record) error) error {
 			if err != nil {
 				return err
 			}
+			before = told{e.Time, string(e.Outcome), e.Source, s.Workload}
+			if err := fn(Record{Event: e}); err != nil {
+				return err
+			}
+		case 'e':
+			after, n1 := binary.Varint(j)
+			by, n2 := binary.Uvarint(j[max(n1, 0):])
+			of, n3 := binary.Uvarint(j[max(n1, 0)+max(n2, 0):])
+			if n1 <= 0 || n2 <= 0 || n3 <= 0 || by > uint64(len(ps)) || of > uint64(len(ps)) {
+				return fmt.Errorf("event of process %d to %d of %d", by, of, len(ps))
+			}
+			s := storedEvent{Event: &bollwerk.Event{}, Process: uint32(by), Target: uint32(of), Workload: before.workload}
+			if err := json.Unmarshal(j[n1+n2+n3:], s.Event); err != nil {
+				return err
+			}
+			e, err := event(&s)
+			if err != nil {
+				return err
+			}
+			e.Time = before.time.Add(time.Duration(after))
+			e.Outcome, e.Source = bollwerk.Outcome(before.outcome), before.source
+			before.time = e.Time
 			if err := fn(Record{Event: e}); err != nil {
 				return err
 			}

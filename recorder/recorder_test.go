@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -474,6 +475,57 @@ func TestLikeProcesses(t *testing.T) {
 	for i, e := range want {
 		if diff := cmp.Diff(e, got[i].Event, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 			t.Fatal(diff)
+		}
+	}
+}
+
+// So is an event; the one before may be of any time, zone, workload and outcome.
+func TestLikeEvents(t *testing.T) {
+	r := open(t, Config{Flush: time.Hour})
+	by, rnd := starter(), rand.New(rand.NewPCG(1, 2))
+	other := &bollwerk.Workload{Kind: bollwerk.WorkloadHost}
+	times := []func() time.Time{
+		func() time.Time { return t0.Add(time.Duration(rnd.Int64N(1e12))) },
+		func() time.Time { return t0.Add(-time.Duration(rnd.Int64N(1e18))) },
+		func() time.Time { return t0.In(time.FixedZone("", 7200)) },
+		func() time.Time { return time.Unix(rnd.Int64N(1<<31), 5) },
+		func() time.Time { return time.Date(9999-rnd.IntN(9998), 1, 1, 0, 0, 0, 0, time.UTC) },
+		func() time.Time { return time.Time{} },
+		time.Now,
+	}
+	pick := func(n int) int { return rnd.IntN(n) * rnd.IntN(2) } // mostly as before
+	var want []*bollwerk.Event
+	for range 3000 {
+		e := &bollwerk.Event{
+			Time: times[pick(len(times))](), Kind: bollwerk.EventKind(1 + rnd.IntN(bollwerk.EventKinds-1)), Workload: []*bollwerk.Workload{web, nil, other}[pick(3)],
+			Outcome: []bollwerk.Outcome{bollwerk.Seen, bollwerk.Denied, ""}[pick(3)], Source: []string{"tp_btf", "", "lsm"}[pick(3)],
+			Process: []*bollwerk.Process{by, nil, by.Parent}[pick(3)], Target: []*bollwerk.Process{nil, by}[pick(2)],
+		}
+		if e.Kind == bollwerk.EventUnlink {
+			e.File = &bollwerk.FileEvent{Path: "/tmp/x"}
+		}
+		want = append(want, e)
+		r.Event(e)
+		if rnd.IntN(40) == 0 {
+			r.Detection(&bollwerk.Detection{Time: t0, Last: t0, Events: []*bollwerk.Event{e}})
+		}
+	}
+	if err := r.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	all, s := read(t, r.c.Dir, Query{})
+	var got []*bollwerk.Event
+	for _, rec := range all {
+		if rec.Event != nil {
+			got = append(got, rec.Event)
+		}
+	}
+	if len(s.Damage) != 0 || len(got) != len(want) {
+		t.Fatalf("%d events of %d, %+v", len(got), len(want), s)
+	}
+	for i, e := range want {
+		if diff := cmp.Diff(e, got[i], cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
+			t.Fatal(i, diff)
 		}
 	}
 }
