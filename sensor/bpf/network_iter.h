@@ -94,6 +94,16 @@ int existing(struct bw_iter_task_file *ctx)
 
 	if (!file || !task || !s)
 		return 0;
+	if (!typed()) { // of sockets there are no typed pointers before 5.11: listeners at least
+		if ((BPF_CORE_READ(file, f_inode, i_mode) & 0170000) != 0140000)
+			return 0;
+		sock = BPF_CORE_READ(file, private_data);
+		sk = BPF_CORE_READ(sock, sk);
+		family = BPF_CORE_READ(sk, __sk_common.skc_family);
+		if ((family == AF_INET || family == AF_INET6) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP)
+			existing_listener(ctx->meta, sk, task, s);
+		return 0;
+	}
 	sock = (void *)bpf_sock_from_file((void *)file);
 	if (!sock)
 		return 0;
@@ -175,13 +185,14 @@ int living(struct bw_iter_storage *ctx)
 {
 	struct bw_net_state *s = state_now();
 	struct sock___net *sk = ctx->sk;
-	struct bw_sock *st;
+	struct bw_sock *st = ctx->value;
 	__u64 *root;
 	__u8 state;
 
 	if (!sk || !s)
 		return 0;
-	st = bpf_sk_storage_get(&socks, sk, 0, 0);
+	if (typed())
+		st = bpf_sk_storage_get(&socks, sk, 0, 0);
 	if (!st)
 		return 0;
 	if (s->policies && st->flags & S_CONTAINED) {

@@ -41,6 +41,14 @@ BW_INLINE void tcp_report_long(struct bw_sock *st, struct sock___net *sk)
 	flow_report(st, f.tx_bytes, f.rx_bytes, f.tx_packets, f.rx_packets);
 }
 
+// Programs of this kind may make a cookie since 5.12; before it is read if there is one.
+BW_INLINE __u64 cookie_of(struct sock___net *sk)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_check_mtu))
+		return bpf_get_socket_cookie(sk);
+	return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+}
+
 BW_INLINE int state_event(struct bw_sock *st, struct sock___net *sk, __u16 kind, __u16 port, int result)
 {
 	struct bw_net_event *e;
@@ -52,7 +60,7 @@ BW_INLINE int state_event(struct bw_sock *st, struct sock___net *sk, __u16 kind,
 	if (!e)
 		return 0;
 	local_of(e->local, sk);
-	e->cookie = bpf_get_socket_cookie(sk);
+	e->cookie = cookie_of(sk);
 	e->h.result = -result;
 	bw_submit(e, 0);
 	return 0;
@@ -223,7 +231,8 @@ int BPF_PROG(set_state, struct sock___net *sk, int oldstate, int newstate)
 	}
 	if (oldstate == LISTEN || oldstate == SYN_RECV || oldstate == CLOSED)
 		return 0;
-	st = bpf_sk_storage_get(&socks, sk, 0, 0);
+	// Closed to programs of this kind before 5.11, where connections are told when they end.
+	st = typed() ? bpf_sk_storage_get(&socks, sk, 0, 0) : 0;
 	if (st && st->flags & S_LONG) {
 		tcp_report_long(st, sk);
 		if (st->direction == BW_NET_OUT)

@@ -61,9 +61,11 @@ struct mptcp_sock___net {
 };
 struct inode___net {
 	unsigned long i_ino;
+	unsigned short i_mode;
 };
 struct file___net {
 	struct inode___net *f_inode;
+	void *private_data;
 };
 struct mm_struct___net {
 	struct file___net *exe_file;
