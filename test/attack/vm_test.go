@@ -16,8 +16,9 @@ import (
 )
 
 var (
-	kernelFlag = flag.String("kernel", "6.12", "boot this kernel: "+strings.Join(vm.Names(), ", ")+" or all")
-	insideFlag = flag.String("inside", "", "-test.run of the attacks inside the machine, without TestAttacks/; \"\": those that show what BPF LSM is for")
+	kernelFlag  = flag.String("kernel", "6.12", "boot this kernel: "+strings.Join(vm.Names(), ", ")+" or all")
+	cgroupsFlag = flag.String("cgroups", "v2", "layout of control groups in the machine: v2, v1 or hybrid")
+	insideFlag  = flag.String("inside", "", "-test.run of the attacks inside the machine, without TestAttacks/; \"\": those that show what BPF LSM is for")
 )
 
 // inVM is set inside of a machine that TestInVM booted.
@@ -70,8 +71,41 @@ func attackInVM(t *testing.T, name string, files []vm.File, cannot func(...any))
 		names := onlyWithLSM()
 		run, least = "^TestAttacks$/^("+strings.Join(names, "|")+")$", len(names)
 	}
+	inMachine(t, k, files, run, least)
+}
+
+// TestRoughInVM treats a whole machine roughly: its clock, its counters, its disk.
+func TestRoughInVM(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots a machine")
+	}
+	cannot := t.Skip
+	if os.Getenv("CI") == "true" {
+		cannot = t.Fatal
+	}
+	if err := vm.Available(); err != nil {
+		cannot(err)
+	}
+	files := vmFiles(t, cannot)
+	for _, name := range vm.Names() {
+		if *kernelFlag != "all" && *kernelFlag != name {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			k, err := vm.Fetch(context.Background(), name)
+			if err != nil {
+				cannot(err)
+			}
+			inMachine(t, k, files, "^TestMachine"+*insideFlag, 0)
+		})
+	}
+}
+
+// inMachine runs tests of this package inside.
+func inMachine(t *testing.T, k vm.Kernel, files []vm.File, run string, least int) {
+	t.Helper()
 	env := []string{inVM + "=1", "BOLLWERK_AGENT=/opt/bollwerk-agent", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-	m := vm.Machine{Kernel: k, Memory: 2048, Files: files, Modules: []string{"overlay", "veth", "af_packet", "sch_ingress", "cls_bpf", "dummy"}, Commands: []vm.Command{
+	m := vm.Machine{Kernel: k, Cgroups: *cgroupsFlag, Memory: 2048, Files: files, Modules: []string{"overlay", "veth", "af_packet", "sch_ingress", "cls_bpf", "dummy"}, Commands: []vm.Command{
 		// A module that an attacker can insert, and a hierarchy of version 1 that he can
 		// mount: from a namespace of control groups nobody can begin one.
 		{Name: "room", Args: []string{"sh", "-c", "rmmod dummy; mkdir /run/x && mount -t cgroup -o none,name=x x /run/x"}},
@@ -79,6 +113,9 @@ func attackInVM(t *testing.T, name string, files []vm.File, cannot func(...any))
 	}}
 	began := time.Now()
 	results, err := m.Run(context.Background())
+	if len(results) == 0 {
+		t.Fatal(err)
+	}
 	for _, r := range results {
 		t.Logf("%s: code %d in %.1f s", r.Name, r.Code, r.Took.Seconds())
 		if r.Code != 0 {
@@ -98,6 +135,9 @@ func attackInVM(t *testing.T, name string, files []vm.File, cannot func(...any))
 				t.Errorf("%s was skipped", s[1])
 			}
 		}
+	}
+	if !strings.Contains(results[len(results)-1].Output, "--- PASS: Test") {
+		t.Error("no test passed")
 	}
 	if err != nil {
 		t.Error(err)

@@ -25,7 +25,7 @@ func TestDoctor(t *testing.T) {
 		t.Fatalf("go build: %v\n%s", err, b)
 	}
 	kernels(t, func(t *testing.T, k Kernel) {
-		m := Machine{Kernel: k, Modules: []string{"overlay", "veth"}, Files: []File{{Path: "/agent", From: program}}, Commands: []Command{
+		m := Machine{Kernel: k, Cgroups: *cgroupsFlag, Modules: []string{"overlay", "veth"}, Files: []File{{Path: "/agent", From: program}}, Commands: []Command{
 			{Name: "table", Args: []string{"/agent", "doctor"}, Timeout: 2 * time.Minute},
 			{Name: "json", Args: []string{"/agent", "doctor", "--json"}, Timeout: 2 * time.Minute},
 		}}

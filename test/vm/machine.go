@@ -48,6 +48,9 @@ type Machine struct {
 	// Security is the kernel's list of security modules; "": lockdown, capability,
 	// landlock and bpf.
 	Security string
+	// Cgroups says how control groups are laid out: "" or "v2", "v1" (no tree of
+	// version 2 at all), or "hybrid" (version 1 with an empty tree of version 2 beside it).
+	Cgroups string
 	// Arguments are added to the kernel's command line.
 	Arguments string
 }
@@ -153,6 +156,16 @@ func (m *Machine) writeInitrd(ctx context.Context, to, nonce string) error {
 	}, m.Files...)
 	var run strings.Builder
 	run.WriteString(setupScript)
+	switch m.Cgroups {
+	case "", "v2":
+		run.WriteString(cgroups2)
+	case "v1":
+		run.WriteString(cgroups1)
+	case "hybrid":
+		run.WriteString(cgroups1 + "mkdir /sys/fs/cgroup/unified\nmount -t cgroup2 cgroup2 /sys/fs/cgroup/unified\n")
+	default:
+		return fmt.Errorf("control groups %q: want v2, v1 or hybrid", m.Cgroups)
+	}
 	for _, mod := range mods {
 		p := "/modules/" + mod.name + ".ko"
 		files = append(files, File{Path: p, Data: mod.data, Mode: 0o644})
@@ -210,13 +223,23 @@ mount -t tmpfs tmp /tmp
 mount -t tmpfs run /run
 mount -t tmpfs shm /dev/shm
 mount -t devpts -o ptmxmode=666 pts /dev/pts
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t bpf bpf /sys/fs/bpf
 mount -t securityfs security /sys/kernel/security
 mount -t tracefs trace /sys/kernel/tracing
-for c in $(cat /sys/fs/cgroup/cgroup.controllers); do echo +$c >/sys/fs/cgroup/cgroup.subtree_control; done
 ip link set lo up
 chmod 1777 /tmp /var/tmp /dev/shm
+`
+
+const cgroups2 = `mount -t cgroup2 cgroup2 /sys/fs/cgroup
+for c in $(cat /sys/fs/cgroup/cgroup.controllers); do echo +$c >/sys/fs/cgroup/cgroup.subtree_control; done
+`
+
+// cgroups1 is what systemd makes on hosts of version 1.
+const cgroups1 = `mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup
+for c in cpuset cpu,cpuacct blkio memory devices freezer net_cls,net_prio perf_event hugetlb pids rdma; do
+  mkdir /sys/fs/cgroup/$c && mount -t cgroup -o $c cgroup /sys/fs/cgroup/$c || { rmdir /sys/fs/cgroup/$c; echo "control groups: no $c"; }
+done
+mkdir /sys/fs/cgroup/systemd && mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
 `
 
 // parse reads commands' output between the markers. done: the last marker came.

@@ -9,7 +9,10 @@ import (
 	"time"
 )
 
-var kernelFlag = flag.String("kernel", "", "only this kernel: "+strings.Join(Names(), " or "))
+var (
+	kernelFlag  = flag.String("kernel", "", "only this kernel: "+strings.Join(Names(), " or "))
+	cgroupsFlag = flag.String("cgroups", "v2", "layout of control groups inside: v2, v1 or hybrid")
+)
 
 // kernels calls f once for each kernel. Where no machine can be started the test says
 // why; in CI that is a failure.
@@ -40,6 +43,23 @@ func cannot(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 	t.Skip(err)
+}
+
+// TestCgroups looks at the layouts that a machine can have.
+func TestCgroups(t *testing.T) {
+	kernels(t, func(t *testing.T, k Kernel) {
+		for _, layout := range []string{"v1", "hybrid"} {
+			m := Machine{Kernel: k, Cgroups: layout, Commands: []Command{{Name: "mounts", Args: []string{"grep", "cgroup", "/proc/mounts"}}}}
+			results, err := m.Run(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := results[0].Output
+			if n := strings.Count(out, " cgroup2 "); n != map[string]int{"v1": 0, "hybrid": 1}[layout] || !strings.Contains(out, " /sys/fs/cgroup/memory cgroup ") {
+				t.Errorf("%s:\n%s", layout, out)
+			}
+		}
+	})
 }
 
 func TestBoot(t *testing.T) {

@@ -94,7 +94,7 @@ func TestPackages(t *testing.T) {
 	files = append(files, runtime...)
 	kernels(t, func(t *testing.T, k Kernel) {
 		began := time.Now()
-		m := Machine{Kernel: k, Files: files, Commands: commands, Modules: []string{"overlay", "veth", "dummy", "sch_ingress", "cls_bpf"}}
+		m := Machine{Kernel: k, Cgroups: *cgroupsFlag, Files: files, Commands: commands, Modules: []string{"overlay", "veth", "dummy", "sch_ingress", "cls_bpf"}}
 		results, err := m.Run(context.Background())
 		for _, r := range results {
 			t.Logf("%s: code %d in %.1f s", r.Name, r.Code, r.Took.Seconds())
