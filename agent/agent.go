@@ -351,7 +351,7 @@ func (a *Agent) sweep(now time.Time) {
 	var ended []*bollwerk.Workload
 	a.mu.Lock()
 	for id, k := range a.workloads {
-		if k.w.Kind == bollwerk.WorkloadContainer && !alive[id] && now.Sub(k.last) > sweepGrace {
+		if k.w.Kind == bollwerk.WorkloadContainer && !alive[id] && now.Sub(k.last).Abs() > sweepGrace {
 			ended = append(ended, k.w)
 			delete(a.workloads, id)
 		}

@@ -146,6 +146,19 @@ func TestGarbage(t *testing.T) {
 	}
 }
 
+// TestFollow: a clock that is turned back takes the time of the events with it; records
+// that come a little out of order do not.
+func TestFollow(t *testing.T) {
+	at := time.Unix(1_700_000_000, 0)
+	for _, tt := range []struct{ to, want time.Duration }{
+		{0, 0}, {time.Second, time.Second}, {-time.Second, 0}, {24 * time.Hour, 24 * time.Hour}, {-24 * time.Hour, -24 * time.Hour},
+	} {
+		if got := follow(at, at.Add(tt.to)); !got.Equal(at.Add(tt.want)) {
+			t.Errorf("after an event of %s the time is %s", tt.to, got.Sub(at))
+		}
+	}
+}
+
 func TestLedger(t *testing.T) {
 	now := time.Date(2026, 5, 1, 10, 5, 0, 0, time.UTC)
 	l := newLedger(func() time.Time { return now })

@@ -33,9 +33,7 @@ func (a *Agent) judgeAll() {
 	defer slow.Stop()
 	var latest time.Time // of the events: folds end by their time
 	judge := func(e *bollwerk.Event) {
-		if e.Time.After(latest) {
-			latest = e.Time
-		}
+		latest = follow(latest, e.Time)
 		a.name(e)
 	}
 	sampled := time.Now()
@@ -77,6 +75,17 @@ func (a *Agent) judgeAll() {
 		}
 	}
 }
+
+// follow is the time of the events: the latest, until the clock is turned back.
+func follow(latest, t time.Time) time.Time {
+	if d := t.Sub(latest); d > 0 || d < -turned {
+		return t
+	}
+	return latest
+}
+
+// turned is by how much an event is older than another when it is the clock that differs.
+const turned = time.Minute
 
 // name finds the workload of an event, or holds the event back.
 func (a *Agent) name(e *bollwerk.Event) {

@@ -172,6 +172,26 @@ func TestFolder(t *testing.T) {
 	}
 }
 
+// TestFolderClock: what happens after the clock was turned back is no repeat of what is
+// to happen tomorrow, and what was told does not stay for a day.
+func TestFolderClock(t *testing.T) {
+	f := detect.NewFolder(detect.FolderConfig{Quiet: time.Minute})
+	at := time.Unix(1_700_000_000, 0)
+	told := 0
+	tell := func(*bollwerk.Detection) { told++ }
+	for i, by := range []time.Duration{0, time.Second, -24 * time.Hour, -24*time.Hour + time.Second, 24 * time.Hour} {
+		at := at.Add(by)
+		f.Add(&bollwerk.Detection{ID: "x", Rule: "r", Time: at, Last: at, Count: 1}, tell)
+		if want := []int{1, 1, 3, 3, 5}[i]; told != want { // with the count of the one before
+			t.Fatalf("%d told after %s, want %d", told, by, want)
+		}
+	}
+	f.Tick(at.Add(-24*time.Hour), tell)
+	if f.Len() != 0 {
+		t.Errorf("%d still remembered a day before they happened", f.Len())
+	}
+}
+
 // TestFolderKeepsLittle: what is kept of a detection does not hold alive what came with it.
 func TestFolderKeepsLittle(t *testing.T) {
 	f := detect.NewFolder(detect.FolderConfig{})

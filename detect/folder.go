@@ -58,7 +58,8 @@ func (f *Folder) Add(d *bollwerk.Detection, tell func(*bollwerk.Detection)) {
 	}
 	n := max(1, d.Count)
 	x := f.table.Get(d.ID, d.Last)
-	if x != nil && d.Last.Sub(x.last) > f.cfg.Quiet {
+	// A clock that was turned back has not been quiet for less than no time.
+	if x != nil && d.Last.Sub(x.last).Abs() > f.cfg.Quiet {
 		f.end(x, tell)
 		f.table.Delete(d.ID)
 		x = nil
@@ -161,7 +162,7 @@ func (f *Folder) Tick(now time.Time, tell func(*bollwerk.Detection)) {
 	for {
 		x := f.oldest()
 		// The oldest entry is the one touched longest ago, so that the rest is younger.
-		if x == nil || now.Sub(x.last) <= f.cfg.Quiet {
+		if x == nil || now.Sub(x.last).Abs() <= f.cfg.Quiet {
 			return
 		}
 		f.end(x, tell)

@@ -314,7 +314,7 @@ func (t *Processes) Any(fits func(*bollwerk.Process) bool) bool {
 // forget drops those whose time is over; wants the lock held.
 func (t *Processes) forget(now time.Time) {
 	i := 0
-	for i < len(t.dead) && (now.Sub(t.dead[i].ended) > grace || len(t.dead)-i > mostDead) {
+	for i < len(t.dead) && (now.Sub(t.dead[i].ended).Abs() > grace || len(t.dead)-i > mostDead) {
 		t.remove(t.dead[i])
 		t.dead[i] = nil
 		i++
