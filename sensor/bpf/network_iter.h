@@ -186,7 +186,7 @@ int living(struct bw_iter_storage *ctx)
 	struct bw_net_state *s = state_now();
 	struct sock___net *sk = ctx->sk;
 	struct bw_sock *st = ctx->value;
-	__u64 *root;
+	__u64 *root, cgroup;
 	__u8 state;
 
 	if (!sk || !s)
@@ -196,7 +196,8 @@ int living(struct bw_iter_storage *ctx)
 	if (!st)
 		return 0;
 	if (s->policies && st->flags & S_CONTAINED) {
-		root = bpf_map_lookup_elem(&policy_roots, &st->cgroup);
+		cgroup = st->cgroup; // what the iterator lends is no key
+		root = bpf_map_lookup_elem(&policy_roots, &cgroup);
 		if (root)
 			st->root = *root;
 	}
