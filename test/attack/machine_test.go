@@ -262,4 +262,3 @@ func awaitCause(t *testing.T, cs *containers, a *agent) {
 	})
 	t.Logf("%q", s.Causes)
 }
-
