@@ -267,7 +267,7 @@ func (s *Source) capabilities(all error) []sensor.Capability {
 		switch {
 		case err != nil:
 			c.Verdict, c.Cause = bollwerk.NotEvaluated, err.Error()
-			c.Remedy = "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN on Linux 5.11 or later with a cgroup2 tree"
+			c.Remedy = "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN on Linux 5.10 or later with a cgroup2 tree"
 			c.Outcome = ""
 		case note != "":
 			c.Verdict, c.Cause = bollwerk.Degraded, note
