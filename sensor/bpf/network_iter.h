@@ -206,6 +206,8 @@ int living(struct bw_iter_storage *ctx)
 			flow_report(st, counts(st)->tx_bytes, counts(st)->rx_bytes, counts(st)->tx_packets, counts(st)->rx_packets);
 		return 0;
 	}
+	if (!typed())
+		return 0; // its end tells all, as that cannot see what was told
 	state = sk->__sk_common.skc_state;
 	if (st->direction && st->flags & S_LONG && state != SYN_SENT && state != SYN_RECV && state != CLOSED && state != LISTEN)
 		tcp_report_long(st, sk);
