@@ -5,6 +5,12 @@ import (
 	"github.com/cilium/ebpf/asm"
 )
 
+// Before reports whether the running kernel is older than a release.
+func (k *Kernel) Before(major, minor int) bool {
+	r := kernelRelease()
+	return r != 0 && r < major<<8|minor
+}
+
 // withoutExchange replaces each compare-and-exchange, which kernels before 5.12 do not
 // have, by a plain store: as if nobody else had written in between. The programs look at
 // the value right before, so what is left is a rare double count of a flow.
