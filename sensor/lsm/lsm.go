@@ -75,7 +75,7 @@ var areas = []area{
 	{"file", []string{"file_open", "path_rename", "path_unlink", "path_link", "path_symlink", "path_chmod", "path_truncate"}, bollwerk.Denied, "file operations are seen on marked folders only"},
 	{"deny file", []string{"file_open", "path_mknod", "path_mkdir", "path_rename", "path_unlink", "path_link", "path_symlink", "path_chmod", "path_truncate"}, bollwerk.Denied, "opens can be refused through fanotify only, other operations not at all"},
 	{"setting", []string{"file_open"}, bollwerk.Denied, "release_agent and uevent_helper can be restored but not refused"},
-	{"executable mapping", []string{"mmap_file"}, bollwerk.Seen, "libraries that were made at run time are not seen"},
+	{"executable mapping", []string{"mmap_file"}, bollwerk.Seen, "libraries that were made at run time are seen as far as loaders map them"},
 	{"credentials", []string{"task_fix_setuid", "capset"}, bollwerk.Seen, "changes are seen at the next start, fork or end of the process"},
 	{"capability", []string{"capable"}, bollwerk.Seen, "use of capabilities is seen since kernel 6.13 only"},
 	{"ptrace", []string{"ptrace_access_check"}, bollwerk.Denied, "attaching is seen by looking every few seconds"},
@@ -83,7 +83,7 @@ var areas = []area{
 	{"bpf load", []string{"bpf_call"}, bollwerk.Denied, "loads are seen after they are done"},
 	{"module", []string{"kernel_read_file", "kernel_load_data", "kernel_module_request"}, bollwerk.Denied, "module loads are seen after they are done"},
 	{"raw socket", []string{"socket_create"}, bollwerk.Seen, "raw and packet sockets are seen by looking every few seconds"},
-	{"connect to sockets", []string{"unix_connect"}, bollwerk.Seen, "connections to sockets with a name in the file system (docker.sock) are not seen"},
+	{"connect to sockets", []string{"unix_connect"}, bollwerk.Seen, "connections to sockets with a name in the file system (docker.sock) are seen since kernel 6.7 only"},
 	{"namespace", []string{"switch_namespaces", "unshare_begin", "unshare_end", "userns_create"}, bollwerk.Seen, "setns and unshare are seen without the kind of call"},
 	{"memfd", []string{"memfd_create"}, bollwerk.Seen, "anonymous files are seen when they are started only"},
 }
