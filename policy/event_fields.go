@@ -34,6 +34,8 @@ type member struct {
 	dear bool
 	// path: a path of the file that the event speaks of.
 	path bool
+	// base: only the last part of such a path.
+	base bool
 	// ofKind marks the kind of the event.
 	ofKind bool
 	// id is unique within a catalog.
@@ -283,9 +285,10 @@ func fileMembers() []member {
 		return boolField(name, doc, func(s *Scratch, _ *bollwerk.Process) bool { return s.file.Access&bits != 0 })
 	}
 	path := func(m member) member { m.path = true; return m }
+	last := func(m member) member { m.path, m.base = true, true; return m }
 	return []member{
 		path(text("path", "absolute, as the process sees it", func(f *bollwerk.FileEvent) string { return f.Path })),
-		text("name", "last part of the path", func(f *bollwerk.FileEvent) string { return base(f.Path) }),
+		last(text("name", "last part of the path", func(f *bollwerk.FileEvent) string { return base(f.Path) })),
 		text("dir", "folder of the path", func(f *bollwerk.FileEvent) string { return dir(f.Path) }),
 		path(text("target", "of rename and link the new name, of symlink what the link says", func(f *bollwerk.FileEvent) string { return f.Target })),
 		path(textField("written", "the path that got new content or a new name: opened for writing, created, the new name of rename and link, the link of symlink; \"\" otherwise",

@@ -14,8 +14,8 @@ type Watch struct {
 	Path string
 	// Below: what lies below the path is meant, too; otherwise exactly the path.
 	Below bool
-	// Glob: Path is a pattern (* any run of characters, ? one) or the beginning of
-	// one that names no folder.
+	// Glob: Path is a pattern (* any run of characters, ? one), the beginning of one that
+	// names no folder, or "*/" and the name of a file in any folder.
 	Glob bool
 	// Written: only what gets new content or a new name is meant, not what is read.
 	Written bool
@@ -24,8 +24,7 @@ type Watch struct {
 // Watches lists the places that conditions about events of a kind name, sorted,
 // each once. It is read off the conditions, so that nobody has to keep a second
 // list: whatever is compared with the path of a file counts, whether the comparison
-// is negated or not. A regular expression and the name of a file alone name no place
-// and are not in the list.
+// is negated or not. A regular expression names no place and is not in the list.
 func (m *Matcher) Watches(kind bollwerk.EventKind) []Watch {
 	seen := map[Watch]bool{}
 	var out []Watch
@@ -92,6 +91,16 @@ func (n *node) places() []Watch {
 		texts = []string{n.kids[1].text}
 	}
 	var out []Watch
+	if n.kids[0].member.base {
+		if n.op == opEqual || n.op == opInSet {
+			for _, t := range texts {
+				if t != "" {
+					out = append(out, Watch{Path: "*/" + t, Glob: true})
+				}
+			}
+		}
+		return out
+	}
 	for _, t := range texts {
 		switch n.op {
 		case opEqual, opInSet:

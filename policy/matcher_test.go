@@ -290,7 +290,7 @@ func TestWatches(t *testing.T) {
 		eventPolicy("d", `event.kind == "exec" && event.process.path == "/bin/sh"`),
 		eventPolicy("e", `event.file.path.glob("/home/*/.ssh/id_*") || event.file.name == "x" || event.file.path == ""`),
 	)
-	want := "[{/etc/cron.d true false true} {/etc/gshadow false false false} {/etc/shadow false false false} {/home/*/.ssh/id_* false true false} {/root/.ssh true false true} {/usr/lib/x* false true true}]"
+	want := "[{*/x false true false} {/etc/cron.d true false true} {/etc/gshadow false false false} {/etc/shadow false false false} {/home/*/.ssh/id_* false true false} {/root/.ssh true false true} {/usr/lib/x* false true true}]"
 	if got := fmt.Sprint(m.Watches(bollwerk.EventOpen)); got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
