@@ -51,40 +51,44 @@ func (e *env) configuration() (*agent.Config, error) {
 }
 
 // eventPolicies are the rules over events: the shipped ones, those of the configured
-// folders, and those of Falco files. It says how many of the latter are not asked.
-func (e *env) eventPolicies(c *agent.Config) ([]*policy.Policy, error) {
-	own, err := ownPolicies(c)
+// folders, and those of Falco files; shipped is how many of the first there are. It says
+// how many of the last are not asked.
+func (e *env) eventPolicies(c *agent.Config) (all []*policy.Policy, shipped int, err error) {
+	own, shipped, err := ownPolicies(c)
 	if err != nil || len(c.Falco) == 0 {
-		return own, err
+		return own, shipped, err
 	}
 	set, err := falcoRules(c.Falco)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if s := refusedSentence(set); s != "" {
 		e.print(s)
 	}
-	return append(own, set.Policies()...), nil
+	return append(own, set.Policies()...), shipped, nil
 }
 
-// ownPolicies are those that are written in our own language.
-func ownPolicies(c *agent.Config) ([]*policy.Policy, error) {
+// ownPolicies are those that are written in our own language, those that ship first.
+func ownPolicies(c *agent.Config) (own []*policy.Policy, shipped int, err error) {
 	all, err := policy.Load(policies.Files())
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
+	ours := len(all)
 	for _, dir := range c.Rules {
 		more, err := policy.Load(os.DirFS(dir))
 		if err != nil {
-			return nil, usageError(fmt.Errorf("rules: %s: %w", dir, err))
+			return nil, 0, usageError(fmt.Errorf("rules: %s: %w", dir, err))
 		}
 		all = append(all, more...)
 	}
-	out := all[:0]
-	for _, p := range all {
+	for i, p := range all {
 		if p.Subject == policy.EventKind {
-			out = append(out, p)
+			own = append(own, p)
+			if i < ours {
+				shipped++
+			}
 		}
 	}
-	return out, nil
+	return own, shipped, nil
 }

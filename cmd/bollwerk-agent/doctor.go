@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/bollwerk/bollwerk/internal/terminal"
 	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/sensor/syscalls"
+	"github.com/bollwerk/bollwerk/sensor/tracing"
 )
 
 func newDoctorCommand(e *env) *cobra.Command {
@@ -48,7 +50,12 @@ func runDoctor(ctx context.Context, e *env, backend string, asJSON bool) error {
 	if err := c.Validate(); err != nil {
 		return usageError(err)
 	}
-	s, err := sensor.Open(ctx, sensor.Options{Log: slog.New(slog.DiscardHandler), NoBPF: c.Backend == "none"}, sources(c, syscalls.New(syscalls.Config{Off: c.Backend == "none"}))...)
+	ps, shipped, err := e.eventPolicies(c)
+	if err != nil {
+		return err
+	}
+	added := ps[shipped:]
+	s, err := sensor.Open(ctx, sensor.Options{Log: slog.New(slog.DiscardHandler), NoBPF: c.Backend == "none"}, sources(c, syscalls.New(syscalls.Config{Off: c.Backend == "none"}), watchesFor(added))...)
 	if err != nil {
 		return err
 	}
@@ -70,6 +77,9 @@ func runDoctor(ctx context.Context, e *env, backend string, asJSON bool) error {
 		}
 	} else {
 		printAreas(e.stdout, rows)
+		if slices.ContainsFunc(rows, func(a agent.Area) bool { return a.Name == tracing.AreaFile && a.Verdict != bollwerk.Pass }) {
+			printUnseen(e.stdout, added)
+		}
 	}
 	if bad > 0 {
 		return &exitError{code: exitDegraded}

@@ -22,7 +22,7 @@ import (
 
 // parts composes an agent: this is where the plug-ins are chosen.
 func (e *env) parts(c *agent.Config, log *slog.Logger) (*agent.Parts, error) {
-	ps, err := e.eventPolicies(c)
+	ps, shipped, err := e.eventPolicies(c)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (e *env) parts(c *agent.Config, log *slog.Logger) (*agent.Parts, error) {
 	}
 	calls := syscalls.New(syscalls.Config{Off: c.Learn.Off || c.Backend == "none", Always: c.Learn.Syscalls == "always"})
 	return &agent.Parts{
-		Config: c, Exceptions: except, Log: log, Version: e.version, Policies: ps, Sources: sources(c, calls), Identities: names,
+		Config: c, Exceptions: except, Log: log, Version: e.version, Policies: ps, Sources: sources(c, calls, watchesFor(ps[shipped:])), Identities: names,
 		Detectors: detectors.Detectors(tuning), Syscalls: calls.Collect,
 	}, nil
 }
@@ -77,15 +77,16 @@ func (e *env) identities(c *agent.Config) identities.Config {
 }
 
 // sources of events, in the order in which they are opened: what a better source
-// covers the later ones leave alone.
-func sources(c *agent.Config, calls *syscalls.Source) []sensor.Source {
+// covers the later ones leave alone. They look at what rules ask for besides their own lists.
+func sources(c *agent.Config, calls *syscalls.Source, also watched) []sensor.Source {
+	marked := append(tracing.Watches(), also.files...)
 	if c.Backend == "none" {
-		return []sensor.Source{&procfs.Connector{}, &procfs.Sockets{}, &procfs.Mounts{}, &procfs.Settings{}, &tracing.Files{}, &tracing.Procs{}, &tracing.Gate{}}
+		return []sensor.Source{&procfs.Connector{}, &procfs.Sockets{}, &procfs.Mounts{}, &procfs.Settings{}, &tracing.Files{Watches: marked}, &tracing.Procs{Paths: also.proc}, &tracing.Gate{}}
 	}
 	covered := func(string) bool { return false }
 	var best *lsm.Source
 	if c.Backend == "auto" {
-		best = lsm.New(lsm.Options{})
+		best = lsm.New(lsm.Options{Watches: append(lsm.Watches(), also.names...)})
 		covered = best.Covered
 	}
 	list := []sensor.Source{process.New(process.Config{Covered: covered})}
@@ -94,8 +95,8 @@ func sources(c *agent.Config, calls *syscalls.Source) []sensor.Source {
 	}
 	checks := &tracing.Checks{Covered: covered}
 	less := func(area string) bool { return covered(area) || checks.Sees(area) }
-	list = append(list, network.New(network.Config{}), checks, &tracing.Reach{Covered: covered}, &tracing.Files{Covered: covered},
-		&tracing.Procs{Covered: covered}, &tracing.Gate{Covered: covered},
+	list = append(list, network.New(network.Config{}), checks, &tracing.Reach{Covered: covered}, &tracing.Files{Covered: covered, Watches: marked},
+		&tracing.Procs{Covered: covered, Paths: also.proc}, &tracing.Gate{Covered: covered},
 		&procfs.Connector{Covered: covered}, &procfs.Sockets{Covered: less}, &procfs.Mounts{Covered: less}, &procfs.Settings{Covered: less}, calls)
 	if c.Mappings {
 		list = append(list, &tracing.Mappings{Covered: covered})

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -75,7 +76,7 @@ func newRulesListCommand(e *env) *cobra.Command {
 }
 
 func runRulesList(e *env, c *agent.Config, asJSON bool) error {
-	own, err := ownPolicies(c)
+	own, _, err := ownPolicies(c)
 	if err != nil {
 		return err
 	}
@@ -200,8 +201,11 @@ func runRulesCheck(e *env, args []string, asJSON bool) error {
 		set.Refuse(m, problems)
 		warnings = set.Warnings
 		for _, r := range set.Rules {
-			rows = append(rows, checkRow{Rule: r.Name, ID: r.ID, File: r.File, Line: r.Line, Enabled: r.Enabled, Verdict: r.Verdict, Reasons: r.Reasons, Limits: r.Limits,
-				Kinds: kindWords(r.Kinds)})
+			row := checkRow{Rule: r.Name, ID: r.ID, File: r.File, Line: r.Line, Enabled: r.Enabled, Verdict: r.Verdict, Reasons: r.Reasons, Limits: r.Limits, Kinds: kindWords(r.Kinds)}
+			if r.Policy != nil && r.Verdict != falco.Not {
+				row.see(r.Policy)
+			}
+			rows = append(rows, row)
 		}
 	}
 	count := map[falco.Verdict]int{}
@@ -276,10 +280,19 @@ func checkOwn(ps []*policy.Policy) []checkRow {
 					r.Reasons = append(r.Reasons, q.Message)
 				}
 			}
+		} else {
+			r.see(p)
 		}
 		rows = append(rows, r)
 	}
 	return rows
+}
+
+// see adds what a kernel without BPF LSM does not show of a rule about files.
+func (r *checkRow) see(p *policy.Policy) {
+	reasons, limits := unseenSentences(p)
+	r.Reasons = append(slices.Clip(r.Reasons), reasons...)
+	r.Limits = append(slices.Clip(r.Limits), limits...)
 }
 
 // isFalcoFile tells a file of Falco's, which is a list, from a policy, which is not.

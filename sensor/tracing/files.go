@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -85,6 +86,7 @@ const (
 	placeRead                       // the file itself
 	placeWay                        // on the way to something that is not there yet
 	placeTree                       // of what is in it links and losses are told
+	placeName                       // entries are told that a watch names
 )
 
 // Name of the source.
@@ -439,7 +441,7 @@ func (f *Files) gone(e *notice) {
 
 // entry tells what happened to one path.
 func (f *Files) entry(mask uint64, pl place, name string, p *bollwerk.Process) {
-	r, kind := pl.root, pl.kind&^placeWay
+	r, kind := pl.root, f.kindOf(pl, name)
 	foreign := kind == placeTree && p != nil && p.MountNS != 0 && p.MountNS != r.mountNS
 	if mask&unix.FAN_DELETE != 0 && kind&(placeDir|placeTree) != 0 && !foreign && (kind&placeDir != 0 || mask&unix.FAN_ONDIR == 0) {
 		f.emit(bollwerk.EventUnlink, &bollwerk.FileEvent{Path: name}, p, r)
@@ -503,6 +505,20 @@ func (f *Files) entry(mask uint64, pl place, name string, p *bollwerk.Process) {
 	}
 }
 
+// kindOf is what the place of an entry means for it.
+func (f *Files) kindOf(pl place, names ...string) placeKind {
+	kind := pl.kind &^ (placeWay | placeName)
+	if pl.kind&placeName == 0 || kind&placeDir != 0 {
+		return kind
+	}
+	for i := range f.Watches {
+		if w := &f.Watches[i]; w.Name && slices.ContainsFunc(names, func(n string) bool { return matchPath(w.Path, n) }) {
+			return kind | placeDir
+		}
+	}
+	return kind
+}
+
 // changed tells what a notice of changed attributes means, as far as one about the same
 // file came before: times and numbers of links are attributes, too. The first one is
 // taken for a change of the mode, and what the mode was is then not known. A look at the
@@ -553,7 +569,7 @@ func (f *Files) rename(from, to *notice) {
 	if renamed != "" {
 		st, _, there = pl.root.stat(renamed)
 	}
-	kind := pl.kind &^ placeWay
+	kind := f.kindOf(pl, old, renamed)
 	foreign := kind == placeTree && p != nil && p.MountNS != 0 && p.MountNS != pl.root.mountNS
 	if kind != 0 && !foreign && (kind != placeExec || there && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Mode&0o111 != 0) {
 		e := fileOf(old, &st, there)

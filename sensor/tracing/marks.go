@@ -223,8 +223,10 @@ func (f *Files) armWatch(r *root, w *Watch, by *bollwerk.Process, first bool) {
 	if w.Where != "" && w.Where != r.where {
 		return
 	}
-	kind := placeDir
+	kind, name := placeDir, w.Path
 	switch {
+	case w.Name:
+		kind, name = placeName, path.Dir(w.Path)
 	case w.Read:
 		kind = placeRead
 	case w.Executable:
@@ -232,7 +234,11 @@ func (f *Files) armWatch(r *root, w *Watch, by *bollwerk.Process, first bool) {
 	case w.Tree:
 		kind = placeTree
 	}
-	f.descend(r, "/", strings.Split(strings.Trim(w.Path, "/"), "/"), kind, by, first)
+	var rest []string
+	if name != "/" {
+		rest = strings.Split(strings.Trim(name, "/"), "/")
+	}
+	f.descend(r, "/", rest, kind, by, first)
 }
 
 // descend follows the elements of a pattern from a folder that is there.
@@ -313,7 +319,7 @@ func (f *Files) mark(r *root, name string, kind placeKind) (isNew bool) {
 		if kind == placeRead {
 			return false
 		}
-	case unix.S_IFREG:
+	case unix.S_IFREG, unix.S_IFCHR, unix.S_IFBLK:
 		if kind != placeRead {
 			return false
 		}
@@ -366,7 +372,7 @@ func (f *Files) add(r *root, fd int, kind placeKind) error {
 	switch kind {
 	case placeRead:
 		mask = unix.FAN_OPEN | unix.FAN_CLOSE_WRITE | unix.FAN_ATTRIB | unix.FAN_DELETE_SELF
-	case placeDir:
+	case placeDir, placeName:
 		mask = f.entries | dir
 	case placeExec:
 		mask = f.entries&^unix.FAN_DELETE | dir

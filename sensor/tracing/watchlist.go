@@ -17,6 +17,9 @@ type Watch struct {
 	// files that are removed or renamed, links, and files that get a second ending; not
 	// what is written. Path has no "*".
 	Tree bool
+	// Name means that Path is a file, and of its folder only what happens to such files is
+	// told: made, written, changed, renamed, removed.
+	Name bool
 	// Where: "" everywhere, else only "host" or only "container".
 	Where string
 }
@@ -30,8 +33,13 @@ func Watches() []Watch {
 		/etc/init.d /etc/profile.d /etc/sudoers.d /etc/pam.d /etc/ssh /etc/ld.so.conf.d /etc/udev/rules.d /etc/modules-load.d /etc/apt/apt.conf.d
 		/root /root/.ssh /home/* /home/*/.ssh /root/.config/autostart /etc/kubernetes /etc/kubernetes/manifests /etc/containerd /etc/docker
 		/var/log /var/log/audit /var/log/journal /usr/bin /usr/sbin /usr/local/bin /usr/local/sbin /bin /sbin /lib/security /usr/lib/security
-		/usr/lib/x86_64-linux-gnu/security /usr/lib/aarch64-linux-gnu/security /opt /srv /var/www/html`) {
+		/usr/lib/x86_64-linux-gnu/security /usr/lib/aarch64-linux-gnu/security /opt /srv /var/www/html
+		/etc/security /etc/ssh/authorized_keys.d /etc/ssh/sshd_config.d /etc/zsh /etc/systemd/user /usr/local/lib/systemd /lib/systemd/system
+		/var/spool/at /var/spool/atjobs /etc/rc.d /etc/crontabs`) {
 		out = append(out, Watch{Path: p})
+	}
+	for _, p := range strings.Fields(`/host/etc /host/etc/cron.d /host/etc/sudoers.d /host/etc/systemd/system /host/var/spool/cron`) {
+		out = append(out, Watch{Path: p, Where: "container"}) // where containers have the host's files
 	}
 	for _, p := range strings.Fields(`/tmp /var/tmp /dev/shm /run /run/lock /var/run`) {
 		out = append(out, Watch{Path: p, Executable: true})
@@ -44,6 +52,9 @@ func Watches() []Watch {
 		/root/.docker/config.json /home/*/.docker/config.json /root/.config/gcloud/* /home/*/.config/gcloud/* /root/.azure/* /home/*/.azure/*
 		/root/.config/openstack/clouds.yaml /home/*/.config/openstack/clouds.yaml /root/.netrc /home/*/.netrc /root/.git-credentials /home/*/.git-credentials
 		/root/.pgpass /home/*/.pgpass /root/.my.cnf /root/.vault-token /home/*/.vault-token /root/.bash_history /home/*/.bash_history
+		/root/.npmrc /home/*/.npmrc /root/.pypirc /home/*/.pypirc /root/.dockercfg /home/*/.dockercfg /root/.config/gh/hosts.yml /home/*/.config/gh/hosts.yml
+		/root/.config/containers/auth.json /home/*/.config/containers/auth.json /root/.terraform.d/credentials.tfrc.json /home/*/.terraform.d/credentials.tfrc.json
+		/etc/gshadow- /etc/security/opasswd /host/etc/shadow /rootfs/etc/shadow /hostfs/etc/shadow
 		/etc/kubernetes/admin.conf /etc/kubernetes/*.conf /etc/kubernetes/pki/* /etc/rancher/k3s/k3s.yaml /var/lib/kubelet/kubeconfig /var/lib/kubelet/pki/*
 		/proc/sysrq-trigger /sys/kernel/uevent_helper /sys/fs/cgroup/release_agent /sys/fs/cgroup/*/release_agent
 		/var/run/secrets/kubernetes.io/serviceaccount/token /run/secrets/kubernetes.io/serviceaccount/token /run/secrets/*`) {

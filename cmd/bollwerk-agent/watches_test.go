@@ -1,0 +1,108 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/bollwerk/bollwerk/agent"
+	"github.com/bollwerk/bollwerk/policies"
+	"github.com/bollwerk/bollwerk/policy"
+	"github.com/bollwerk/bollwerk/sensor/lsm"
+	"github.com/bollwerk/bollwerk/sensor/tracing"
+)
+
+func rule(t *testing.T, id, condition string) *policy.Policy {
+	t.Helper()
+	p, err := policy.Parse(id+".yaml", []byte("id: "+id+"\ntitle: t\ndescription: d\nwhy: w\nfix: f\nseverity: low\nmode: warn\nsubject: event\nmatch: >-\n  "+condition+"\nmessage: m\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// What a rule of one's own names reaches the sources.
+func TestRulesAreWatchedFor(t *testing.T) {
+	got := watchesFor([]*policy.Policy{
+		rule(t, "a", `event.kind == "open" && event.file.read && event.file.path == "/etc/foo"`),
+		rule(t, "b", `event.kind == "open" && event.file.name == ".foorc"`),
+		rule(t, "c", `event.file.written.under(["/srv/app"])`),
+		rule(t, "d", `event.kind == "open" && event.file.path.glob("/proc/*/maps")`),
+	})
+	for _, w := range []tracing.Watch{{Path: "/etc/foo", Read: true}, {Path: "/root/.foorc", Read: true}, {Path: "/home/*/.foorc", Read: true}, {Path: "/srv/app"}} {
+		if !slices.Contains(got.files, w) {
+			t.Errorf("%+v is missing in %+v", w, got.files)
+		}
+	}
+	if !slices.Contains(got.proc, "/proc/*/maps") {
+		t.Errorf("%q", got.proc)
+	}
+	for _, w := range []lsm.Watch{{Name: "foo", Folder: "etc", Access: lsm.Read | lsm.Write | lsm.Delete | lsm.Point},
+		{Name: ".foorc", Access: lsm.Read | lsm.Write | lsm.Delete | lsm.Point}, {Folder: "app", Access: lsm.Write | lsm.Delete}} {
+		if !slices.Contains(got.names, w) {
+			t.Errorf("%+v is missing in %+v", w, got.names)
+		}
+	}
+}
+
+func TestRulesThatNeverFire(t *testing.T) {
+	for _, c := range []struct {
+		condition, why string
+		never          bool
+	}{
+		{`event.kind == "open" && event.file.path == "/etc/foo"`, "", false},
+		{`event.kind == "open" && event.file.path == "/proc/1/root/etc/shadow"`, "a link of /proc", true},
+		{`event.kind == "open" && event.file.path.endsWith(".php")`, "a name in any folder", false},
+		{`event.kind == "open" && event.file.path.under(["/tmp"])`, "everybody makes files", false},
+		{`event.kind == "open" && event.file.path.under(["/proc/sys"])`, "below a folder of /proc", true},
+		{`event.kind == "open" && event.file.path in ["/etc/foo", "/tmp/x"] || event.kind == "open" && event.file.name == "x"`, "/root and /home/*", false},
+		{`event.kind == "exec" && event.process.path.startsWith("/tmp/")`, "", false},
+	} {
+		p := rule(t, "r", c.condition)
+		causes, _, never := unseen(p)
+		if never != c.never || c.why == "" && len(causes) > 0 || !strings.Contains(strings.Join(causes, "; "), c.why) {
+			t.Errorf("%s: never %v, %q", c.condition, never, causes)
+		}
+		reasons, _ := unseenSentences(p)
+		if c.never != (len(reasons) == 1 && strings.Contains(reasons[0], "never fires")) {
+			t.Errorf("%s: %q", c.condition, reasons)
+		}
+	}
+}
+
+// Where rules that ship ask about what is written to a place, the list of the source has it.
+func TestShippedRulesAreWatchedFor(t *testing.T) {
+	all, err := policy.Load(policies.Files())
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := tracing.Watches()
+	for _, p := range all {
+		if p.Subject != policy.EventKind {
+			continue
+		}
+		m, _ := policy.NewMatcher([]*policy.Policy{p}, policy.MatcherOptions{})
+		for _, place := range placesOf(m) {
+			if !place.Written || place.Glob {
+				continue // places by name are looked for in homes, and those that are read are chosen
+			}
+			files, _, _, _ := tracing.WatchesFor(tracing.Place(place))
+			for _, w := range files {
+				if place.Below && w.Path != place.Path {
+					continue // folders in such folders are of interest to nobody who ships
+				}
+				if !tracing.Covers(have, w) {
+					t.Errorf("%s: %+v is not watched", p.ID, w)
+				}
+			}
+		}
+	}
+}
+
+func TestOwnRulesComeAfterShipped(t *testing.T) {
+	e := &env{}
+	all, shipped, err := e.eventPolicies(&agent.Config{})
+	if err != nil || shipped != len(all) || shipped == 0 {
+		t.Errorf("%d of %d shipped: %v", shipped, len(all), err)
+	}
+}
