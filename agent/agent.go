@@ -14,6 +14,7 @@ import (
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/detect"
+	"github.com/bollwerk/bollwerk/internal/cgroup"
 	"github.com/bollwerk/bollwerk/policy"
 	"github.com/bollwerk/bollwerk/recorder"
 	"github.com/bollwerk/bollwerk/sensor"
@@ -62,7 +63,7 @@ type Agent struct {
 	sensor   *sensor.Sensor
 	resolver *workload.Resolver
 	// hierarchy finds the folder of a cgroup.
-	hierarchy *workload.Hierarchy
+	hierarchy *cgroup.Hierarchy
 	rules     *rules
 	stream    *detect.Stream
 	folder    *detect.Folder
@@ -157,7 +158,7 @@ func open(ctx context.Context, p Parts) (_ *Agent, err error) {
 			a.log.Error("flight recorder", "error", err)
 		}
 	}
-	if a.hierarchy, err = workload.DetectHierarchy("", ""); err != nil {
+	if a.hierarchy, err = cgroup.Detect("", ""); err != nil {
 		return nil, err
 	}
 	if a.resolver, err = workload.New(workload.Config{Node: a.c.Node, Hierarchy: a.hierarchy, Log: a.log, Changed: a.renamed}, p.Identities...); err != nil {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/sensor"
 )
 
 // victim is a process that is held by a descriptor: no other one with its number can be
@@ -35,7 +36,7 @@ func hold(p *bollwerk.Process) (victim, error) {
 	if v.fd, err = unix.PidfdOpen(int(p.PID), 0); err != nil {
 		return v, fmt.Errorf("process %d has ended: %w", p.PID, err)
 	}
-	start, err := startTime(p.PID)
+	start, err := sensor.StartTime(p.PID)
 	if err != nil {
 		v.close()
 		return v, fmt.Errorf("process %d has ended", p.PID)

@@ -28,7 +28,7 @@ func TestHold(t *testing.T) {
 	}
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
 	pid := uint32(cmd.Process.Pid)
-	start, err := startTime(pid)
+	start, err := sensor.StartTime(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func gone(t *testing.T, pid int) {
 // no source has told of yet, and what it was is captured before.
 func TestStopCaptures(t *testing.T) {
 	a, cmd, pids := shell(t, func() *Agent { return stopper(t) })
-	start, err := startTime(uint32(pids[0]))
+	start, err := sensor.StartTime(uint32(pids[0]))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/cgroup"
 	"github.com/bollwerk/bollwerk/sensor/bpf"
 )
 
@@ -52,6 +53,9 @@ const (
 	CgroupPIDs
 	CgroupCPU
 )
+
+// controller that names a version 1 tree, "" for version 2.
+func (h Hierarchy) controller() string { return [...]string{"", "memory", "pids", "cpu"}[h] }
 
 // Kernel is what all sources share: the maps, the ring, the table of processes and the
 // way events go out.
@@ -110,7 +114,10 @@ func (k *Kernel) Map(name string) *ebpf.Map { return k.maps[name] }
 func openKernel(o *Options) (*Kernel, error) {
 	k := &Kernel{Log: o.Log, ringSize: o.Ring, pinRoot: o.PinRoot, opened: time.Now().UnixNano(), maps: map[string]*ebpf.Map{}, types: btf.NewCache()}
 	k.updateBoot()
-	k.Hierarchy, k.CgroupRoot, k.Unified = findCgroups("/proc/self/mountinfo")
+	// Without any tree there are no containers to tell apart; programs still see processes.
+	if h, err := cgroup.Detect("", ""); err == nil {
+		k.Hierarchy, k.CgroupRoot, k.Unified = hierarchyOf(h)
+	}
 	k.Processes = newProcesses(k, o.Processes)
 	// PID 1 may be closed to us; the kernel's threads live in the host's namespaces too.
 	for _, dir := range []string{"/proc/1/ns", "/proc/2/ns", "/proc/self/ns"} {
@@ -128,6 +135,17 @@ func openKernel(o *Options) (*Kernel, error) {
 		k.Log.Warn("bpf is not available; falling back to /proc, fanotify and sock_diag", "cause", err)
 	}
 	return k, nil
+}
+
+// hierarchyOf is the tree as kernel programs call it, and where it and the version 2 tree
+// are mounted. A version 1 tree that they cannot read is none.
+func hierarchyOf(h *cgroup.Hierarchy) (tree Hierarchy, root, unified string) {
+	for t := CgroupMemory; t <= CgroupCPU; t++ {
+		if h.LegacyName == t.controller() {
+			return t, h.Legacy, h.Unified
+		}
+	}
+	return CgroupV2, h.Unified, h.Unified
 }
 
 func (k *Kernel) openMaps() error {

@@ -1,17 +1,12 @@
 package sensor
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -236,46 +231,6 @@ func namespacesOf(dir string) Namespaces {
 		return uint32(st.Ino)
 	}
 	return Namespaces{Mount: inode("mnt"), PID: inode("pid"), Net: inode("net"), User: inode("user"), Cgroup: inode("cgroup")}
-}
-
-// findCgroups decides which tree tells containers apart: version 2 when it is the only
-// one or holds controllers; on hybrid and version 1 hosts the memory, pids or cpu tree.
-func findCgroups(mountinfo string) (h Hierarchy, root, unified string) {
-	b, err := os.ReadFile(mountinfo)
-	if err != nil {
-		return CgroupV2, "", ""
-	}
-	v1 := map[string]string{}
-	sc := bufio.NewScanner(io.LimitReader(bytes.NewReader(b), 4<<20))
-	sc.Buffer(make([]byte, 64<<10), 1<<20)
-	for sc.Scan() {
-		left, right, ok := strings.Cut(sc.Text(), " - ")
-		l, r := strings.Fields(left), strings.Fields(right)
-		if !ok || len(l) < 5 || len(r) < 3 {
-			continue
-		}
-		switch r[0] {
-		case "cgroup2":
-			if unified == "" {
-				unified = l[4]
-			}
-		case "cgroup":
-			for _, o := range strings.Split(r[2], ",") {
-				if v1[o] == "" {
-					v1[o] = l[4]
-				}
-			}
-		}
-	}
-	for _, c := range []struct {
-		name string
-		h    Hierarchy
-	}{{"memory", CgroupMemory}, {"pids", CgroupPIDs}, {"cpu", CgroupCPU}} {
-		if v1[c.name] != "" {
-			return c.h, v1[c.name], unified
-		}
-	}
-	return CgroupV2, unified, unified
 }
 
 // Sync returns when every record that lay in the ring at the call was decoded, at the

@@ -3,6 +3,8 @@ package sensor
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -170,16 +172,12 @@ func describe(fd int, link string) (bollwerk.OpenFile, bool) {
 // parseStat reads /proc/PID/stat (proc_pid_stat(5)). The name may hold anything, also
 // brackets and spaces: the last bracket ends it.
 func parseStat(b []byte, r *Record, texts *Strings) bool {
-	from, to := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
-	if from < 0 || to < from {
-		return false
-	}
-	f := strings.Fields(string(b[to+1:]))
+	name, f := statFields(b)
 	if len(f) < 20 {
 		return false
 	}
 	p := r.Process
-	p.Name = texts.Text(b[from+1 : to])
+	p.Name = texts.Text(name)
 	parent, _ := strconv.ParseUint(f[1], 10, 32)
 	r.Parent = uint32(parent)
 	session, _ := strconv.ParseInt(f[3], 10, 32)
@@ -189,12 +187,40 @@ func parseStat(b []byte, r *Record, texts *Strings) bool {
 	}
 	flags, _ := strconv.ParseUint(f[6], 10, 32)
 	p.Kernel = flags&0x00200000 != 0 // PF_KTHREAD
-	start, err := strconv.ParseUint(f[19], 10, 64)
-	if err != nil || start > 1<<40 {
-		return false
+	var err error
+	p.Start, err = startOf(f)
+	return err == nil
+}
+
+// statFields are the name and what follows it, state first.
+func statFields(b []byte) (name []byte, rest []string) {
+	from, to := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if from < 0 || to < from {
+		return nil, nil
 	}
-	p.Start = start * tick
-	return true
+	return b[from+1 : to], strings.Fields(string(b[to+1:]))
+}
+
+func startOf(fields []string) (uint64, error) {
+	if len(fields) < 20 {
+		return 0, errors.New("stat: too short")
+	}
+	n, err := strconv.ParseUint(fields[19], 10, 64)
+	if err == nil && n > 1<<40 {
+		err = fmt.Errorf("stat: a start at tick %d", n)
+	}
+	return n * tick, err
+}
+
+// StartTime of a running process in nanoseconds since boot, rounded down to 10 ms as
+// /proc has it.
+func StartTime(pid uint32) (uint64, error) {
+	b := readFile("/proc/"+strconv.FormatUint(uint64(pid), 10)+"/stat", 4096)
+	if b == nil {
+		return 0, fmt.Errorf("process %d: %w", pid, os.ErrNotExist)
+	}
+	_, f := statFields(b)
+	return startOf(f)
 }
 
 func ttyName(dev uint32) string {
@@ -274,7 +300,7 @@ func (c *cgroupNames) add(id uint64, path string) {
 
 // pathOf is the process's cgroup in the tree that counts, seen from our own.
 func (c *cgroupNames) pathOf(pid uint32) string {
-	want := map[Hierarchy]string{CgroupMemory: "memory", CgroupPIDs: "pids", CgroupCPU: "cpu"}[c.k.Hierarchy]
+	want := c.k.Hierarchy.controller()
 	for line := range strings.Lines(string(readFile("/proc/"+strconv.FormatUint(uint64(pid), 10)+"/cgroup", procText))) {
 		_, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
 		controllers, path, ok := strings.Cut(rest, ":")

@@ -13,6 +13,7 @@ import (
 	"unsafe"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/cgroup"
 )
 
 func table(most int) *Processes {
@@ -262,5 +263,75 @@ func TestTextsAreBounded(t *testing.T) {
 	p.forget(time.Now())
 	if p.texts != 0 || p.Len() != 0 {
 		t.Errorf("%d bytes of %d processes are left", p.texts, p.Len())
+	}
+}
+
+// The kernel gives an id to one cgroup only as long as it runs (kernfs_new_node counts
+// on), but ids of two trees may meet, and a path is learned anew with each move: a second
+// container under the id of the first must not get its name, nor the first lose its own.
+func TestReusedCgroup(t *testing.T) {
+	p := table(100)
+	a := fork(p, 1, 0)
+	p.Moved(a.PID, a.Start, 7, "/docker/a")
+	a = p.Get(a.PID, a.Start)
+	if a.Cgroup != 7 || a.CgroupPath != "/docker/a" || p.CgroupPath(7, 0) != "/docker/a" {
+		t.Fatalf("%d %q", a.Cgroup, a.CgroupPath)
+	}
+	p.Exit(a.PID, a.Start, time.Now())
+	b := fork(p, 2, 0)
+	p.Moved(b.PID, b.Start, 7, "/docker/b")
+	b = p.Get(b.PID, b.Start)
+	child := proc(3, 3e6+1)
+	child.Cgroup = 7
+	child = p.Fork(&Record{Process: child, Parent: b.PID, ParentStart: b.Start})
+	other := proc(4, 4e6+1) // made right inside of it, by somebody outside
+	other.Cgroup = 7
+	other = p.Fork(&Record{Process: other, Parent: far, ParentStart: 1})
+	for _, x := range []*bollwerk.Process{b, child, other} {
+		if x.CgroupPath != "/docker/b" {
+			t.Errorf("%s is in %q", x.Name, x.CgroupPath)
+		}
+	}
+	if a.CgroupPath != "/docker/a" || p.Get(a.PID, a.Start).CgroupPath != "/docker/a" {
+		t.Errorf("the first is in %q now", p.Get(a.PID, a.Start).CgroupPath)
+	}
+	// A program start says where it is, too.
+	p.SetCgroupPath(7, "/docker/c")
+	if got := p.CgroupPath(7, 0); got != "/docker/c" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestStartTime(t *testing.T) {
+	s, err := Open(t.Context(), Options{NoBPF: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	pid := uint32(os.Getpid())
+	start, err := StartTime(pid)
+	if p := s.k.Processes.Get(pid, 0); err != nil || start == 0 || !sameStart(start, p.Start) || start > uint64(sinceBoot()) {
+		t.Errorf("%d, %v; the table says %d", start, err, p.Start)
+	}
+	if n, err := StartTime(far); err == nil {
+		t.Errorf("a process that is none began at %d", n)
+	}
+}
+
+func TestHierarchyOf(t *testing.T) {
+	for _, c := range []struct {
+		in            cgroup.Hierarchy
+		tree          Hierarchy
+		root, unified string
+	}{
+		{cgroup.Hierarchy{Unified: "/u"}, CgroupV2, "/u", "/u"},
+		{cgroup.Hierarchy{Unified: "/u", Legacy: "/m", LegacyName: "memory"}, CgroupMemory, "/m", "/u"},
+		{cgroup.Hierarchy{Legacy: "/p", LegacyName: "pids"}, CgroupPIDs, "/p", ""},
+		{cgroup.Hierarchy{Legacy: "/c", LegacyName: "cpu"}, CgroupCPU, "/c", ""},
+		{cgroup.Hierarchy{Legacy: "/s", LegacyName: "name=systemd"}, CgroupV2, "", ""},
+	} {
+		if tree, root, unified := hierarchyOf(&c.in); tree != c.tree || root != c.root || unified != c.unified {
+			t.Errorf("%+v: %d %q %q", c.in, tree, root, unified)
+		}
 	}
 }

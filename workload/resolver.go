@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/cgroup"
 )
 
 // Resolver turns cgroups into workloads. Make it with New, let Run run beside it.
@@ -20,7 +21,7 @@ import (
 // Resolver hands out a new one.
 type Resolver struct {
 	config  Config
-	h       *Hierarchy
+	h       *cgroup.Hierarchy
 	sources []*sourceState
 	pods    bool // some source tells about pods
 	nested  bool // the tree we see is a part of the kernel's

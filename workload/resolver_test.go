@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/cgroup"
 )
 
 // fake is a source made by hand.
@@ -274,7 +275,7 @@ func TestReuse(t *testing.T) {
 // A real cgroup: children, its end, the grace, and a second one of the same path.
 func TestLife(t *testing.T) {
 	h := host(t)
-	tree := h.trees()[0]
+	tree := h.Trees()[0]
 	base := filepath.Join(tree, "docker")
 	made := os.Mkdir(base, 0o755) == nil
 	dir := filepath.Join(base, hexA)
@@ -394,7 +395,7 @@ func TestCutPath(t *testing.T) {
 // runtimes of the node know.
 func TestNested(t *testing.T) {
 	h := host(t)
-	tree := h.trees()[0]
+	tree := h.Trees()[0]
 	base, err := os.MkdirTemp(tree, "bollwerk-node-")
 	if err != nil {
 		missing(t, "the cgroup tree is not writable: %v", err)
@@ -414,7 +415,7 @@ func TestNested(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	node := &Hierarchy{Version: "v2", Unified: base, Proc: "/proc"}
+	node := &cgroup.Hierarchy{Version: "v2", Unified: base, Proc: "/proc"}
 	s := &fake{name: "containerd", local: has(hexA, Found{Container: bollwerk.Container{Name: "app"}})}
 	r, err := New(Config{Hierarchy: node}, s)
 	if err != nil {
@@ -475,7 +476,7 @@ func TestFailingSource(t *testing.T) {
 
 func TestExisting(t *testing.T) {
 	h := host(t)
-	tree := h.trees()[0]
+	tree := h.Trees()[0]
 	base, err := os.MkdirTemp(tree, "bollwerk-existing-")
 	if err != nil {
 		missing(t, "the cgroup tree is not writable: %v", err)
@@ -533,7 +534,7 @@ func TestKnownCostsNothing(t *testing.T) {
 }
 
 func BenchmarkResolveKnown(b *testing.B) {
-	h, err := DetectHierarchy("", "")
+	h, err := cgroup.Detect("", "")
 	if err != nil {
 		b.Skip(err)
 	}

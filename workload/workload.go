@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/cgroup"
 )
 
 // Part is what a source can tell about.
@@ -96,7 +97,7 @@ type Config struct {
 	// used for longest is forgotten first, and counted.
 	Capacity int
 	// Hierarchy of this host; detected when nil.
-	Hierarchy *Hierarchy
+	Hierarchy *cgroup.Hierarchy
 	// Changed is called, by Run, when more became known about a workload already handed
 	// out (same Cgroup and container).
 	Changed func(before, after *bollwerk.Workload)
@@ -130,7 +131,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Now = time.Now
 	}
 	if c.Hierarchy == nil {
-		h, err := DetectHierarchy("", "")
+		h, err := cgroup.Detect("", "")
 		if err != nil {
 			return c, err
 		}

@@ -83,6 +83,9 @@ type Source struct {
 	held   io.Closer // nil: not attached
 	since  time.Time // held since
 	stats  Stats
+	emit   func(*bollwerk.Event)
+	told   uint64 // of Stats.Full
+	toldAt time.Time
 }
 
 // table is what is used of a map of the kernel.
@@ -142,6 +145,7 @@ func (s *Source) load(k *sensor.Kernel) error {
 		return fmt.Errorf("the program at sys_enter: %w", l.Refusal("bw_sys_enter"))
 	}
 	s.host = k.HostNamespaces().Mount
+	s.emit, s.toldAt = k.Emit, time.Now()
 	s.hook = func() (io.Closer, error) { return k.RawTracepoint("sys_enter", program) }
 	if err := s.attach(); err != nil {
 		return fmt.Errorf("attaching to sys_enter: %w", err)
@@ -270,8 +274,10 @@ func (s *Source) space(w *bollwerk.Workload) uint32 {
 
 // Collect hands out and forgets the calls that each cgroup used since the last time:
 // bit n of calls is number n of the node's table. calls is valid during the call only.
-// Safe for concurrent use; f may not call back.
+// Safe for concurrent use; f may not call back. Calls of workloads for which there was no
+// room are told as a loss.
 func (s *Source) Collect(f func(cgroup uint64, calls []uint64)) {
+	defer s.tellFull() // when the lock is free again
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.used == nil {
@@ -294,6 +300,41 @@ func (s *Source) Collect(f func(cgroup uint64, calls []uint64)) {
 		}
 		f(id, calls[:])
 	}
+}
+
+// tellFull emits what was lost since the last time. Nobody knows of whom: that is what
+// there was no room for.
+func (s *Source) tellFull() {
+	s.mu.Lock()
+	if s.used == nil {
+		s.mu.Unlock()
+		return
+	}
+	full, from, emit := s.count(bwFull), s.toldAt, s.emit
+	n, now := full-s.told, time.Now()
+	s.told, s.toldAt = full, now
+	s.mu.Unlock()
+	if n > 0 {
+		emit(&bollwerk.Event{Time: now, Kind: bollwerk.EventLoss, Outcome: bollwerk.Seen, Source: "syscalls", Loss: &bollwerk.Loss{From: from, To: now, Count: n, Area: "map"}})
+	}
+}
+
+// Numbers of syscall_counts (enum bw_syscall_count).
+const (
+	bwFull = iota
+	bwForeign
+	bwRuntime
+)
+
+// count wants the lock held.
+func (s *Source) count(what uint32) (sum uint64) {
+	var per []uint64
+	if s.counts.Lookup(what, &per) == nil {
+		for _, n := range per {
+			sum += n
+		}
+	}
+	return sum
 }
 
 // keys of a map from cgroups. Other CPUs change it meanwhile; what is missed stays for
@@ -323,14 +364,7 @@ func (s *Source) Stats() Stats {
 	if s.held != nil && !s.c.Always {
 		out.Open += time.Since(s.since)
 	}
-	for i, to := range []*uint64{&out.Full, &out.Foreign, &out.Runtime} {
-		var per []uint64
-		if s.counts.Lookup(uint32(i), &per) == nil {
-			for _, n := range per {
-				*to += n
-			}
-		}
-	}
+	out.Full, out.Foreign, out.Runtime = s.count(bwFull), s.count(bwForeign), s.count(bwRuntime)
 	return out
 }
 

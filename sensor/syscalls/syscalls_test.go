@@ -15,6 +15,7 @@ import (
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/sensor"
+	"github.com/bollwerk/bollwerk/sensor/bpf"
 	"github.com/bollwerk/bollwerk/sensor/sensortest"
 )
 
@@ -182,6 +183,34 @@ func TestRows(t *testing.T) {
 	l := sensortest.Watch(t, sensor.Options{NoBPF: true}, s)
 	if rows := l.Sensor.Capabilities(); len(rows) != 1 || rows[0].Verdict != bollwerk.NotEvaluated || rows[0].Remedy == "" {
 		t.Errorf("%+v", rows)
+	}
+}
+
+// A workload for which the kernel's table has no room is told as a loss, once.
+func TestFullTableIsALoss(t *testing.T) {
+	s := New(Config{Always: true})
+	l := watch(t, s)
+	box := sensortest.NewBox(t, l.Sensor, sensortest.Image(t, nil))
+	collect(s)
+	before := s.Stats().Full
+	var none bpf.SyscallsBwCalls
+	for id := uint64(1) << 60; s.used.Put(id, &none) == nil; id++ {
+	}
+	if _, rc := box.Sh(t, "true"); rc != 0 {
+		t.Fatalf("code %d", rc)
+	}
+	if s.Stats().Full == before {
+		t.Fatal("the table is full and nothing was lost")
+	}
+	collect(s) // makes room again
+	e := l.Find(t, "loss", func(e *bollwerk.Event) bool { return e.Kind == bollwerk.EventLoss && e.Source == "syscalls" })
+	if e.Loss.Area != "map" || e.Loss.Count == 0 || e.Loss.Count > s.Stats().Full-before || !e.Loss.From.Before(e.Loss.To) {
+		t.Errorf("%+v of %d", e.Loss, s.Stats().Full-before)
+	}
+	told := s.told
+	collect(s)
+	if s.told != s.Stats().Full || s.told < told {
+		t.Errorf("%d of %d are told", s.told, s.Stats().Full)
 	}
 }
 

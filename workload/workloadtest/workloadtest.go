@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/cgroup"
 	"github.com/bollwerk/bollwerk/workload"
 )
 
@@ -415,7 +416,7 @@ func Hang(t testing.TB, socket string) {
 }
 
 // Cgroup returns the path and id of the cgroup of a process.
-func Cgroup(t testing.TB, h *workload.Hierarchy, pid uint32) (string, uint64) {
+func Cgroup(t testing.TB, h *cgroup.Hierarchy, pid uint32) (string, uint64) {
 	t.Helper()
 	path, err := h.Of(pid)
 	if err != nil {
@@ -429,9 +430,9 @@ func Cgroup(t testing.TB, h *workload.Hierarchy, pid uint32) (string, uint64) {
 }
 
 // Host returns the hierarchy of this machine.
-func Host(t testing.TB) *workload.Hierarchy {
+func Host(t testing.TB) *cgroup.Hierarchy {
 	t.Helper()
-	h, err := workload.DetectHierarchy("", "")
+	h, err := cgroup.Detect("", "")
 	if err != nil {
 		Missing(t, "%v", err)
 	}

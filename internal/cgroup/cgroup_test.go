@@ -1,4 +1,4 @@
-package workload
+package cgroup
 
 import (
 	"os"
@@ -55,7 +55,7 @@ func TestCgroupLine(t *testing.T) {
 // host returns the hierarchy of this machine, with a writable tree.
 func host(t *testing.T) *Hierarchy {
 	t.Helper()
-	h, err := DetectHierarchy("", "")
+	h, err := Detect("", "")
 	if err == nil && os.Getuid() != 0 {
 		err = os.ErrPermission
 	}
@@ -76,7 +76,7 @@ func missing(t *testing.T, format string, args ...any) {
 
 func TestRealHierarchy(t *testing.T) {
 	h := host(t)
-	tree := h.trees()[0]
+	tree := h.Trees()[0]
 	dir, err := os.MkdirTemp(tree, "bollwerk-test-")
 	if err != nil {
 		missing(t, "the cgroup tree is not writable: %v", err)
@@ -118,26 +118,6 @@ func TestRealHierarchy(t *testing.T) {
 	os.Remove(child)
 	if got, err := h.PathOf(id); err == nil {
 		t.Errorf("a removed cgroup is at %q", got)
-	}
-}
-
-func TestReadFile(t *testing.T) {
-	dir := t.TempDir()
-	p := filepath.Join(dir, "f")
-	if err := os.WriteFile(p, []byte("12345"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if b, err := ReadFile(p, 5); err != nil || string(b) != "12345" {
-		t.Errorf("%q, %v", b, err)
-	}
-	if _, err := ReadFile(p, 4); err == nil {
-		t.Error("a file beyond its limit was read")
-	}
-	if _, err := ReadFile(dir, 1000); err == nil {
-		t.Error("a folder was read")
-	}
-	if b, err := ReadFile("/proc/self/cgroup", 1<<20); err != nil || len(b) == 0 {
-		t.Errorf("a file of /proc: %d bytes, %v", len(b), err)
 	}
 }
 

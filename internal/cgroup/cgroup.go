@@ -1,4 +1,7 @@
-package workload
+// Package cgroup owns the trees of control groups of this host: which of them counts, where
+// it is mounted, and how ids and paths of cgroups and the cgroups of processes lead to
+// each other. What runs in a cgroup is not its business.
+package cgroup
 
 import (
 	"bufio"
@@ -36,16 +39,16 @@ type Hierarchy struct {
 	Proc string
 }
 
-// ErrNoCgroup: the host has no cgroup tree that this process can see.
-var ErrNoCgroup = errors.New("no cgroup file system is mounted; mount the host's /sys/fs/cgroup")
+// ErrNone: the host has no cgroup tree that this process can see.
+var ErrNone = errors.New("no cgroup file system is mounted; mount the host's /sys/fs/cgroup")
 
-// DetectHierarchy reads the mounts of this process. proc is "/proc" or where the
+// Detect reads the mounts of this process. proc is "/proc" or where the
 // host's is mounted; root is put before the mount points, "" on the host itself.
-func DetectHierarchy(proc, root string) (*Hierarchy, error) {
+func Detect(proc, root string) (*Hierarchy, error) {
 	if proc == "" {
 		proc = "/proc"
 	}
-	b, err := ReadFile(filepath.Join(proc, "self/mountinfo"), 8<<20)
+	b, err := readFile(filepath.Join(proc, "self/mountinfo"), 8<<20)
 	if err != nil {
 		return nil, fmt.Errorf("cgroup hierarchy: %w", err)
 	}
@@ -53,7 +56,7 @@ func DetectHierarchy(proc, root string) (*Hierarchy, error) {
 	h.Proc = proc
 	switch {
 	case h.Unified == "" && h.Legacy == "":
-		return nil, ErrNoCgroup
+		return nil, ErrNone
 	case h.Legacy == "":
 		h.Version = "v2"
 	case h.Unified == "":
@@ -64,12 +67,12 @@ func DetectHierarchy(proc, root string) (*Hierarchy, error) {
 	return h, nil
 }
 
-// legacyOrder says which v1 tree is taken: the first is the one the sensor reads, as
-// the memory controller has a cgroup for every container of every runtime. The sensor
-// reads the first three only; the others are for hosts without a v2 tree.
+// legacyOrder says which v1 tree is taken: the memory controller has a cgroup for every
+// container of every runtime. Kernel programs can read the first three only
+// (enum bw_hierarchy); the others are for hosts without a v2 tree.
 var legacyOrder = [...]string{"memory", "pids", "cpu", "devices", "freezer", "name=systemd"}
 
-const sensorReads = 3
+const kernelReads = 3
 
 func parseMounts(b []byte, root string) *Hierarchy {
 	h := &Hierarchy{}
@@ -115,7 +118,7 @@ func parseMounts(b []byte, root string) *Hierarchy {
 			}
 		}
 	}
-	if h.Unified != "" && best >= sensorReads {
+	if h.Unified != "" && best >= kernelReads {
 		h.Legacy, h.LegacyName = "", ""
 	}
 	return h
@@ -140,10 +143,10 @@ func unoctal(s string) string {
 	return b.String()
 }
 
-// trees are the mount points that count, the v1 one first where there is one: it is the
+// Trees are the mount points that count, the v1 one first where there is one: it is the
 // tree the sensor takes ids and paths from, as a runtime on a hybrid host need not join
 // the v2 tree, and where it does the paths may differ.
-func (h *Hierarchy) trees() []string {
+func (h *Hierarchy) Trees() []string {
 	var out []string
 	for _, t := range [...]string{h.Legacy, h.Unified} {
 		if t != "" {
@@ -156,21 +159,21 @@ func (h *Hierarchy) trees() []string {
 // ID returns the id of the cgroup at path, in the first tree that has it.
 func (h *Hierarchy) ID(path string) (uint64, error) {
 	var err error
-	for _, t := range h.trees() {
+	for _, t := range h.Trees() {
 		var st syscall.Stat_t
 		if err = syscall.Lstat(filepath.Join(t, path), &st); err == nil {
 			return st.Ino, nil
 		}
 	}
 	if err == nil {
-		err = ErrNoCgroup
+		err = ErrNone
 	}
 	return 0, fmt.Errorf("cgroup %s: %w", path, err)
 }
 
 // Has reports whether the cgroup at path has this id in one of the trees.
 func (h *Hierarchy) Has(path string, id uint64) bool {
-	for _, t := range h.trees() {
+	for _, t := range h.Trees() {
 		var st syscall.Stat_t
 		if syscall.Lstat(filepath.Join(t, path), &st) == nil && st.Ino == id {
 			return true
@@ -183,8 +186,8 @@ func (h *Hierarchy) Has(path string, id uint64) bool {
 // handle (name_to_handle_at(2), FILEID_KERNFS of include/linux/exportfs.h), without a
 // walk. It needs CAP_DAC_READ_SEARCH.
 func (h *Hierarchy) PathOf(id uint64) (string, error) {
-	var last error = ErrNoCgroup
-	for _, t := range h.trees() {
+	var last error = ErrNone
+	for _, t := range h.Trees() {
 		path, err := pathIn(t, id)
 		if err == nil {
 			return path, nil
@@ -225,7 +228,7 @@ func pathIn(tree string, id uint64) (string, error) {
 // where there is one, unless the runtime did not put it there (then "/" is all v1 says)
 // and v2 knows more.
 func (h *Hierarchy) Of(pid uint32) (string, error) {
-	b, err := ReadFile(filepath.Join(h.Proc, strconv.FormatUint(uint64(pid), 10), "cgroup"), 64<<10)
+	b, err := readFile(filepath.Join(h.Proc, strconv.FormatUint(uint64(pid), 10), "cgroup"), 64<<10)
 	if err != nil {
 		return "", err
 	}
@@ -268,7 +271,7 @@ func cgroupLine(b []byte, legacy string) (string, bool) {
 // v1 id. More than limit folders are not looked at: Walk then reports false.
 func (h *Hierarchy) Walk(limit int, fn func(path string, id uint64) bool) bool {
 	seen := map[string]bool{}
-	trees := h.trees()
+	trees := h.Trees()
 	n, full := 0, true
 	for i, t := range trees {
 		stop := false
@@ -308,32 +311,19 @@ func (h *Hierarchy) Walk(limit int, fn func(path string, id uint64) bool) bool {
 	return full
 }
 
-// ReadFile reads a regular file of at most limit bytes. Files here may belong to
-// somebody who wishes us ill: a pipe does not block, a larger file is an error.
-func ReadFile(path string, limit int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+// readFile reads a file of /proc, of at most limit bytes.
+func readFile(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	st, err := f.Stat()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, err
 	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
-	}
-	if st.Size() > limit {
-		return nil, fmt.Errorf("%s: %d bytes, more than %d", path, st.Size(), limit)
-	}
-	// /proc says 0, and others may grow while they are read.
-	var b bytes.Buffer
-	b.Grow(int(st.Size()) + bytes.MinRead)
-	if _, err := b.ReadFrom(io.LimitReader(f, limit+1)); err != nil {
-		return nil, err
-	}
-	if int64(b.Len()) > limit {
+	if int64(len(b)) > limit {
 		return nil, fmt.Errorf("%s: more than %d bytes", path, limit)
 	}
-	return b.Bytes(), nil
+	return b, nil
 }
