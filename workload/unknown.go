@@ -89,7 +89,7 @@ func (r *Resolver) sharedWithHost(path string) bool {
 	if host == 0 {
 		host = r.mountNamespace("self")
 	}
-	for _, t := range r.h.trees() {
+	for _, t := range r.h.Trees() {
 		b, err := ReadFile(filepath.Join(t, path, "cgroup.procs"), 1<<20)
 		if err != nil {
 			continue // not in this tree, or gone: then nobody of the host is left either

@@ -12,12 +12,13 @@ import (
 	"time"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/cgroup"
 )
 
 // cgroupOf makes a cgroup for a test in every tree that counts, as a runtime would.
-func cgroupOf(t *testing.T, h *Hierarchy, path string) {
+func cgroupOf(t *testing.T, h *cgroup.Hierarchy, path string) {
 	t.Helper()
-	for _, tree := range h.trees() {
+	for _, tree := range h.Trees() {
 		dir := filepath.Join(tree, path)
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			if os.Getenv("CI") == "true" {
@@ -33,10 +34,10 @@ func cgroupOf(t *testing.T, h *Hierarchy, path string) {
 }
 
 // inCgroup runs a program in a cgroup and returns the first line it printed.
-func inCgroup(t *testing.T, h *Hierarchy, path string, args ...string) string {
+func inCgroup(t *testing.T, h *cgroup.Hierarchy, path string, args ...string) string {
 	t.Helper()
 	var enter strings.Builder
-	for _, tree := range h.trees() {
+	for _, tree := range h.Trees() {
 		fmt.Fprintf(&enter, "echo $$ > %s/cgroup.procs; ", filepath.Join(tree, path))
 	}
 	cmd := exec.Command("sh", append([]string{"-ec", enter.String() + `exec "$@"`, "sh"}, args...)...)
@@ -149,9 +150,9 @@ func TestNoUnknownRuntime(t *testing.T) {
 }
 
 // member is a process of a cgroup that has a mount namespace of its own.
-func member(t *testing.T, h *Hierarchy, path string) uint32 {
+func member(t *testing.T, h *cgroup.Hierarchy, path string) uint32 {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(h.trees()[0], path, "cgroup.procs"))
+	b, err := os.ReadFile(filepath.Join(h.Trees()[0], path, "cgroup.procs"))
 	if err != nil {
 		t.Fatal(err)
 	}

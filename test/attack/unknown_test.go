@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/cgroup"
 	"github.com/bollwerk/bollwerk/workload"
 )
 
@@ -52,7 +53,7 @@ func TestUnknownRuntime(t *testing.T) {
 func (c *containers) homemade(name string) *container {
 	c.t.Helper()
 	id := fmt.Sprintf("bollwerk-%s-%d", name, os.Getpid())
-	h, err := workload.DetectHierarchy("", "")
+	h, err := cgroup.Detect("", "")
 	must(c.t, err)
 	var enter strings.Builder
 	for _, tree := range []string{h.Legacy, h.Unified} {
