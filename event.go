@@ -358,7 +358,7 @@ type Loss struct {
 	To    time.Time `json:"to"`
 	Count uint64    `json:"count"`
 	// Area: "ring" (no room for events), "map" (a kernel table was full), "queue",
-	// "recorder", "container" (came and went before it could be named), "truncated",
+	// "recorder", "container" (came and went before it could be named, or was forgotten for want of room), "truncated",
 	// "busy" (a kernel program was skipped as it was at work already).
 	Area string `json:"area"`
 	// Kind of the lost events, if one.
@@ -371,7 +371,7 @@ type Loss struct {
 func (l *Loss) Sentence() string {
 	what := map[string]string{
 		"ring": "events lost", "map": "events uncounted as a kernel table was full", "queue": "events dropped by the agent",
-		"recorder": "events not recorded", "container": "containers gone before they could be named", "truncated": "events with shortened texts",
+		"recorder": "events not recorded", "container": "containers gone or forgotten before they were named", "truncated": "events with shortened texts",
 		"busy": "events missed as a kernel program was busy",
 	}[l.Area]
 	if what == "" {

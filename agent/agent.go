@@ -77,9 +77,10 @@ type Agent struct {
 	capture   *capturing
 
 	// Owned by the judging goroutine.
-	held    map[uint64]*holding
-	holding int
-	judged  uint64
+	held     map[uint64]*holding
+	holding  int
+	missedAt time.Time // of the last countMissed
+	judged   uint64
 
 	pid uint32 // our own: asking the kernel each time is a system call for each event
 
@@ -399,6 +400,13 @@ func (a *Agent) verdict() (bollwerk.Verdict, []string) {
 	if a.recorder != nil {
 		if s := a.recorder.Status(); s.Trouble != "" {
 			causes = append(causes, fmt.Sprintf("recorder: %s; %d records lost", s.Trouble, s.Lost))
+		}
+	}
+	if a.resolver != nil {
+		for _, s := range a.resolver.Sources() {
+			if s.Verdict == bollwerk.Degraded {
+				causes = append(causes, fmt.Sprintf("containers of %s are not all named: %s", s.Name, s.Cause))
+			}
 		}
 	}
 	for _, p := range a.stream.Problems() {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/workload"
 )
 
 // Status is what a running agent says of itself and its node.
@@ -26,6 +27,19 @@ type Status struct {
 	Areas     []Area           `json:"areas"`
 	Rules     int              `json:"rules"`
 	Workloads []WorkloadStatus `json:"workloads"`
+	// Sources are the runtimes that containers are known from; not_evaluated: not on this machine.
+	Sources []workload.SourceStatus `json:"sources"`
+	// Missed counts containers since the start.
+	Missed MissedStatus `json:"missed"`
+}
+
+// MissedStatus says how well containers could be named.
+type MissedStatus struct {
+	Vanished   uint64 `json:"vanished"`   // gone before they could be named
+	Evicted    uint64 `json:"evicted"`    // forgotten for want of room
+	Unresolved uint64 `json:"unresolved"` // named with less than there should be
+	Forged     uint64 `json:"forged"`     // names that no runtime stands by
+	Pending    int    `json:"pending"`    // not named in full yet
 }
 
 // WorkloadStatus is one workload with what is known and done about it.
@@ -50,6 +64,9 @@ type WorkloadStatus struct {
 // Status of the agent now.
 func (a *Agent) status() *Status {
 	s := &Status{Version: a.p.Version, Node: a.c.Node, Since: a.began, Rules: a.rules.len(), Areas: Areas(a.sensor.Capabilities()), Causes: []string{}, Workloads: []WorkloadStatus{}}
+	n := a.resolver.Stats()
+	s.Sources = a.resolver.Sources()
+	s.Missed = MissedStatus{Vanished: n.Vanished, Evicted: n.Evicted, Unresolved: n.Unresolved, Forged: n.Forged, Pending: n.Pending}
 	var causes []string
 	s.Verdict, causes = a.verdict()
 	s.Causes = append(s.Causes, causes...)

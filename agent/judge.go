@@ -64,6 +64,7 @@ func (a *Agent) judgeAll() {
 			a.folder.Tick(latest, a.tell)
 			a.profiles.Tick(now)
 			a.sweep(now)
+			a.countMissed(now)
 			if a.p.Syscalls != nil && a.profiles.book != nil && now.Sub(sampled) >= time.Minute {
 				sampled = now
 				a.p.Syscalls(func(cgroup uint64, calls []uint64) {
@@ -167,6 +168,40 @@ func (a *Agent) lost(e *bollwerk.Event) {
 	a.record(e)
 }
 
+// countMissed makes losses of the containers that came and went without a name, of the
+// workload where at least that is known, and of those that were forgotten for want of room.
+func (a *Agent) countMissed(now time.Time) {
+	m := a.resolver.TakeMissed()
+	from := a.missedAt
+	if from.IsZero() {
+		from = a.began
+	}
+	a.missedAt = now
+	count := func(w *bollwerk.Workload, n uint64) {
+		e := &bollwerk.Event{Time: now, Kind: bollwerk.EventLoss, Outcome: bollwerk.Seen, Source: "agent",
+			Loss: &bollwerk.Loss{From: from, To: now, Count: n, Area: "container"}}
+		key := ""
+		if w != nil && w.Kind == bollwerk.WorkloadContainer {
+			e.Workload, e.Loss.Cgroup, key = w, w.Cgroup, w.Key()
+		}
+		a.ledger.add(key, *e.Loss)
+		a.out.event(e)
+		a.metrics.event(e)
+		a.record(e)
+	}
+	for _, w := range m.Gone {
+		count(w, 1)
+	}
+	if n := m.More + m.Evicted; n > 0 {
+		count(nil, n)
+	}
+}
+
+// shortened reports whether texts of an event are longer than what was kept of them.
+func shortened(e *bollwerk.Event) bool {
+	return e.Kind == bollwerk.EventExec && e.Process != nil && e.Process.Truncated || e.File != nil && e.File.Truncated || e.DNS != nil && e.DNS.Truncated
+}
+
 // judge gives one event to everything that has an opinion.
 func (a *Agent) judge(e *bollwerk.Event) {
 	// One of sixteen is timed: looking at the clock twice is a tenth of the work.
@@ -180,6 +215,9 @@ func (a *Agent) judge(e *bollwerk.Event) {
 	}
 	if e.Process != nil && a.isMe(e.Process) {
 		return
+	}
+	if shortened(e) {
+		a.ledger.add(w.Key(), bollwerk.Loss{From: e.Time, To: e.Time, Count: max(1, e.Count), Area: "truncated", Kind: e.Kind})
 	}
 	a.out.event(e)
 	a.metrics.event(e)

@@ -13,6 +13,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/workload"
 )
 
 // meters are the agent's numbers for Prometheus, all named bollwerk_agent_….
@@ -39,6 +40,21 @@ func newMeters(a *Agent) *meters {
 	for _, area := range []string{"ring", "map", "queue", "recorder", "container", "truncated", "busy"} {
 		m.set.NewGauge(fmt.Sprintf(`bollwerk_agent_lost_total{area=%q}`, area), func() float64 { return float64(a.ledger.total(area)) })
 	}
+	for name, of := range map[string]func(workload.Stats) uint64{
+		"vanished": func(s workload.Stats) uint64 { return s.Vanished }, "evicted": func(s workload.Stats) uint64 { return s.Evicted },
+		"unresolved": func(s workload.Stats) uint64 { return s.Unresolved }, "forged": func(s workload.Stats) uint64 { return s.Forged },
+		"pending": func(s workload.Stats) uint64 { return uint64(s.Pending) },
+	} {
+		m.set.NewGauge(fmt.Sprintf(`bollwerk_agent_containers{state=%q}`, name), func() float64 { return float64(of(a.resolver.Stats())) })
+	}
+	m.set.NewGauge("bollwerk_agent_runtimes_degraded", func() (n float64) {
+		for _, s := range a.resolver.Sources() {
+			if s.Verdict == bollwerk.Degraded {
+				n++
+			}
+		}
+		return n
+	})
 	m.set.NewGauge("bollwerk_agent_queue_length", func() float64 { return float64(len(a.queue.ch)) })
 	m.set.NewGauge("bollwerk_agent_degradation_level", func() float64 { return float64(a.queue.level()) })
 	m.set.NewGauge("bollwerk_agent_workloads", func() float64 {

@@ -183,8 +183,30 @@ func (r *Resolver) giveUp(b *body) {
 		r.stats.unresolved.Add(1)
 		if !b.gone.IsZero() {
 			r.stats.vanished.Add(1)
+			r.miss(b.value.Load())
 		}
 	}
+}
+
+const mostMissed = 256 // listed between two looks
+
+// miss notes a workload that ended before it was named. r.mu is held.
+func (r *Resolver) miss(w *bollwerk.Workload) {
+	if len(r.missed.Gone) < mostMissed {
+		r.missed.Gone = append(r.missed.Gone, w)
+		return
+	}
+	r.missed.More++
+}
+
+// TakeMissed returns what was missed since the last call.
+func (r *Resolver) TakeMissed() Missed {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m, evicted := r.missed, r.stats.evicted.Load()
+	r.missed = Missed{Evicted: evicted}
+	m.Evicted = evicted - m.Evicted
+	return m
 }
 
 // refresh hands out a new value of b if it differs. r.mu is held.

@@ -38,6 +38,8 @@ type Resolver struct {
 	signal  chan struct{}    // there are some
 	wake    chan struct{}    // a round is due sooner than Run thinks
 
+	missed Missed // since TakeMissed; Evicted is the count at that time
+
 	clock atomic.Int64 // of uses, for the eviction
 	stats struct {
 		asked, waited, expired, unresolved, vanished, evicted, reused, forged atomic.Uint64
@@ -239,6 +241,9 @@ func (r *Resolver) begin(id uint64, path string, pid uint32, since time.Time) *b
 		r.stats.vanished.Add(1)
 		b = r.settled(id, "its cgroup was gone before its path could be read")
 		b.lost, b.gone = true, b.began
+		r.mu.Lock()
+		r.miss(b.value.Load())
+		r.mu.Unlock()
 	}
 
 	r.mu.Lock()

@@ -159,11 +159,19 @@ type Stats struct {
 
 // SourceStatus is how a source does.
 type SourceStatus struct {
-	Name     string
-	Verdict  bollwerk.Verdict // pass; not_evaluated: absent; degraded: failing or slow
-	Cause    string
-	Asked    uint64
-	Failed   uint64
-	TimedOut uint64
-	Watching bool
+	Name     string           `json:"name"`
+	Verdict  bollwerk.Verdict `json:"verdict"` // pass; not_evaluated: absent; degraded: failing or slow
+	Cause    string           `json:"cause,omitempty"`
+	Asked    uint64           `json:"asked"`
+	Failed   uint64           `json:"failed,omitempty"`
+	TimedOut uint64           `json:"timed_out,omitempty"`
+	Watching bool             `json:"watching"`
+}
+
+// Missed are the workloads that were not, or not wholly, named since the last look.
+type Missed struct {
+	// Gone ended before they could be named: as far as they are known.
+	Gone []*bollwerk.Workload
+	// More of these than are listed, and what was forgotten for want of room.
+	More, Evicted uint64
 }

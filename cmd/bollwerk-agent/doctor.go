@@ -18,6 +18,8 @@ import (
 	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/sensor/syscalls"
 	"github.com/bollwerk/bollwerk/sensor/tracing"
+	"github.com/bollwerk/bollwerk/workload"
+	identities "github.com/bollwerk/bollwerk/workload/all"
 )
 
 func newDoctorCommand(e *env) *cobra.Command {
@@ -63,6 +65,7 @@ func runDoctor(ctx context.Context, e *env, backend string, asJSON bool) error {
 	if err := s.Close(); err != nil {
 		return err
 	}
+	rows = append(rows, e.runtimes(ctx, c)...)
 	bad := 0
 	for _, r := range rows {
 		if r.Verdict != bollwerk.Pass {
@@ -85,6 +88,40 @@ func runDoctor(ctx context.Context, e *env, backend string, asJSON bool) error {
 		return &exitError{code: exitDegraded}
 	}
 	return nil
+}
+
+// runtimes asks who can name containers. What is not on this machine is no row.
+func (e *env) runtimes(ctx context.Context, c *agent.Config) []agent.Area {
+	failed := func(err error) []agent.Area {
+		return []agent.Area{{Name: "containers by name", Verdict: bollwerk.NotEvaluated, Cause: err.Error(), Remedy: "see docs/workloads.md, Settings"}}
+	}
+	names, err := identities.Sources(e.identities(c))
+	if err != nil {
+		return failed(err)
+	}
+	r, err := workload.New(workload.Config{Node: c.Node}, names...)
+	if err != nil {
+		return failed(err)
+	}
+	found, _ := r.Existing(ctx)
+	count := map[string]int{}
+	for _, w := range found {
+		if w.Container != nil {
+			count[w.Container.Runtime]++
+		}
+	}
+	var rows []agent.Area
+	for _, s := range r.Sources() {
+		if s.Verdict == bollwerk.NotEvaluated {
+			continue
+		}
+		a := agent.Area{Name: "containers of " + s.Name, Verdict: s.Verdict, Outcome: bollwerk.Seen, Cause: s.Cause, Means: []string{fmt.Sprintf("its files and its daemon; %d run now", count[s.Name])}}
+		if s.Verdict == bollwerk.Degraded {
+			a.Remedy = "see whether " + s.Name + " answers; in a container give the agent the host's folders of it (docs/workloads.md)"
+		}
+		rows = append(rows, a)
+	}
+	return rows
 }
 
 func printAreas(w io.Writer, rows []agent.Area) {

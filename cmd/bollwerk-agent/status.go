@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -80,6 +81,19 @@ func printStatus(w io.Writer, s *agent.Status) {
 	for _, c := range s.Causes {
 		fmt.Fprintf(w, "- %s\n", terminal.Clean(c, 200))
 	}
+	var from []string
+	for _, r := range s.Sources {
+		if r.Verdict != bollwerk.NotEvaluated {
+			from = append(from, fmt.Sprintf("%s (%s)", terminal.Clean(r.Name, 30), r.Verdict))
+		}
+	}
+	if len(from) == 0 {
+		from = []string{"nobody: no container runtime is on this machine"}
+	}
+	fmt.Fprintf(w, "containers are named by %s\n", strings.Join(from, ", "))
+	if m := s.Missed; m.Vanished+m.Evicted+m.Forged > 0 {
+		fmt.Fprintf(w, "of containers: %d gone before they could be named, %d forgotten for want of room, %d names that no runtime stands by\n", m.Vanished, m.Evicted, m.Forged)
+	}
 	fmt.Fprintln(w)
 	if len(s.Workloads) == 0 {
 		fmt.Fprintln(w, "No workload was seen yet.")
@@ -96,7 +110,7 @@ func printStatus(w io.Writer, s *agent.Status) {
 			fmt.Fprintf(w, "- %s: reported only: %s\n", terminal.Clean(k.Name, 48), terminal.Clean(o, 300))
 		}
 		for _, c := range k.Causes {
-			fmt.Fprintf(w, "- %s: %s\n", terminal.Clean(k.Name, 48), terminal.Clean(c, 200))
+			fmt.Fprintf(w, "- %s: %s: %s\n", terminal.Clean(k.Name, 48), k.Verdict, terminal.Clean(c, 200))
 		}
 	}
 }

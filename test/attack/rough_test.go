@@ -248,6 +248,18 @@ done; cat /etc/shadow > /dev/null; sleep 0.3`)
 	if !a.await(attackWait, func() bool { return len(a.of(r.id)) > 0 }) {
 		t.Fatalf("nothing was told:\n%s\n%s", r.output(), a.log())
 	}
+	// What was shortened is said in every verdict about this workload, and about no other.
+	var st node.Status
+	must(t, node.Ask(context.Background(), a.socket, "GET", "/status", &st))
+	for _, w := range st.Workloads {
+		told := slices.ContainsFunc(w.Causes, func(c string) bool { return strings.Contains(c, "events with shortened texts") })
+		if w.Name == r.id && (!told || w.Verdict != bollwerk.Degraded) {
+			t.Errorf("the verdict about %s is %s: %q", w.Name, w.Verdict, w.Causes)
+		}
+	}
+	if out, _, _ := a.verb(t, "status"); !strings.Contains(out, r.id+": degraded: ") || !strings.Contains(out, "containers are named by ") {
+		t.Errorf("status:\n%s", out)
+	}
 	// That each line is one JSON value is checked by the reader of all lines.
 	for _, args := range [][]string{{"recall"}, {"recall", "--json"}, {"recall", "--detections"}, {"status"}, {"profile"}} {
 		out, errs, code := a.verb(t, args...)
