@@ -44,6 +44,12 @@ func New(info *Info, e *bollwerk.Event, subject, message string) *bollwerk.Detec
 		Time: e.Time, Last: e.Time, Count: max(1, e.Count),
 		Outcome: e.Outcome, Process: e.Process, Workload: e.Workload, Events: []*bollwerk.Event{e},
 	}
+	if !e.Happened() {
+		// "bash (pid 7) in docker web wrote …": what stands before was chosen by strangers.
+		if who, deed, ok := strings.Cut(message, " in "+Where(e.Workload)+" "); ok {
+			d.Message = who + " in " + Where(e.Workload) + " " + bollwerk.Attempted(deed)
+		}
+	}
 	fill(d, info)
 	return d
 }

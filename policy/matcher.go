@@ -40,7 +40,9 @@ type rule struct {
 
 type matchPart struct {
 	text string
-	code textCode
+	// tried is the text of what did not happen (bollwerk.Attempted).
+	tried string
+	code  textCode
 }
 
 // MatcherOptions configure a Matcher.
@@ -143,8 +145,14 @@ func (b *build) add(e *Engine, p *Policy) error {
 		from []compiledPart
 		to   *[]matchPart
 	}{{c.message, &x.message}, {c.fix, &x.fix}} {
+		tried := false
 		for _, part := range t.from {
-			mp := matchPart{text: part.text}
+			mp := matchPart{text: part.text, tried: part.text}
+			if t.to == &x.message && !tried && part.prog == nil {
+				// Only what the rule itself says is reworded, not what strangers chose.
+				mp.tried = bollwerk.Attempted(part.text)
+				tried = mp.tried != mp.text
+			}
 			if part.prog != nil {
 				n, err := r.read(part.prog)
 				if err != nil {
@@ -264,7 +272,11 @@ func (s *Scratch) fill(parts []matchPart) string {
 	var b strings.Builder
 	for _, part := range parts {
 		if part.code == nil {
-			b.WriteString(part.text)
+			if s.e != nil && !s.e.Happened() {
+				b.WriteString(part.tried)
+			} else {
+				b.WriteString(part.text)
+			}
 			continue
 		}
 		b.WriteString(printable(part.code(s)))

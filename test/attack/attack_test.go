@@ -104,6 +104,9 @@ func TestAttacks(t *testing.T) {
 			if tt.proof != "" && strings.Contains("\n"+r.output(), "\n"+tt.proof+"\n") {
 				t.Errorf("said to be %s, but it happened:\n%s", hit.Outcome, r.output())
 			}
+			if hit.Outcome == bollwerk.Denied && strings.Contains(hit.Message, " wrote ") {
+				t.Errorf("what was denied was not done: %s", hit.Message)
+			}
 			if hit.Message == "" || hit.Advice == "" || hit.Workload == nil || hit.Process == nil || len(hit.Attack) == 0 {
 				t.Errorf("a detection nobody can act on: %+v", hit)
 			}
