@@ -46,7 +46,7 @@ learn: {observe: {observed: 1h, replicas: 2}, syscalls: always}
 		t.Error("an entry for a workload that none matches")
 	}
 	for text, want := range map[string]string{
-		"rnig: 1MiB":                          "field rnig not found",
+		"rnig: 1MiB":                          "line 1: there is no key rnig",
 		"ring: 3MiB":                          "power of two",
 		"ring: much":                          `size "much"`,
 		"backend: magic":                      "auto, tracing or none",
@@ -194,6 +194,35 @@ func TestLedger(t *testing.T) {
 	}
 	if len(l.rows["pod c"]) > ledgerRows || n != 3*ledgerRows {
 		t.Errorf("%d rows with %d losses", len(l.rows["pod c"]), n)
+	}
+}
+
+// TestLineWords: these words are what readers of the lines rely on.
+func TestLineWords(t *testing.T) {
+	var b bytes.Buffer
+	o := newOutput(&b, &b)
+	web := &bollwerk.Workload{Kind: bollwerk.WorkloadContainer, Container: &bollwerk.Container{ID: "1", Name: `we"b`}}
+	o.detection(&bollwerk.Detection{Time: time.Now(), Rule: "r", Severity: bollwerk.SeverityHigh, Outcome: bollwerk.Killed, Workload: web, Process: &bollwerk.Process{PID: 7}})
+	o.detection(&bollwerk.Detection{Time: time.Now(), Rule: "r", Severity: bollwerk.SeverityLow})
+	o.event(&bollwerk.Event{Time: time.Now(), Kind: bollwerk.EventExec, Outcome: bollwerk.Denied, Workload: web})
+	o.flush()
+	lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
+	for i, want := range []struct {
+		action, container string
+		words             []string
+	}{{"killed", `we"b`, []string{"time", "rule", "severity", "process", "container", "action"}}, {"seen", "", []string{"time", "rule", "severity", "process", "container", "action"}}, {"denied", `we"b`, []string{"time", "kind", "container", "action"}}} {
+		var l map[string]any
+		if err := json.Unmarshal([]byte(lines[i]), &l); err != nil {
+			t.Fatalf("%v: %s", err, lines[i])
+		}
+		for _, w := range want.words {
+			if _, ok := l[w]; !ok {
+				t.Errorf("line %d has no %q: %s", i, w, lines[i])
+			}
+		}
+		if l["action"] != want.action || l["container"] != want.container {
+			t.Errorf("action %v in container %v, want %+v", l["action"], l["container"], want)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -166,6 +167,9 @@ func ParseSize(text string) (Size, error) {
 
 const maxConfig = 1 << 20
 
+// unknownKey is how the decoder speaks of our types, which nobody who writes YAML knows.
+var unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
+
 // LoadConfig reads and validates a configuration; unknown keys are errors.
 func LoadConfig(r io.Reader, name string) (*Config, error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxConfig+1))
@@ -179,7 +183,7 @@ func LoadConfig(r io.Reader, name string) (*Config, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	dec.KnownFields(true)
 	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %s", name, unknownKey.ReplaceAllString(err.Error(), "there is no key $1 (docs/agent.md names all)"))
 	}
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"io"
 	"sync"
@@ -40,15 +41,37 @@ func newOutput(detections, events io.Writer) *output {
 }
 
 // line is one JSON object with its type first, so that a reader of both can tell.
-func (o *output) line(w *bufio.Writer, kind string, b []byte) {
+// What was done and in which container comes next, under the names that readers of such
+// lines look for; the rest is the event or detection as it is kept.
+func (o *output) line(w *bufio.Writer, kind string, action bollwerk.Outcome, where *bollwerk.Workload, b []byte) {
 	// {"type":"event",…}: JSON escapes control characters, so that no name can forge a line.
 	_, _ = w.WriteString(`{"type":"`)
 	_, _ = w.WriteString(kind)
-	_, _ = w.WriteString(`",`)
+	_, _ = w.WriteString(`","action":"`)
+	_, _ = w.WriteString(string(action)) // one of three words
+	_, _ = w.WriteString(`","container":`)
+	_, _ = w.Write(containerName(where))
+	_ = w.WriteByte(',')
 	_, _ = w.Write(b[1:])
 	if err := w.WriteByte('\n'); err != nil && o.err == nil {
 		o.err = err
 	}
+}
+
+// containerName is the name of a container as JSON, or its id where it has none; "" outside.
+func containerName(w *bollwerk.Workload) []byte {
+	if w == nil || w.Container == nil {
+		return []byte(`""`)
+	}
+	name := w.Container.Name
+	if name == "" {
+		name = w.Container.ID
+	}
+	b, err := json.Marshal(name)
+	if err != nil {
+		return []byte(`""`)
+	}
+	return b
 }
 
 func (o *output) event(e *bollwerk.Event) {
@@ -64,7 +87,7 @@ func (o *output) event(e *bollwerk.Event) {
 	if o.text = b; cap(b) > 64<<10 { // one of long texts does not stay
 		o.text = nil
 	}
-	o.line(o.events, "event", b)
+	o.line(o.events, "event", cmp.Or(e.Outcome, bollwerk.Seen), e.Workload, b)
 	if o.waits || o.events.Buffered() == 0 {
 		return
 	}
@@ -86,7 +109,10 @@ func (o *output) detection(d *bollwerk.Detection) {
 	if err != nil {
 		return
 	}
-	o.line(o.detections, "detection", b)
+	if d.Process == nil { // the kernel did not say who it was
+		b = append([]byte(`{"process":null,`), b[1:]...)
+	}
+	o.line(o.detections, "detection", cmp.Or(d.Outcome, bollwerk.Seen), d.Workload, b)
 	if err := o.detections.Flush(); err != nil && o.err == nil {
 		o.err = err
 	}

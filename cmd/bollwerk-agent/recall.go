@@ -85,7 +85,9 @@ func runRecall(ctx context.Context, e *env, f *recallFlags) error {
 		return usageError(errors.New("--rules: no rule over events was found there"))
 	}
 	dir := filepath.Join(c.State, "recorder")
-	if _, err := os.Stat(dir); err != nil {
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%s: only root may read what was recorded; run this as root", dir)
+	} else if err != nil {
 		return fmt.Errorf("%w; nothing was recorded here: start the agent, or name its folder with --state", err)
 	}
 	enc := json.NewEncoder(e.stdout)

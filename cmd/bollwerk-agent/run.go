@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,8 +30,8 @@ func newRunCommand(e *env) *cobra.Command {
 		Use:   "run",
 		Short: "watch, detect and protect until stopped",
 		Long: `Runs the agent in the foreground. Detections are printed as they are made: for people,
-or with --stdout-json as JSON lines, each with type, time, rule, severity, outcome
-(seen, denied or killed), process and workload. With --events every event is printed, too.
+or with --stdout-json as JSON lines, each with type, action (seen,
+denied or killed), container, time, rule, severity, process, workload and more. With --events every event is printed, too.
 
 Without a configuration only what is clearly malicious is stopped, and only in
 containers; the host is never touched.
@@ -98,7 +99,13 @@ func runRun(ctx context.Context, e *env, f *runFlags) error {
 		e.print("warning: " + warning)
 	}
 	parts.Ready = func(s agent.Started) { sayReady(e.stderr, s) }
-	return agent.Run(ctx, *parts)
+	if err := agent.Run(ctx, *parts); err != nil {
+		if os.Geteuid() != 0 {
+			return fmt.Errorf("%w; the agent is to be run as root", err)
+		}
+		return err
+	}
+	return nil
 }
 
 func sayReady(w io.Writer, s agent.Started) {
