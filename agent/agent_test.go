@@ -139,7 +139,7 @@ func TestGarbage(t *testing.T) {
 	for _, c := range []struct {
 		live uint64
 		want int
-	}{{0, 200}, {4 << 20, 200}, {8 << 20, 100}, {12 << 20, 50}, {16 << 20, 50}, {1 << 40, 50}} {
+	}{{0, 200}, {4 << 20, 200}, {6 << 20, 100}, {8 << 20, 50}, {12 << 20, 50}, {1 << 40, 50}} {
 		if got := garbage(c.live); got != c.want {
 			t.Errorf("%d MiB: %d %%, want %d", c.live>>20, got, c.want)
 		}

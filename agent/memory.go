@@ -49,7 +49,7 @@ const (
 	// percent of what is in use.
 	leastGarbage, mostGarbage = 50, 200
 	// usualHeap is what the heap may grow to in any case.
-	usualHeap = 16 << 20
+	usualHeap = 12 << 20
 )
 
 // garbage is how much of it there may be beside this much in use. Each collection costs

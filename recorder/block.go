@@ -38,8 +38,9 @@ const (
 	firstMagic  = "bollwerk flight recorder 1\n"
 	blockMagic  = "BwBl"
 	headerBytes = 40
-	// blockBytes is the size at which a block is written; maxBlock the most a reader takes.
-	blockBytes = 256 << 10
+	// blockBytes is the size at which a block is written: below the 128 KiB that zstd
+	// compresses in one piece, without a window of memory. maxBlock is the most a reader takes.
+	blockBytes = 120 << 10
 	maxBlock   = 16 << 20
 	// maxRecord bounds one record: an event with full argument lists and parents is
 	// about 100 kB; more is refused and counted.
