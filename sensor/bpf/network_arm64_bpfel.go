@@ -156,7 +156,9 @@ type NetworkBwNetState struct {
 	Epoch    uint32
 	Policies uint32
 	Told     uint32
-	Pad      uint32
+	Egress   uint32
+	Ingress  uint32
+	Version  uint32
 }
 
 type NetworkBwProbeEvent struct {
@@ -191,6 +193,7 @@ type NetworkBwSeenKey struct {
 const (
 	NetworkMapAlive            = "alive"
 	NetworkMapAskers           = "askers"
+	NetworkMapConnPlaces       = "conn_places"
 	NetworkMapConns            = "conns"
 	NetworkMapDnsRates         = "dns_rates"
 	NetworkMapEvents           = "events"
@@ -206,6 +209,8 @@ const (
 	NetworkMapNetOverflow      = "net_overflow"
 	NetworkMapNetPorts         = "net_ports"
 	NetworkMapNetPrefixes      = "net_prefixes"
+	NetworkMapNetRecent        = "net_recent"
+	NetworkMapNetRoots         = "net_roots"
 	NetworkMapNetSeen          = "net_seen"
 	NetworkMapNetSets          = "net_sets"
 	NetworkMapNetState         = "net_state"
@@ -298,6 +303,7 @@ type NetworkProgramSpecs struct {
 type NetworkMapSpecs struct {
 	Alive       *ebpf.MapSpec `ebpf:"alive"`
 	Askers      *ebpf.MapSpec `ebpf:"askers"`
+	ConnPlaces  *ebpf.MapSpec `ebpf:"conn_places"`
 	Conns       *ebpf.MapSpec `ebpf:"conns"`
 	DnsRates    *ebpf.MapSpec `ebpf:"dns_rates"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
@@ -313,6 +319,8 @@ type NetworkMapSpecs struct {
 	NetOverflow *ebpf.MapSpec `ebpf:"net_overflow"`
 	NetPorts    *ebpf.MapSpec `ebpf:"net_ports"`
 	NetPrefixes *ebpf.MapSpec `ebpf:"net_prefixes"`
+	NetRecent   *ebpf.MapSpec `ebpf:"net_recent"`
+	NetRoots    *ebpf.MapSpec `ebpf:"net_roots"`
 	NetSeen     *ebpf.MapSpec `ebpf:"net_seen"`
 	NetSets     *ebpf.MapSpec `ebpf:"net_sets"`
 	NetState    *ebpf.MapSpec `ebpf:"net_state"`
@@ -353,6 +361,7 @@ func (o *NetworkObjects) Close() error {
 type NetworkMaps struct {
 	Alive       *ebpf.Map `ebpf:"alive"`
 	Askers      *ebpf.Map `ebpf:"askers"`
+	ConnPlaces  *ebpf.Map `ebpf:"conn_places"`
 	Conns       *ebpf.Map `ebpf:"conns"`
 	DnsRates    *ebpf.Map `ebpf:"dns_rates"`
 	Events      *ebpf.Map `ebpf:"events"`
@@ -368,6 +377,8 @@ type NetworkMaps struct {
 	NetOverflow *ebpf.Map `ebpf:"net_overflow"`
 	NetPorts    *ebpf.Map `ebpf:"net_ports"`
 	NetPrefixes *ebpf.Map `ebpf:"net_prefixes"`
+	NetRecent   *ebpf.Map `ebpf:"net_recent"`
+	NetRoots    *ebpf.Map `ebpf:"net_roots"`
 	NetSeen     *ebpf.Map `ebpf:"net_seen"`
 	NetSets     *ebpf.Map `ebpf:"net_sets"`
 	NetState    *ebpf.Map `ebpf:"net_state"`
@@ -380,6 +391,7 @@ func (m *NetworkMaps) Close() error {
 	return _NetworkClose(
 		m.Alive,
 		m.Askers,
+		m.ConnPlaces,
 		m.Conns,
 		m.DnsRates,
 		m.Events,
@@ -395,6 +407,8 @@ func (m *NetworkMaps) Close() error {
 		m.NetOverflow,
 		m.NetPorts,
 		m.NetPrefixes,
+		m.NetRecent,
+		m.NetRoots,
 		m.NetSeen,
 		m.NetSets,
 		m.NetState,

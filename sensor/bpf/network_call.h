@@ -38,9 +38,9 @@ BW_INLINE int allow_passing(struct bpf_sock_addr *ctx, int v6, __u8 protocol, __
 	struct bw_net_state *s = state_now();
 	struct bw_sock st = {};
 
-	if (!s || !s->policies)
+	if (!s || !s->egress)
 		return 1;
-	own(&st, current_typed(), 1);
+	own(&st, current_typed(), s);
 	if (!st.root)
 		return 1;
 	address_of(st.remote, ctx, v6);
@@ -62,25 +62,19 @@ BW_INLINE int allow_passing(struct bpf_sock_addr *ctx, int v6, __u8 protocol, __
 	return allow_egress(&st, kind, source);
 }
 
-BW_INLINE void remember(__u64 at, struct bw_sock *st)
-{
-	if (bpf_map_update_elem(&conns, &at, st, BPF_ANY))
-		bw_lost(st->cgroup, BW_CONNECT); // more connections at once than there is room for
-}
-
 BW_INLINE int connecting(struct bpf_sock_addr *ctx, int v6)
 {
 	struct bw_net_state *s = state_now();
 	__u32 protocol = ctx->protocol;
 	struct bw_sock *st, fresh_conn = {};
-	__u64 at = (__u64)ctx->sk;
+	__u64 at = number(ctx->sk);
 
 	if (protocol == PROTO_MPTCP)
 		return allow_passing(ctx, v6, IPPROTO_TCP, BW_CONNECT, BW_NET_CONNECT);
 	if (!s || (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP))
 		return 1;
 	if (protocol == IPPROTO_TCP) {
-		st = bpf_map_lookup_elem(&conns, &at);
+		st = conn_of(at);
 		if (st && st->flags & S_ASKED)
 			not_sent(st);
 		st = &fresh_conn;
@@ -96,13 +90,13 @@ BW_INLINE int connecting(struct bpf_sock_addr *ctx, int v6)
 		counts(st)->said_connections = 0;
 		st->slot = 2;
 	}
-	own(st, current_typed(), s->policies);
+	own(st, current_typed(), s);
 	address_of(st->remote, ctx, v6);
 	st->rport = bpf_ntohs(ctx->user_port);
 	st->protocol = protocol;
 	st->type = ctx->type;
 	st->direction = BW_NET_OUT;
-	if (!allow_egress(st, BW_CONNECT, BW_NET_CONNECT))
+	if (s->egress && !allow_egress(st, BW_CONNECT, BW_NET_CONNECT))
 		return 0;
 	if (protocol == IPPROTO_TCP) {
 		st->probe = st->flags & S_CONTAINED && !(config.options & BW_NET_OPT_NO_PROBE) ? 3 : 0;
@@ -151,7 +145,7 @@ BW_INLINE int binding(struct bpf_sock_addr *ctx)
 	st = bpf_sk_storage_get(&socks, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!st)
 		return 1;
-	own(st, current_typed(), s->policies);
+	own(st, current_typed(), s);
 	st->asked = port;
 	st->lport = port;
 	st->protocol = protocol;
@@ -245,7 +239,7 @@ int sock_create(struct bpf_sock *ctx)
 	s = state_now();
 	if (!s)
 		return 1;
-	own(&st, current_typed(), s->policies);
+	own(&st, current_typed(), s);
 	st.protocol = protocol;
 	st.type = ctx->type;
 	st.lport = 0;
@@ -270,13 +264,13 @@ SEC("cgroup/sock_release")
 int sock_release(struct bpf_sock *ctx)
 {
 	struct bw_sock *st;
-	__u64 at = (__u64)ctx;
+	__u64 at = number(ctx);
 
 	if (ctx->protocol == IPPROTO_TCP) {
-		st = bpf_map_lookup_elem(&conns, &at);
+		st = conn_of(at);
 		if (st && st->flags & S_ASKED) {
 			not_sent(st);
-			bpf_map_delete_elem(&conns, &at);
+			forget(at);
 		}
 		return 1;
 	}

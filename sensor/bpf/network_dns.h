@@ -119,7 +119,7 @@ BW_INLINE void remote_in(struct __sk_buff *skb, __u8 *to, int ingress)
 		key.port = *(volatile __u16 *)&r->port;                                                          \
 		key.cgroup = st->cgroup;                                                                         \
 		key.protocol = how & DNS_ANSWER;                                                                 \
-		r->count = fresh(&key, IDLE, AGAIN);                                                             \
+		r->count = fresh(&key, AGAIN);                                                                   \
 		if (!r->count)                                                                                   \
 			goto discard;                                                                            \
 		if (!dns_within_rate(st->cgroup)) {                                                              \

@@ -62,10 +62,10 @@ BW_INLINE void existing_listener(struct bw_iter_meta *meta, struct sock___net *s
 			existing_event(meta, known, sk, LISTEN);
 		known->flags &= ~S_EXISTING;
 		if (known->pid == BPF_CORE_READ(task, tgid)) // its policy or cgroup may be another now
-			own(known, task, s->policies);
+			own(known, task, s);
 		return;
 	}
-	own(&st, task, s->policies);
+	own(&st, task, s);
 	st.protocol = IPPROTO_TCP;
 	st.type = SOCK_STREAM;
 	st.direction = BW_NET_IN;
@@ -133,13 +133,13 @@ int existing(struct bw_iter_task_file *ctx)
 	if (sk->sk_protocol == IPPROTO_TCP && state == CLOSED)
 		return 0; // nothing done with it yet
 	if (!st) {
-		at = (__u64)sk;
-		if (bpf_map_lookup_elem(&conns, &at) || s->told)
+		at = number(sk);
+		if (conn_of(at) || s->told)
 			return 0; // known by another means
 		st = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (!st)
 			return 0;
-		own(st, task, s->policies);
+		own(st, task, s);
 		st->flags |= S_EXISTING;
 		st->protocol = sk->sk_protocol;
 		st->type = sk->sk_type;

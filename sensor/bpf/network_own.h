@@ -134,11 +134,38 @@ BW_INLINE void own_untyped(struct bw_sock *st, struct task_struct *t)
 		st->flags |= S_CONTAINED;
 }
 
-// Whose socket this is from now on.
-BW_INLINE int own(struct bw_sock *st, struct task_struct *t, __u32 policies)
+static __noinline __u64 root_slow(struct task_struct *t)
 {
-	struct bw_policy *p;
+	struct bw_policy *p = bw_policy_of(t);
 
+	return p ? p->root : 0;
+}
+
+// The root of the policy that holds for a cgroup, 0 for none. A policy that is no more in
+// force is found out where it is used.
+BW_INLINE __u64 root_of(__u64 cgroup, struct task_struct *t, struct bw_net_state *s)
+{
+	__u32 version = *(volatile __u32 *)&s->version;
+	__u32 i = (cgroup * 0x9e3779b97f4a7c15ULL) >> 58;
+	struct bw_root *r = bpf_map_lookup_elem(&net_roots, &i);
+	__u64 root;
+
+	if (r && r->cgroup == cgroup && r->version == version && cgroup)
+		return r->root;
+	root = root_slow(t);
+	if (r) {
+		// An interrupt may come in between, and must not believe half of it.
+		*(volatile __u64 *)&r->cgroup = 0;
+		*(volatile __u64 *)&r->root = root;
+		*(volatile __u32 *)&r->version = version;
+		*(volatile __u64 *)&r->cgroup = cgroup;
+	}
+	return root;
+}
+
+// Whose socket this is from now on.
+BW_INLINE int own(struct bw_sock *st, struct task_struct *t, struct bw_net_state *s)
+{
 	if (bpf_rdonly_cast) // a trusted pointer is dear to verify (BW_READ)
 		t = bpf_rdonly_cast(t, bpf_core_type_id_kernel(struct task_struct));
 	st->exe = 0;
@@ -152,12 +179,89 @@ BW_INLINE int own(struct bw_sock *st, struct task_struct *t, __u32 policies)
 	st->root = 0;
 	// What shares the host's namespaces is never held to a policy, wherever it sits:
 	// container runtimes leave helpers of theirs in the container's cgroup.
-	if (policies && st->flags & S_CONTAINED) {
-		p = bw_policy_of(t);
-		if (p)
-			st->root = p->root;
+	if (s->policies && st->flags & S_CONTAINED)
+		st->root = root_of(st->cgroup, t, s);
+	return 0;
+}
+
+// The address of a socket as a number. The verifier forbids arithmetic on pointers, and
+// takes what an atomic operation left on the stack for a number.
+BW_INLINE __u64 number(void *sk)
+{
+	volatile __u64 at = (__u64)sk;
+	__u64 zero = 0;
+
+	asm volatile("lock *(u64 *)(%0 + 0) += %1" : : "r"(&at), "r"(zero) : "memory");
+	return at;
+}
+
+BW_INLINE struct bw_conn *place_of(__u64 at)
+{
+	__u32 i = (at * 0x9e3779b97f4a7c15ULL) >> (64 - CONN_BITS);
+
+	return bpf_map_lookup_elem(&conn_places, &i);
+}
+
+// What is known of a connection. All that is written to it is written with its socket
+// locked.
+BW_INLINE struct bw_sock *conn_of(__u64 at)
+{
+	struct bw_conn *c = place_of(at);
+
+	if (!c)
+		return 0;
+	if (c->at == at)
+		return &c->s;
+	return c->spilled ? bpf_map_lookup_elem(&conns, &at) : 0;
+}
+
+static __noinline int spill(__u64 at, struct bw_sock *st)
+{
+	struct bw_conn *c = place_of(at);
+	struct bw_sock *known;
+
+	if (!c || !st)
+		return 0;
+	known = bpf_map_lookup_elem(&conns, &at);
+	if (known) {
+		*known = *st;
+		return 0;
+	}
+	__sync_fetch_and_add(&c->spilled, 1);
+	if (bpf_map_update_elem(&conns, &at, st, BPF_ANY)) {
+		__sync_fetch_and_add(&c->spilled, -1);
+		bw_lost(st->cgroup, BW_CONNECT); // more connections at once than there is room for
 	}
 	return 0;
+}
+
+BW_INLINE void forget(__u64 at)
+{
+	struct bw_conn *c = place_of(at);
+
+	if (!c)
+		return;
+	if (c->spilled && !bpf_map_delete_elem(&conns, &at))
+		__sync_fetch_and_add(&c->spilled, -1);
+	if (c->at == at)
+		*(volatile __u64 *)&c->at = 0;
+}
+
+// Notes a connection; its place was free, or its own. 0: somebody else's.
+BW_INLINE int placed(__u64 at, struct bw_sock *st)
+{
+	struct bw_conn *c = place_of(at);
+
+	if (!c || (c->at != at && __sync_val_compare_and_swap(&c->at, 0, at)))
+		return 0;
+	c->s = *st;
+	return 1;
+}
+
+BW_INLINE void remember(__u64 at, struct bw_sock *st)
+{
+	if (!placed(at, st))
+		spill(at, st);
 }
 
 BW_INLINE void header_from(struct bw_header *h, struct bw_sock *st, __u16 kind, __u32 size, __u8 source)
@@ -179,7 +283,7 @@ BW_INLINE void header_from(struct bw_header *h, struct bw_sock *st, __u16 kind, 
 
 // How many equal events to report now; 0 for one that is only counted. With `every`
 // it is reported again that long after the last report, else after that much quiet.
-static __noinline __u64 fresh(struct bw_seen_key *key, __u64 idle, __u64 every)
+static __noinline __u64 fresh_in_table(struct bw_seen_key *key, __u64 idle, __u64 every, __u64 more)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct bw_seen *s = bpf_map_lookup_elem(&net_seen, key), first = {.last = now, .total = 1};
@@ -189,7 +293,9 @@ static __noinline __u64 fresh(struct bw_seen_key *key, __u64 idle, __u64 every)
 		bpf_map_update_elem(&net_seen, key, &first, BPF_ANY);
 		return 1;
 	}
-	bw_add(&s->total, 1);
+	__sync_fetch_and_add(&s->total, 1 + more);
+	if (more)
+		__sync_fetch_and_add(&s->count, more);
 	if (every ? now - s->last > every : now - s->last > idle) {
 		n = s->count + 1;
 		s->count = 0;
@@ -202,6 +308,70 @@ static __noinline __u64 fresh(struct bw_seen_key *key, __u64 idle, __u64 every)
 	return 0;
 }
 
+BW_INLINE int same_key(const struct bw_seen_key *a, const struct bw_seen_key *b)
+{
+	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
+
+	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2] && x[3] == y[3] && x[4] == y[4];
+}
+_Static_assert(sizeof(struct bw_seen_key) == 40, "compared as five words");
+
+static __noinline __u64 fresh_slow(struct bw_seen_key *key, __u32 i, __u32 epoch)
+{
+	struct bw_recent *r = bpf_map_lookup_elem(&net_recent, &i);
+	struct bw_seen *s;
+	__u64 more = 0, n;
+
+	if (r && r->count) {
+		// What was counted here belongs into the table.
+		if (same_key(&r->key, key)) {
+			more = r->count;
+		} else {
+			s = bpf_map_lookup_elem(&net_seen, &r->key);
+			if (s) {
+				__sync_fetch_and_add(&s->total, r->count);
+				__sync_fetch_and_add(&s->count, r->count);
+			}
+		}
+	}
+	n = fresh_in_table(key, IDLE, 0, more);
+	if (!r)
+		return n;
+	// An interrupt may come in between, and must not believe half of it.
+	*(volatile __u64 *)&r->key.cgroup = 0;
+	r->count = 0;
+	r->epoch = epoch;
+	r->key.exe = key->exe;
+	((__u64 *)&r->key)[2] = ((__u64 *)key)[2];
+	((__u64 *)&r->key)[3] = ((__u64 *)key)[3];
+	((__u64 *)&r->key)[4] = ((__u64 *)key)[4];
+	asm volatile("" ::: "memory");
+	*(volatile __u64 *)&r->key.cgroup = key->cgroup;
+	return n;
+}
+
+BW_INLINE __u64 fresh(struct bw_seen_key *key, __u64 every)
+{
+	struct bw_net_state *now = state_now();
+	__u64 *w = (__u64 *)key, h;
+	struct bw_recent *r;
+	__u32 i;
+
+	if (every || !now || !key->cgroup)
+		return fresh_in_table(key, IDLE, every, 0);
+	h = w[0] ^ w[1] * 0x9e3779b97f4a7c15ULL;
+	h = (h ^ w[2]) * 0xff51afd7ed558ccdULL;
+	h = (h ^ w[3] ^ h >> 32) * 0xc4ceb9fe1a85ec53ULL;
+	h = (h ^ w[4] ^ h >> 32) * 0x9e3779b97f4a7c15ULL;
+	i = h >> 56;
+	r = bpf_map_lookup_elem(&net_recent, &i);
+	if (r && r->epoch == now->epoch && same_key(&r->key, key)) {
+		__sync_fetch_and_add(&r->count, 1);
+		return 0;
+	}
+	return fresh_slow(key, i, now->epoch);
+}
+
 BW_INLINE __u64 fresh_sock(struct bw_sock *st, __u8 kind, __u16 port, int result, __u64 every)
 {
 	struct bw_seen_key key = {
@@ -211,7 +381,7 @@ BW_INLINE __u64 fresh_sock(struct bw_sock *st, __u8 kind, __u16 port, int result
 	if (st->flags & S_IGNORE)
 		return 0;
 	copy_addr(key.remote, st->remote);
-	return fresh(&key, IDLE, every);
+	return fresh(&key, every);
 }
 
 #define deny_kind(kind) (0x80 | (kind))

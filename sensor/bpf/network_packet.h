@@ -47,8 +47,14 @@ BW_INLINE int parse(struct __sk_buff *skb, struct packet *p, int egress)
 	}
 	if (p->protocol != IPPROTO_UDP && p->protocol != IPPROTO_TCP)
 		return 0;
-	if (bpf_skb_load_bytes(skb, p->l4, ports, sizeof(ports)))
+	// Read in place where no option comes before.
+	if (p->l4 == sizeof(struct iphdr) && data + sizeof(struct iphdr) + 4 <= end) {
+		__builtin_memcpy(ports, data + sizeof(struct iphdr), 4);
+	} else if (p->l4 == sizeof(struct ipv6hdr) && data + sizeof(struct ipv6hdr) + 4 <= end) {
+		__builtin_memcpy(ports, data + sizeof(struct ipv6hdr), 4);
+	} else if (bpf_skb_load_bytes(skb, p->l4, ports, sizeof(ports))) {
 		return 0;
+	}
 	p->rport = bpf_ntohs(egress ? ports[1] : ports[0]);
 	p->lport = bpf_ntohs(egress ? ports[0] : ports[1]);
 	p->bytes = skb->len - p->l4;
@@ -69,7 +75,7 @@ static __noinline int first_datagram(struct __sk_buff *skb, struct bw_sock *st, 
 	key.cgroup = st->cgroup;
 	key.exe = st->exe;
 	copy_addr(key.remote, p->remote);
-	n = fresh(&key, IDLE, 0);
+	n = fresh(&key, 0);
 	if (!n)
 		return 0;
 	e = event_from(st, BW_SEND, BW_NET_EGRESS, n);
@@ -174,32 +180,28 @@ BW_INLINE void dns_segment(struct __sk_buff *skb, struct bw_sock *st, __u32 off,
 
 #define LONG 64
 
-// The address of a socket as a number: the verifier allows no arithmetic on the pointer,
-// which reading members by probe needs.
+// A socket of this program's kind, for members that are read by probe.
 BW_INLINE struct sock___net *untyped(struct bpf_sock *sk)
 {
-	__u64 at = (__u64)sk, number = 0;
-
-	bpf_probe_read_kernel(&number, sizeof(number), &at);
-	return (struct sock___net *)number;
+	return (struct sock___net *)number(sk);
 }
 
 // A connection that lasts gets storage, which the iterator finds.
 static __noinline int lasts(struct bpf_sock *sk)
 {
-	__u64 at = (__u64)sk;
 	struct bw_sock *known, *st;
 	struct sock___net *inner;
 	struct listen_key key;
 
 	if (!sk || sk->state != ESTABLISHED)
 		return 0;
-	known = bpf_map_lookup_elem(&conns, &at);
+	known = conn_of(number(sk));
 	st = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!st || st->flags & S_LONG)
 		return 0;
 	if (known) {
 		*st = *known;
+		known->flags |= S_LONG;
 	} else {
 		inner = untyped(sk);
 		listen_key_of(&key, inner, netns_of(inner));
@@ -219,8 +221,31 @@ static __noinline int lasts(struct bpf_sock *sk)
 	return 0;
 }
 
-SEC("cgroup_skb/egress")
-int egress(struct __sk_buff *skb)
+// What a packet of TCP without options of IP is: nothing to look at, or not.
+enum { TCP_OTHER, TCP_EMPTY, TCP_DATA };
+
+// Most packets are told from their headers alone, before their socket is asked for: this
+// runs for every packet of the machine.
+BW_INLINE int tcp_kind(struct __sk_buff *skb, __u8 **header)
+{
+	__u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end, *tcp;
+
+	if (data + sizeof(struct iphdr) + sizeof(struct tcphdr) > end)
+		return TCP_OTHER;
+	if (data[0] == 0x45) {
+		if (data[9] != IPPROTO_TCP || data[6] & 0x1f || data[7])
+			return TCP_OTHER;
+		tcp = data + sizeof(struct iphdr);
+	} else {
+		if (data[0] >> 4 != 6 || data[6] != IPPROTO_TCP || data + sizeof(struct ipv6hdr) + sizeof(struct tcphdr) > end)
+			return TCP_OTHER;
+		tcp = data + sizeof(struct ipv6hdr);
+	}
+	*header = tcp;
+	return skb->len == (__u32)(tcp - data) + (tcp[12] >> 4) * 4 ? TCP_EMPTY : TCP_DATA;
+}
+
+static __noinline int sent(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct bpf_tcp_sock *tp;
@@ -228,7 +253,6 @@ int egress(struct __sk_buff *skb)
 	struct bw_sock *st, *c;
 	struct packet p;
 	__u32 off, len = 0;
-	__u64 at;
 	int name_server;
 
 	if (!sk)
@@ -236,48 +260,57 @@ int egress(struct __sk_buff *skb)
 	sk = bpf_sk_fullsock(sk);
 	if (!sk)
 		return 1;
-	if (sk->protocol != IPPROTO_UDP && sk->protocol != IPPROTO_TCP)
-		return 1;
-	st = bpf_sk_storage_get(&socks, sk, 0, 0);
 	if (sk->protocol == IPPROTO_UDP) {
+		st = bpf_sk_storage_get(&socks, sk, 0, 0);
 		if (!st) {
 			st = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 			s = state_now();
 			if (!st || !s)
 				return 1;
-			own(st, current_typed(), s->policies);
+			own(st, current_typed(), s);
 			st->protocol = IPPROTO_UDP;
 			st->type = SOCK_DGRAM;
 		}
 		datagram(skb, st, 1);
 		return 1;
 	}
-	if (st && st->flags & S_BLOCKED)
-		return 0;
+	if (sk->protocol != IPPROTO_TCP)
+		return 1;
 	tp = bpf_tcp_sock(sk);
 	if (!tp)
 		return 1;
+	c = conn_of(number(sk));
+	if (c && c->flags & S_BLOCKED)
+		return 0;
 	name_server = sk->dst_port == bpf_htons(53);
-	if (!st && (tp->segs_out >= LONG || name_server)) {
+	if ((name_server || tp->segs_out + tp->segs_in >= LONG) && !(c && c->flags & S_LONG))
 		lasts(sk);
-		st = bpf_sk_storage_get(&socks, sk, 0, 0);
-	}
-	if (!name_server && (!tp->data_segs_out || tp->data_segs_out > 3))
-		return 1;
-	at = (__u64)sk;
-	c = bpf_map_lookup_elem(&conns, &at);
-	if (!name_server && (!c || !c->probe))
+	if (!name_server && (!c || !c->probe || !tp->data_segs_out || tp->data_segs_out > 3))
 		return 1;
 	off = segment(skb, &p, 1, &len);
 	if (!off)
 		return 1;
-	if (name_server && st && st->direction == BW_NET_OUT)
-		dns_segment(skb, st, off, len, DNS_TCP);
+	if (name_server) {
+		st = bpf_sk_storage_get(&socks, sk, 0, 0);
+		if (st && st->direction == BW_NET_OUT)
+			dns_segment(skb, st, off, len, DNS_TCP);
+	}
 	if (!c || !c->probe)
 		return 1;
 	off = probe(skb, off, len);
 	asm volatile("" : "+r"(off)); // the compiler knows what it returns, the verifier does not
 	return off & 1;
+}
+
+SEC("cgroup_skb/egress")
+int egress(struct __sk_buff *skb)
+{
+	__u8 *tcp = 0;
+
+	// Without payload a packet only shows that its connection lasts: some of them do.
+	if (tcp_kind(skb, &tcp) == TCP_EMPTY && (tcp[13] & 7 || tcp[10] & 0x1c))
+		return 1;
+	return sent(skb) & 1;
 }
 
 // A SYN to a listener, or a datagram to a server: 0 refuses.
@@ -325,26 +358,23 @@ BW_INLINE void remember_asker(struct bw_sock *st, struct packet *p)
 	bpf_map_update_elem(&askers, &who, &now, BPF_ANY);
 }
 
-SEC("cgroup_skb/ingress")
-int ingress(struct __sk_buff *skb)
+static __noinline int received(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
-	struct bw_net_state *s;
-	struct bpf_tcp_sock *tp;
+	struct bw_net_state *s = state_now();
 	struct listen_key key;
 	struct bw_sock *st;
 	struct packet p;
 	__u32 off, len = 0;
 	__u8 flags;
 
-	if (!sk)
+	if (!sk || !s)
 		return 1;
 	sk = bpf_sk_fullsock(sk);
 	if (!sk)
 		return 1;
 	if (sk->protocol == IPPROTO_TCP && sk->state == LISTEN) {
-		s = state_now();
-		if (!s || !s->policies || !parse(skb, &p, 0) || p.protocol != IPPROTO_TCP)
+		if (!s->ingress || !parse(skb, &p, 0) || p.protocol != IPPROTO_TCP)
 			return 1;
 		if (bpf_skb_load_bytes(skb, p.l4 + 13, &flags, 1) || (flags & 0x12) != 2)
 			return 1;
@@ -352,26 +382,44 @@ int ingress(struct __sk_buff *skb)
 		st = listener(&key);
 		return st && st->root ? allow_ingress(st, &p, BW_ACCEPT) & 1 : 1;
 	}
-	st = bpf_sk_storage_get(&socks, sk, 0, 0);
 	if (sk->protocol == IPPROTO_TCP) {
-		tp = bpf_tcp_sock(sk);
-		if (!st && tp && tp->segs_in >= LONG)
-			lasts(sk);
-		if (!st || sk->dst_port != bpf_htons(53) || st->direction != BW_NET_OUT)
+		if (sk->dst_port != bpf_htons(53))
+			return 1;
+		st = bpf_sk_storage_get(&socks, sk, 0, 0);
+		if (!st || st->direction != BW_NET_OUT)
 			return 1;
 		off = segment(skb, &p, 0, &len);
 		if (off)
 			dns_segment(skb, st, off, len, DNS_TCP | DNS_ANSWER);
 		return 1;
 	}
+	st = bpf_sk_storage_get(&socks, sk, 0, 0);
 	if (!st || st->protocol != IPPROTO_UDP)
 		return 1;
-	if (st->root && st->flags & S_SERVER && parse(skb, &p, 0)) {
-		if (!allow_ingress(st, &p, BW_ACCEPT))
+	if (st->root && st->flags & S_SERVER && (s->ingress || s->egress) && parse(skb, &p, 0)) {
+		if (s->ingress && !allow_ingress(st, &p, BW_ACCEPT))
 			return 0;
-		remember_asker(st, &p);
+		if (s->egress)
+			remember_asker(st, &p);
 	}
 	datagram(skb, st, 0);
 	return 1;
+}
+
+// Of TCP only answers of name servers count, and what asks for a listener where a policy
+// says who may.
+SEC("cgroup_skb/ingress")
+int ingress(struct __sk_buff *skb)
+{
+	struct bw_net_state *s;
+	__u8 *tcp = 0;
+	int kind = tcp_kind(skb, &tcp);
+
+	if (kind != TCP_OTHER && *(__be16 *)tcp != bpf_htons(53)) {
+		s = state_now();
+		if (kind == TCP_DATA || !s || !s->ingress)
+			return 1;
+	}
+	return received(skb) & 1;
 }
 #endif

@@ -50,7 +50,7 @@ __attribute__((noinline)) int probe(struct __sk_buff *skb, __u32 off, __u32 len)
 	struct bw_probe_event *r;
 	struct bw_policy *p;
 	struct bw_sock *st, *stored;
-	__u64 at = (__u64)sk;
+	__u64 at;
 	__u64 n = len;
 	__u32 what = 0;
 	__u8 first;
@@ -58,7 +58,8 @@ __attribute__((noinline)) int probe(struct __sk_buff *skb, __u32 off, __u32 len)
 
 	if (!sk || bpf_skb_load_bytes(skb, off, &first, 1))
 		return 1;
-	st = bpf_map_lookup_elem(&conns, &at);
+	at = number(sk);
+	st = conn_of(at);
 	if (!st || !st->probe)
 		return 1;
 	if (first != '{' && first != 0) {
@@ -104,6 +105,7 @@ __attribute__((noinline)) int probe(struct __sk_buff *skb, __u32 off, __u32 len)
 			if (!(stored->flags & S_LONG))
 				*stored = *st;
 			stored->flags |= S_LONG | S_BLOCKED;
+			st->flags |= S_LONG | S_BLOCKED;
 		}
 	}
 	header_from(&r->n.h, st, BW_PROTOCOL, sizeof(*r), BW_NET_EGRESS);

@@ -146,7 +146,7 @@ static __noinline int began_to_listen(struct sock___net *sk)
 
 	if (!s)
 		return 0;
-	own(&st, current_typed(), s->policies);
+	own(&st, current_typed(), s);
 	st.protocol = IPPROTO_TCP;
 	st.type = SOCK_STREAM;
 	st.direction = BW_NET_IN;
@@ -173,7 +173,7 @@ static __noinline int began_inside(struct sock___net *sk)
 
 	if (!s)
 		return 0;
-	own(&st, t, s->policies);
+	own(&st, t, s);
 	if (BPF_CORE_READ(t, flags) & BW_PF_KTHREAD)
 		st.flags |= S_IGNORE;
 	remote_of(st.remote, sk);
@@ -182,7 +182,7 @@ static __noinline int began_inside(struct sock___net *sk)
 	st.type = SOCK_STREAM;
 	st.direction = BW_NET_OUT;
 	st.probe = st.flags & S_CONTAINED && !(config.options & BW_NET_OPT_NO_PROBE) ? 3 : 0;
-	remember((__u64)sk, &st);
+	remember(number(sk), &st);
 	return 0;
 }
 
@@ -192,57 +192,29 @@ static __noinline int accepted_state(struct sock___net *sk, int newstate)
 
 	if (!accepted(&in, sk))
 		return 0;
-	if (newstate == ESTABLISHED)
+	if (newstate == ESTABLISHED) {
+		placed(number(sk), &in);
 		return state_event(&in, sk, BW_ACCEPT, in.lport, 0);
+	}
 	tcp_report(&in, sk);
 	return 0;
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(set_state, struct sock___net *sk, int oldstate, int newstate)
+static __noinline int closed(struct sock___net *sk, int oldstate)
 {
-	struct bw_sock *st;
-	__u64 at = (__u64)sk;
+	__u64 at = number(sk);
+	struct bw_sock *st = conn_of(at), *stored;
 	int result;
 
-	if (newstate != ESTABLISHED && newstate != CLOSED && newstate != LISTEN && newstate != SYN_SENT)
-		return 0;
-	if (sk->sk_protocol != IPPROTO_TCP)
-		return 0;
-	if (newstate == LISTEN)
-		return began_to_listen(sk);
-	if (newstate == SYN_SENT) {
-		st = bpf_map_lookup_elem(&conns, &at);
-		if (st && st->flags & S_ASKED) {
-			st->flags &= ~S_ASKED;
-			return 0;
-		}
-		return began_inside(sk);
-	}
-	if (newstate == ESTABLISHED) {
-		if (oldstate == SYN_SENT) {
-			st = bpf_map_lookup_elem(&conns, &at);
-			if (!st)
-				return 0;
-			st->lport = sk->__sk_common.skc_num;
-			return state_event(st, sk, BW_CONNECT, st->rport, 0);
-		}
-		return oldstate == SYN_RECV ? accepted_state(sk, newstate) : 0;
-	}
-	if (oldstate == LISTEN || oldstate == SYN_RECV || oldstate == CLOSED)
-		return 0;
-	// Closed to programs of this kind before 5.11, where connections are told when they end.
-	st = typed() ? bpf_sk_storage_get(&socks, sk, 0, 0) : 0;
-	if (st && st->flags & S_LONG) {
-		tcp_report_long(st, sk);
-		if (st->direction == BW_NET_OUT)
-			bpf_map_delete_elem(&conns, &at);
-		return 0;
-	}
-	st = bpf_map_lookup_elem(&conns, &at);
-	if (!st)
-		return oldstate == SYN_SENT ? 0 : accepted_state(sk, newstate);
-	if (oldstate == SYN_SENT) {
+	// A connection that nothing was noted of may be one that is older than the sensor. The
+	// storage is closed to programs of this kind before 5.11: there all is told here.
+	if (!st || (st->flags & S_LONG && typed())) {
+		stored = typed() ? bpf_sk_storage_get(&socks, sk, 0, 0) : 0;
+		if (stored && stored->flags & S_LONG)
+			tcp_report_long(stored, sk);
+		else if (!st && oldstate != SYN_SENT)
+			return accepted_state(sk, CLOSED);
+	} else if (oldstate == SYN_SENT) {
 		result = sk->sk_err;
 		if (!result)
 			result = ECANCELED; // closed by its owner before an answer came
@@ -251,7 +223,48 @@ int BPF_PROG(set_state, struct sock___net *sk, int oldstate, int newstate)
 	} else {
 		tcp_report(st, sk);
 	}
-	bpf_map_delete_elem(&conns, &at);
+	if (st)
+		forget(at);
 	return 0;
+}
+
+static __noinline int changed(struct sock___net *sk, int oldstate, int newstate)
+{
+	struct bw_sock *st;
+
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	if (newstate == LISTEN)
+		return began_to_listen(sk);
+	if (newstate == CLOSED)
+		return closed(sk, oldstate);
+	if (newstate == ESTABLISHED && oldstate == SYN_RECV)
+		return accepted_state(sk, newstate);
+	st = conn_of(number(sk));
+	if (newstate == SYN_SENT) {
+		if (st && st->flags & S_ASKED) {
+			st->flags &= ~S_ASKED;
+			return 0;
+		}
+		return began_inside(sk);
+	}
+	if (!st)
+		return 0;
+	st->lport = sk->__sk_common.skc_num;
+	return state_event(st, sk, BW_CONNECT, st->rport, 0);
+}
+
+// Half of the changes of a connection say nothing new: they leave before anything else.
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(set_state, struct sock___net *sk, int oldstate, int newstate)
+{
+	__u32 old = 1u << oldstate, new = 1u << newstate;
+
+	if (!(new & (1 << ESTABLISHED | 1 << SYN_SENT | 1 << CLOSED | 1 << LISTEN)))
+		return 0;
+	if (new & 1 << ESTABLISHED ? !(old & (1 << SYN_SENT | 1 << SYN_RECV))
+				   : new & 1 << CLOSED && old & (1 << LISTEN | 1 << SYN_RECV | 1 << CLOSED))
+		return 0;
+	return changed(sk, oldstate, newstate);
 }
 #endif

@@ -132,6 +132,22 @@ struct {
 	__type(value, struct bw_seen);
 } net_seen SEC(".maps");
 
+// What this CPU saw lately of net_seen: repeats end here. The agent's epoch bounds how
+// long the table does not learn of them.
+#define RECENT 256
+struct bw_recent {
+	struct bw_seen_key key; // of cgroup 0: none
+	__u64 count; // since the table learned of it
+	__u32 epoch;
+	__u32 pad;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, RECENT);
+	__type(key, __u32);
+	__type(value, struct bw_recent);
+} net_recent SEC(".maps");
+
 struct rate {
 	__u64 window;
 	__u64 count;
@@ -143,7 +159,24 @@ struct {
 	__type(value, struct rate);
 } dns_rates SEC(".maps");
 
-// Outgoing connections, by the address of the socket, from connect to the close.
+// Connections, by the address of the socket, from connect or accept to the close. Each has
+// its place in an array, as looking there costs a tenth of looking in a hash table. An
+// outgoing one whose place is taken goes to the table below; an accepted one does without,
+// as its listener tells the same.
+#define CONN_BITS 13
+struct bw_conn {
+	__u64 at; // 0: free
+	__u32 spilled; // how many of this place are in the table
+	__u32 pad;
+	struct bw_sock s;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << CONN_BITS);
+	__type(key, __u32);
+	__type(value, struct bw_conn);
+} conn_places SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 8192);
@@ -193,7 +226,9 @@ struct bw_net_state {
 	__u32 epoch;    // which flow table is filled
 	__u32 policies; // how many network policies are in force
 	__u32 told;     // the sockets that are older than the sensor are known
-	__u32 pad;
+	__u32 egress;   // how many of the policies restrict destinations
+	__u32 ingress;  // and how many sources
+	__u32 version;  // of all policies: changes whenever one does
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -201,6 +236,21 @@ struct {
 	__type(key, __u32);
 	__type(value, struct bw_net_state);
 } net_state SEC(".maps");
+
+// The policies' roots of the cgroups that this CPU met lately.
+#define ROOTS 64
+struct bw_root {
+	__u64 cgroup;
+	__u64 root;
+	__u32 version;
+	__u32 pad;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, ROOTS);
+	__type(key, __u32);
+	__type(value, struct bw_root);
+} net_roots SEC(".maps");
 
 // Flow updates that found no room, not even in the workload's rest.
 struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -119,14 +120,45 @@ func (s *Source) Remove(cgroup uint64) error {
 	return errors.Join(err, s.count())
 }
 
-// count tells the programs how many policies there are.
+// count tells the programs how many policies there are, and to forget what they knew of
+// them: now and once more a moment later, as the sensor does with its table of roots.
 func (s *Source) count() error {
+	if err := s.tell(); err != nil {
+		return err
+	}
+	if !s.tellAgain {
+		s.tellAgain = true
+		time.AfterFunc(100*time.Millisecond, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.tellAgain = false
+			if s.closed {
+				return
+			}
+			if err := s.tell(); err != nil {
+				s.k.Log.Warn("network policies", "error", err)
+			}
+		})
+	}
+	return nil
+}
+
+func (s *Source) tell() error {
 	var st bpf.NetworkBwNetState
 	m := s.loaded.Maps["net_state"]
 	if err := m.Lookup(uint32(0), &st); err != nil {
 		return err
 	}
-	st.Policies = uint32(len(s.sets))
+	st.Policies, st.Egress, st.Ingress = uint32(len(s.sets)), 0, 0
+	for _, t := range s.sets {
+		if t.flags&hasEgress != 0 {
+			st.Egress++
+		}
+		if t.flags&hasIngress != 0 {
+			st.Ingress++
+		}
+	}
+	st.Version++
 	return m.Put(uint32(0), &st)
 }
 

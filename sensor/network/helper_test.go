@@ -62,6 +62,7 @@ func helperMain() {
 	conns := map[string]net.Conn{}
 	packets := map[string]net.PacketConn{}
 	fds := map[string]int{}
+	ready := map[string]func() error{}
 	sc := bufio.NewScanner(os.Stdin)
 	next := 0
 	for sc.Scan() {
@@ -224,7 +225,7 @@ func helperMain() {
 				return "", conns[f[1]].Close()
 			case "spend": // work times
 				n, _ := strconv.Atoi(f[2])
-				cpu, err := spend(f[1], n)
+				cpu, err := spend(ready, f[1], n)
 				return strconv.FormatFloat(cpu, 'f', 1, 64), err
 			case "raw":
 				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)

@@ -50,8 +50,10 @@ type Source struct {
 	sets    map[uint64]*set
 	nextSet uint32
 	dirty   bool // a policy came: the sockets that exist must learn of it
-	epoch   uint32
-	lost    uint64
+	// tellAgain: the programs will be told of the policies once more.
+	tellAgain, closed bool
+	epoch             uint32
+	lost              uint64
 }
 
 // New returns a source to be given to sensor.Open.
@@ -236,6 +238,9 @@ func (s *Source) Run(ctx context.Context) error {
 
 // Close takes back what the kernel's care does not: a mount of its own.
 func (s *Source) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 	if s.k != nil && s.k.Unified == "" && s.cgroup != "" {
 		unmount(s.cgroup)
 	}
