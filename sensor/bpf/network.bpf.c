@@ -36,4 +36,5 @@ struct bw_probe_event *unused_probe_event __attribute__((unused));
 #include "network_call.h"
 #include "network_state.h"
 #include "network_packet.h"
+#include "network_call_fn.h"
 #include "network_iter.h"

@@ -245,6 +245,19 @@ BW_INLINE int tcp_kind(struct __sk_buff *skb, __u8 **header)
 	return skb->len == (__u32)(tcp - data) + (tcp[12] >> 4) * 4 ? TCP_EMPTY : TCP_DATA;
 }
 
+// A datagram socket with a peer of its own asks, whatever port it was bound to. Where no
+// hook of the call told of it, the packets do.
+BW_INLINE void connected(struct bw_sock *st, struct bpf_sock *sk)
+{
+	if (!(st->flags & S_SERVER))
+		return;
+	if (st->slot == 2)
+		flow_report(st, counts(st)->tx_bytes, counts(st)->rx_bytes, counts(st)->tx_packets, counts(st)->rx_packets);
+	st->flags &= ~(S_SERVER | S_SENT);
+	counts(st)->said_connections = 0;
+	st->slot = 0;
+}
+
 static __noinline int sent(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
@@ -271,6 +284,8 @@ static __noinline int sent(struct __sk_buff *skb)
 			st->protocol = IPPROTO_UDP;
 			st->type = SOCK_DGRAM;
 		}
+		if (sk->dst_port)
+			connected(st, sk);
 		datagram(skb, st, 1);
 		return 1;
 	}

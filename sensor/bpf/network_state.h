@@ -164,8 +164,18 @@ static __noinline int began_to_listen(struct sock___net *sk)
 	return state_event(&st, sk, BW_LISTEN, st.lport, 0);
 }
 
-// A connection that passed no connect hook: the inner socket of multipath TCP.
-static __noinline int began_inside(struct sock___net *sk)
+// The inner socket of multipath TCP may be made by a thread of the kernel: its traffic is
+// the outer one's.
+BW_INLINE int is_inner(struct sock___net *sk)
+{
+	struct tcp_sock___net *tp = (void *)bpf_skc_to_tcp_sock(sk);
+
+	return tp && (!bpf_core_field_exists(tp->is_mptcp) || tp->is_mptcp);
+}
+
+// A connection that passed no connect hook: there is none, or it is the inner socket of
+// multipath TCP.
+static __noinline int began(struct sock___net *sk)
 {
 	struct bw_net_state *s = state_now();
 	struct task_struct *t = current_typed();
@@ -174,9 +184,12 @@ static __noinline int began_inside(struct sock___net *sk)
 	if (!s)
 		return 0;
 	own(&st, t, s);
-	if (BPF_CORE_READ(t, flags) & BW_PF_KTHREAD)
+	if ((typed() ? t->flags : BPF_CORE_READ(t, flags)) & BW_PF_KTHREAD && is_inner(sk))
 		st.flags |= S_IGNORE;
-	remote_of(st.remote, sk);
+	if (sk->__sk_common.skc_family == AF_INET)
+		map4(st.remote, sk->__sk_common.skc_daddr);
+	else
+		remote_of(st.remote, sk);
 	st.rport = bpf_ntohs(sk->__sk_common.skc_dport);
 	st.protocol = IPPROTO_TCP;
 	st.type = SOCK_STREAM;
@@ -246,7 +259,7 @@ static __noinline int changed(struct sock___net *sk, int oldstate, int newstate)
 			st->flags &= ~S_ASKED;
 			return 0;
 		}
-		return began_inside(sk);
+		return began(sk);
 	}
 	if (!st)
 		return 0;

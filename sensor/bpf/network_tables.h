@@ -11,6 +11,9 @@
 #define SOCK_DGRAM 2
 #define SOCK_RAW 3
 #define EPERM 1
+#define ENOMEM 12
+#define EADDRNOTAVAIL 99
+#define ENOBUFS 105
 #define ENETUNREACH 101
 #define ECANCELED 125
 enum { ESTABLISHED = 1, SYN_SENT = 2, SYN_RECV = 3, CLOSED = 7, LISTEN = 10 };
@@ -55,6 +58,7 @@ struct tcp_sock___net {
 	struct inet_connection_sock___net inet_conn;
 	__u64 bytes_sent, bytes_retrans, bytes_received;
 	__u32 segs_out, segs_in;
+	_Bool is_mptcp;
 };
 struct mptcp_sock___net {
 	struct sock___net *first;

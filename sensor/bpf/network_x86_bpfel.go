@@ -223,10 +223,15 @@ const (
 	NetworkProgConnect6        = "connect6"
 	NetworkProgEgress          = "egress"
 	NetworkProgExisting        = "existing"
+	NetworkProgFailed4         = "failed4"
+	NetworkProgFailed6         = "failed6"
+	NetworkProgGone4           = "gone4"
+	NetworkProgGone6           = "gone6"
 	NetworkProgIngress         = "ingress"
 	NetworkProgLiving          = "living"
 	NetworkProgPostBind4       = "post_bind4"
 	NetworkProgPostBind6       = "post_bind6"
+	NetworkProgRawMade         = "raw_made"
 	NetworkProgSendmsg4        = "sendmsg4"
 	NetworkProgSendmsg6        = "sendmsg6"
 	NetworkProgSetState        = "set_state"
@@ -286,10 +291,15 @@ type NetworkProgramSpecs struct {
 	Connect6    *ebpf.ProgramSpec `ebpf:"connect6"`
 	Egress      *ebpf.ProgramSpec `ebpf:"egress"`
 	Existing    *ebpf.ProgramSpec `ebpf:"existing"`
+	Failed4     *ebpf.ProgramSpec `ebpf:"failed4"`
+	Failed6     *ebpf.ProgramSpec `ebpf:"failed6"`
+	Gone4       *ebpf.ProgramSpec `ebpf:"gone4"`
+	Gone6       *ebpf.ProgramSpec `ebpf:"gone6"`
 	Ingress     *ebpf.ProgramSpec `ebpf:"ingress"`
 	Living      *ebpf.ProgramSpec `ebpf:"living"`
 	PostBind4   *ebpf.ProgramSpec `ebpf:"post_bind4"`
 	PostBind6   *ebpf.ProgramSpec `ebpf:"post_bind6"`
+	RawMade     *ebpf.ProgramSpec `ebpf:"raw_made"`
 	Sendmsg4    *ebpf.ProgramSpec `ebpf:"sendmsg4"`
 	Sendmsg6    *ebpf.ProgramSpec `ebpf:"sendmsg6"`
 	SetState    *ebpf.ProgramSpec `ebpf:"set_state"`
@@ -438,10 +448,15 @@ type NetworkPrograms struct {
 	Connect6    *ebpf.Program `ebpf:"connect6"`
 	Egress      *ebpf.Program `ebpf:"egress"`
 	Existing    *ebpf.Program `ebpf:"existing"`
+	Failed4     *ebpf.Program `ebpf:"failed4"`
+	Failed6     *ebpf.Program `ebpf:"failed6"`
+	Gone4       *ebpf.Program `ebpf:"gone4"`
+	Gone6       *ebpf.Program `ebpf:"gone6"`
 	Ingress     *ebpf.Program `ebpf:"ingress"`
 	Living      *ebpf.Program `ebpf:"living"`
 	PostBind4   *ebpf.Program `ebpf:"post_bind4"`
 	PostBind6   *ebpf.Program `ebpf:"post_bind6"`
+	RawMade     *ebpf.Program `ebpf:"raw_made"`
 	Sendmsg4    *ebpf.Program `ebpf:"sendmsg4"`
 	Sendmsg6    *ebpf.Program `ebpf:"sendmsg6"`
 	SetState    *ebpf.Program `ebpf:"set_state"`
@@ -457,10 +472,15 @@ func (p *NetworkPrograms) Close() error {
 		p.Connect6,
 		p.Egress,
 		p.Existing,
+		p.Failed4,
+		p.Failed6,
+		p.Gone4,
+		p.Gone6,
 		p.Ingress,
 		p.Living,
 		p.PostBind4,
 		p.PostBind6,
+		p.RawMade,
 		p.Sendmsg4,
 		p.Sendmsg6,
 		p.SetState,

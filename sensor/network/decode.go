@@ -22,6 +22,8 @@ const (
 	fromSockCreate
 	fromRelease
 	fromIter
+	fromFailed
+	fromRaw
 )
 
 func sourceName(n uint8, v6 bool) string {
@@ -50,12 +52,16 @@ func sourceName(n uint8, v6 bool) string {
 		return "cgroup/sock_release"
 	case fromIter:
 		return "iter/task_file"
+	case fromFailed:
+		return "fexit/tcp_v" + family + "_connect"
+	case fromRaw:
+		return "fentry/raw_hash_sk"
 	}
 	return ""
 }
 
 func (s *Source) decoders() {
-	for n := uint8(fromConnect); n <= fromIter; n++ {
+	for n := uint8(fromConnect); n <= fromRaw; n++ {
 		s.k.DecodeFrom(n, s.decode)
 	}
 }

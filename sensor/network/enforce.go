@@ -162,22 +162,24 @@ func (s *Source) tell() error {
 	return m.Put(uint32(0), &st)
 }
 
+// attachSends attaches what only a policy on destinations needs.
 func (s *Source) attachSends() error {
 	if s.sends {
 		return nil
 	}
-	for _, a := range attach {
-		if a.lazy {
-			if err := s.attached[a.program]; err != nil {
-				return fmt.Errorf("%s: %w", a.program, err)
-			}
-			a.lazy = false
-			if err := s.attach(a); err != nil {
-				return fmt.Errorf("%s: %w", a.program, err)
-			}
+	for _, a := range s.lazy {
+		if err := s.attached[a.program]; err != nil {
+			return fmt.Errorf("%s: %w", a.program, err)
 		}
 	}
-	s.sends = true
+	for i, a := range s.lazy {
+		a.lazy = false
+		if err := s.attach(a); err != nil {
+			s.lazy = s.lazy[i:]
+			return fmt.Errorf("%s: %w", a.program, err)
+		}
+	}
+	s.lazy, s.sends = nil, true
 	return nil
 }
 

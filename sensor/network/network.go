@@ -44,6 +44,9 @@ type Source struct {
 	existing []*bollwerk.Event
 	cgroup   string // where programs are attached
 	attached map[string]error
+	lazy     []attachment // attached when a policy needs them
+	// functions: the programs of functions are attached, and less of the cgroup's.
+	functions bool
 
 	mu      sync.Mutex
 	sends   bool // the hooks for unconnected datagrams are attached
@@ -80,16 +83,41 @@ type attachment struct {
 	to       ebpf.AttachType
 	enforces bool
 	lazy     bool
+	// instead: where the programs of functions are attached, this one is lazy, or not
+	// needed at all.
+	instead instead
+}
+
+type instead int
+
+const (
+	needed instead = iota
+	lazyInstead
+	leftOut
+)
+
+func (a attachment) tracing() bool {
+	return a.to == ebpf.AttachTraceRawTp || a.to == ebpf.AttachTraceFEntry || a.to == ebpf.AttachTraceFExit
+}
+
+// functions see what some cgroup hooks see, at a quarter of the price. Kernels may refuse
+// programs on functions, or have none of that name; then all of these are left out.
+var functions = []attachment{
+	{program: "failed4", to: ebpf.AttachTraceFExit},
+	{program: "failed6", to: ebpf.AttachTraceFExit},
+	{program: "gone4", to: ebpf.AttachTraceFEntry},
+	{program: "gone6", to: ebpf.AttachTraceFEntry},
+	{program: "raw_made", to: ebpf.AttachTraceFEntry},
 }
 
 // attach says where each program goes. The two for unconnected datagrams cost
 // something for each of them and are attached when the first policy needs them.
 var attach = []attachment{
 	{program: "set_state", to: ebpf.AttachTraceRawTp, enforces: true},
-	{program: "sock_release", to: ebpf.AttachCgroupInetSockRelease},
-	{program: "sock_create", to: ebpf.AttachCGroupInetSockCreate, enforces: true},
-	{program: "connect4", to: ebpf.AttachCGroupInet4Connect, enforces: true},
-	{program: "connect6", to: ebpf.AttachCGroupInet6Connect, enforces: true},
+	{program: "sock_release", to: ebpf.AttachCgroupInetSockRelease, instead: leftOut},
+	{program: "sock_create", to: ebpf.AttachCGroupInetSockCreate, enforces: true, instead: lazyInstead},
+	{program: "connect4", to: ebpf.AttachCGroupInet4Connect, enforces: true, instead: lazyInstead},
+	{program: "connect6", to: ebpf.AttachCGroupInet6Connect, enforces: true, instead: lazyInstead},
 	{program: "bind4", to: ebpf.AttachCGroupInet4Bind, enforces: true},
 	{program: "bind6", to: ebpf.AttachCGroupInet6Bind, enforces: true},
 	{program: "post_bind4", to: ebpf.AttachCGroupInet4PostBind},
@@ -130,8 +158,18 @@ func (s *Source) Open(ctx context.Context, k *sensor.Kernel) ([]sensor.Capabilit
 	}
 	s.cgroup = dir
 	s.decoders()
+	s.functions = s.attachFunctions()
 	for _, a := range attach {
-		if dir != "" || a.to == ebpf.AttachTraceRawTp {
+		if s.functions && a.instead == leftOut {
+			continue
+		}
+		if s.functions && a.instead == lazyInstead {
+			a.lazy = true
+		}
+		if a.lazy {
+			s.lazy = append(s.lazy, a)
+		}
+		if dir != "" || a.tracing() {
 			s.attached[a.program] = s.attach(a)
 		}
 	}
@@ -144,6 +182,33 @@ func (s *Source) Open(ctx context.Context, k *sensor.Kernel) ([]sensor.Capabilit
 	return s.capabilities(nil), nil
 }
 
+// attachFunctions attaches the programs of functions, all or none.
+func (s *Source) attachFunctions() bool {
+	var links []link.Link
+	for _, a := range functions {
+		err := s.loaded.Refusal(a.program)
+		if err == nil {
+			var l link.Link
+			if l, err = link.AttachTracing(link.TracingOptions{Program: s.loaded.Programs[a.program]}); err == nil {
+				links = append(links, l)
+			}
+		}
+		if err != nil {
+			s.k.Log.Debug("cgroup hooks are used, not functions", "program", a.program, "error", err)
+			for _, l := range links {
+				l.Close()
+			}
+			return false
+		}
+	}
+	for _, l := range links {
+		if err := s.k.Keep(l, nil); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
 func (s *Source) attach(a attachment) error {
 	program := s.loaded.Programs[a.program]
 	if program == nil {
@@ -151,7 +216,7 @@ func (s *Source) attach(a attachment) error {
 	}
 	var l link.Link
 	var err error
-	if a.to == ebpf.AttachTraceRawTp {
+	if a.tracing() {
 		l, err = link.AttachTracing(link.TracingOptions{Program: program})
 	} else {
 		l, err = link.AttachCgroup(link.CgroupOptions{Path: s.cgroup, Attach: a.to, Program: program})
@@ -282,14 +347,18 @@ func (s *Source) capabilities(all error) []sensor.Capability {
 		}
 		rows = append(rows, c)
 	}
-	row("connect", "cgroup/connect4, connect6, tp_btf inet_sock_set_state", bollwerk.Seen, "", "connect4", "connect6", "set_state")
+	if s.functions {
+		row("connect", "tp_btf inet_sock_set_state, fexit/tcp_v4_connect, tcp_v6_connect", bollwerk.Seen, "", "set_state")
+	} else {
+		row("connect", "cgroup/connect4, connect6, tp_btf inet_sock_set_state", bollwerk.Seen, "", "connect4", "connect6", "set_state")
+	}
 	row("accept", "tp_btf inet_sock_set_state", bollwerk.Seen, "", "set_state")
 	row("listen", "tp_btf inet_sock_set_state", bollwerk.Seen, "", "set_state")
 	row("bind", "cgroup/post_bind4, post_bind6", bollwerk.Seen, "", "bind4", "bind6", "post_bind4", "post_bind6")
 	row("udp", "cgroup_skb/egress", bollwerk.Seen, "", "egress")
 	row("dns", "cgroup_skb/egress, ingress", bollwerk.Seen, map[bool]string{true: "switched off by configuration"}[s.config.NoDNS], "egress", "ingress")
 	row("flow", "tp_btf inet_sock_set_state, cgroup_skb, iter/bpf_sk_storage_map", bollwerk.Seen, "", "set_state", "egress", "ingress", "living")
-	row("raw socket", "cgroup/sock_create", bollwerk.Seen, "", "sock_create")
+	row("raw socket", map[bool]string{false: "cgroup/sock_create", true: "fentry/raw_hash_sk"}[s.functions], bollwerk.Seen, "", "sock_create")
 	row("mining protocol", "cgroup_skb/egress", bollwerk.Denied, map[bool]string{true: "switched off by configuration"}[s.config.NoProbe], "egress")
 	row("existing sockets", "iter/task_file", bollwerk.Seen, "", "existing")
 	row("deny egress", "cgroup/connect4, connect6, sendmsg4, sendmsg6", bollwerk.Denied, "", "connect4", "connect6", "sendmsg4", "sendmsg6", "sock_create")
