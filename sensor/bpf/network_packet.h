@@ -377,10 +377,12 @@ static __noinline int received(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct bw_net_state *s = state_now();
+	struct bw_policy *policy;
 	struct listen_key key;
 	struct bw_sock *st;
 	struct packet p;
 	__u32 off, len = 0;
+	__u64 on;
 	__u8 flags;
 
 	if (!sk || !s)
@@ -411,28 +413,33 @@ static __noinline int received(struct __sk_buff *skb)
 	st = bpf_sk_storage_get(&socks, sk, 0, 0);
 	if (!st || st->protocol != IPPROTO_UDP)
 		return 1;
-	if (st->root && st->flags & S_SERVER && (s->ingress || s->egress) && parse(skb, &p, 0)) {
-		if (s->ingress && !allow_ingress(st, &p, BW_ACCEPT))
-			return 0;
-		if (s->egress)
-			remember_asker(st, &p);
+	if (st->root && st->flags & S_SERVER && (s->ingress || s->egress)) {
+		policy = policy_by_root(st->root);
+		on = policy ? policy->enforce | policy->report : 0;
+		if (on & (BW_GUARD_INGRESS | BW_GUARD_EGRESS) && parse(skb, &p, 0)) {
+			if (on & BW_GUARD_INGRESS && !allow_ingress(st, &p, BW_ACCEPT))
+				return 0;
+			if (on & BW_GUARD_EGRESS)
+				remember_asker(st, &p);
+		}
 	}
 	datagram(skb, st, 0);
 	return 1;
 }
 
-// Of TCP only answers of name servers count, and what asks for a listener where a policy
-// says who may.
+// Of TCP only answers of name servers count, and what asks for a connection where a
+// policy says who may; that may bring data along.
 SEC("cgroup_skb/ingress")
 int ingress(struct __sk_buff *skb)
 {
 	struct bw_net_state *s;
 	__u8 *tcp = 0;
-	int kind = tcp_kind(skb, &tcp);
 
-	if (kind != TCP_OTHER && *(__be16 *)tcp != bpf_htons(53)) {
+	if (tcp_kind(skb, &tcp) != TCP_OTHER && *(__be16 *)tcp != bpf_htons(53)) {
+		if ((tcp[13] & 0x12) != 2)
+			return 1;
 		s = state_now();
-		if (kind == TCP_DATA || !s || !s->ingress)
+		if (!s || !s->ingress)
 			return 1;
 	}
 	return received(skb) & 1;

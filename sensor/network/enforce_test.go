@@ -128,6 +128,8 @@ func TestDenyIngress(t *testing.T) {
 		{"err timeout", "dial tcp4 10.1.2.3:81 500ms"},
 		{"err timeout", "dial tcp4 10.1.2.3:82 500ms"},
 		{"ok", "dial tcp4 127.0.0.1:81"},
+		{"ok", "fastopen 10.1.2.3:80"},
+		{"err EAGAIN", "fastopen 10.1.2.3:81"},
 	} {
 		expect(t, h, c.want, "%s", c.verb)
 	}

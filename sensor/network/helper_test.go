@@ -62,6 +62,7 @@ func helperMain() {
 	conns := map[string]net.Conn{}
 	packets := map[string]net.PacketConn{}
 	fds := map[string]int{}
+	var crowd []int
 	ready := map[string]func() error{}
 	sc := bufio.NewScanner(os.Stdin)
 	next := 0
@@ -185,6 +186,49 @@ func helperMain() {
 				}
 				a := netip.MustParseAddrPort(f[1])
 				return "", unix.Connect(fd, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()})
+			case "fastopen": // address: the first packet brings data; waits for the echo
+				if err := os.WriteFile("/proc/sys/net/ipv4/tcp_fastopen", []byte("5"), 0); err != nil { // needs no cookie
+					return "", err
+				}
+				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+				if err != nil {
+					return "", err
+				}
+				defer unix.Close(fd)
+				for _, o := range []int{unix.SO_SNDTIMEO, unix.SO_RCVTIMEO} {
+					if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, o, &unix.Timeval{Usec: 500000}); err != nil {
+						return "", err
+					}
+				}
+				a := netip.MustParseAddrPort(f[1])
+				if err := unix.Sendto(fd, []byte("hello"), unix.MSG_FASTOPEN, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}); err != nil {
+					return "", err
+				}
+				n, err := unix.Read(fd, make([]byte, 5))
+				if err == nil && n != 5 {
+					err = unix.EPIPE
+				}
+				return "", err
+			case "many": // address times: connections that all stand at once
+				n, _ := strconv.Atoi(f[2])
+				a := netip.MustParseAddrPort(f[1])
+				for range n {
+					fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+					if err != nil {
+						return "", err
+					}
+					crowd = append(crowd, fd)
+					if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}); err != nil {
+						return "", err
+					}
+				}
+				return "", nil
+			case "none": // of these are left
+				for _, fd := range crowd {
+					unix.Close(fd)
+				}
+				crowd = nil
+				return "", nil
 			case "sweep": // times: as many different addresses, all refused
 				n, _ := strconv.Atoi(f[1])
 				for i := range n {

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"strings"
 	"testing"
@@ -182,4 +183,46 @@ func sumFlows(t *testing.T, w *watch, h *helper, connections, bytes uint64) (out
 			out.SentBytes >= bytes && out.ReceivedBytes >= bytes && in.SentBytes >= bytes && in.ReceivedBytes >= bytes
 	})
 	return out, in
+}
+
+// More connections at once than have a place each: those in the table are known as well,
+// and leave nothing behind.
+func TestCrowd(t *testing.T) {
+	w := sharedWatch(t)
+	h := contained(t)
+	addr := h.ok("listen tcp4 127.0.0.1:0")
+	n := uint64(2000)
+	if testing.Short() {
+		n = 1000
+	}
+	h.ok("many %s %d", addr, n)
+	if got := spilled(t, w, h); got == 0 {
+		t.Error("all had a place of their own: too few to show anything")
+	}
+	h.ok("none")
+	out, in := sumFlows(t, w, h, n, 0)
+	if out.Connections != n || in.Connections != n {
+		t.Errorf("%d connections out and %d in, want %d", out.Connections, in.Connections, n)
+	}
+	if got := spilled(t, w, h); got != 0 {
+		t.Errorf("%d connections left in the table", got)
+	}
+}
+
+// spilled connections of a helper.
+func spilled(t *testing.T, w *watch, h *helper) (n int) {
+	t.Helper()
+	m := w.source.loaded.Maps["conns"]
+	var at uint64
+	c := make([]byte, m.ValueSize())
+	it := m.Iterate()
+	for it.Next(&at, &c) {
+		if binary.NativeEndian.Uint32(c[32:]) == h.pid() { // struct bw_sock: pid
+			n++
+		}
+	}
+	if err := it.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
