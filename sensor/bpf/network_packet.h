@@ -247,15 +247,16 @@ BW_INLINE int tcp_kind(struct __sk_buff *skb, __u8 **header)
 
 // A datagram socket with a peer of its own asks, whatever port it was bound to. Where no
 // hook of the call told of it, the packets do.
-BW_INLINE void connected(struct bw_sock *st, struct bpf_sock *sk)
+static __noinline int connected(struct bw_sock *st)
 {
-	if (!(st->flags & S_SERVER))
-		return;
+	if (!st || !(st->flags & S_SERVER))
+		return 0;
 	if (st->slot == 2)
 		flow_report(st, counts(st)->tx_bytes, counts(st)->rx_bytes, counts(st)->tx_packets, counts(st)->rx_packets);
 	st->flags &= ~(S_SERVER | S_SENT);
 	counts(st)->said_connections = 0;
 	st->slot = 0;
+	return 0;
 }
 
 static __noinline int sent(struct __sk_buff *skb)
@@ -265,7 +266,7 @@ static __noinline int sent(struct __sk_buff *skb)
 	struct bw_net_state *s;
 	struct bw_sock *st, *c;
 	struct packet p;
-	__u32 off, len = 0;
+	__u32 off, len = 0, long_known = 0, look = 0;
 	int name_server;
 
 	if (!sk)
@@ -285,22 +286,28 @@ static __noinline int sent(struct __sk_buff *skb)
 			st->type = SOCK_DGRAM;
 		}
 		if (sk->dst_port)
-			connected(st, sk);
+			connected(st);
 		datagram(skb, st, 1);
 		return 1;
 	}
 	if (sk->protocol != IPPROTO_TCP)
 		return 1;
+	c = conn_of(number(sk));
+	if (c) {
+		if (c->flags & S_BLOCKED)
+			return 0;
+		long_known = c->flags & S_LONG;
+		look = c->probe;
+	}
 	tp = bpf_tcp_sock(sk);
 	if (!tp)
 		return 1;
-	c = conn_of(number(sk));
-	if (c && c->flags & S_BLOCKED)
-		return 0;
+	if (!tp->data_segs_out || tp->data_segs_out > 3)
+		look = 0;
 	name_server = sk->dst_port == bpf_htons(53);
-	if ((name_server || tp->segs_out + tp->segs_in >= LONG) && !(c && c->flags & S_LONG))
+	if (!long_known && (name_server || tp->segs_out + tp->segs_in >= LONG))
 		lasts(sk);
-	if (!name_server && (!c || !c->probe || !tp->data_segs_out || tp->data_segs_out > 3))
+	if (!name_server && !look)
 		return 1;
 	off = segment(skb, &p, 1, &len);
 	if (!off)
@@ -310,7 +317,7 @@ static __noinline int sent(struct __sk_buff *skb)
 		if (st && st->direction == BW_NET_OUT)
 			dns_segment(skb, st, off, len, DNS_TCP);
 	}
-	if (!c || !c->probe)
+	if (!look)
 		return 1;
 	off = probe(skb, off, len);
 	asm volatile("" : "+r"(off)); // the compiler knows what it returns, the verifier does not

@@ -94,6 +94,10 @@ __attribute__((noinline)) int probe(struct __sk_buff *skb, __u32 off, __u32 len)
 	}
 	if (!what)
 		goto discard;
+	// Asked for again: the verifier would follow the words once for each table it may be in.
+	st = conn_of(at);
+	if (!st)
+		goto discard;
 	st->probe = 0;
 	p = policy_by_root(st->root);
 	if (!p && st->flags & S_CONTAINED && BPF_CORE_READ(bw_current(), tgid) == st->pid)
