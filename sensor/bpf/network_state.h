@@ -15,18 +15,51 @@ BW_INLINE void tcp_counts(struct sock___net *sk, struct tcp_sock___net *tp, stru
 	f->rx_packets = tp->segs_in;
 }
 
-BW_INLINE void tcp_report(struct bw_sock *st, struct sock___net *sk)
+static __noinline int tcp_report_first(struct bw_sock *st, struct sock___net *sk)
 {
 	struct tcp_sock___net *tp = (void *)bpf_skc_to_tcp_sock(sk);
 	struct bw_flow_key key = {};
 	struct bw_flow f = {.connections = 1};
 
-	if (!tp || st->flags & S_IGNORE)
-		return;
+	if (!tp || !st)
+		return 0;
 	tcp_counts(sk, tp, &f);
 	flow_begin(&f, st);
 	flow_key(&key, st);
 	flow_add(&key, &f);
+	return 0;
+}
+
+// Adds a connection that closes to its flow; in place, when there is one already.
+BW_INLINE void tcp_report(struct bw_sock *st, struct sock___net *sk)
+{
+	struct bw_net_state *s = state_now();
+	struct tcp_sock___net *tp;
+	struct bw_flow_key key;
+	struct bw_flow *f, add;
+
+	if (st->flags & S_IGNORE || !s)
+		return;
+	flow_key(&key, st);
+	f = s->epoch & 1 ? bpf_map_lookup_elem(&flows_b, &key) : bpf_map_lookup_elem(&flows_a, &key);
+	tp = f ? (void *)bpf_skc_to_tcp_sock(sk) : 0;
+	if (!f || !tp) {
+		tcp_report_first(st, sk);
+		return;
+	}
+	tcp_counts(sk, tp, &add);
+	if (add.tx_bytes)
+		__sync_fetch_and_add(&f->tx_bytes, add.tx_bytes);
+	if (add.rx_bytes)
+		__sync_fetch_and_add(&f->rx_bytes, add.rx_bytes);
+	__sync_fetch_and_add(&f->tx_packets, add.tx_packets);
+	__sync_fetch_and_add(&f->rx_packets, add.rx_packets);
+	__sync_fetch_and_add(&f->connections, 1);
+	f->to = bpf_ktime_get_boot_ns();
+	if (f->pid != st->pid) {
+		f->pid = st->pid;
+		f->start = st->start;
+	}
 }
 
 // The same for a socket with storage, of which a part may have been told before.
@@ -97,7 +130,7 @@ BW_INLINE void listen_key_of(struct listen_key *key, struct sock___net *sk, __u3
 }
 
 // Fills in what is known of an accepted connection. sk is a typed pointer.
-BW_INLINE int accepted(struct bw_sock *st, struct sock___net *sk)
+BW_INLINE int accepted(struct bw_sock *st, struct sock___net *sk, int newstate)
 {
 	struct tcp_sock___net *tp;
 	struct listen_key key;
@@ -108,11 +141,13 @@ BW_INLINE int accepted(struct bw_sock *st, struct sock___net *sk)
 	else
 		local_of(key.local, sk);
 	key.netns = sk->__sk_common.skc_net.net->ns.inum;
-	// skc_num is gone when the socket closes.
-	tp = (void *)bpf_skc_to_tcp_sock(sk);
-	if (!tp)
-		return 0;
-	key.port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
+	key.port = sk->__sk_common.skc_num;
+	if (newstate != ESTABLISHED) { // that is gone when the socket closes
+		tp = (void *)bpf_skc_to_tcp_sock(sk);
+		if (!tp)
+			return 0;
+		key.port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
+	}
 	st->lport = key.port;
 	l = listener(&key);
 	if (!l)
@@ -203,7 +238,7 @@ static __noinline int accepted_state(struct sock___net *sk, int newstate)
 {
 	struct bw_sock in = {};
 
-	if (!accepted(&in, sk))
+	if (!accepted(&in, sk, newstate))
 		return 0;
 	if (newstate == ESTABLISHED) {
 		placed(number(sk), &in);

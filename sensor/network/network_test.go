@@ -193,7 +193,7 @@ func TestCrowd(t *testing.T) {
 	addr := h.ok("listen tcp4 127.0.0.1:0")
 	n := uint64(2000)
 	if testing.Short() {
-		n = 1000
+		n = 300
 	}
 	h.ok("many %s %d", addr, n)
 	if got := spilled(t, w, h); got == 0 {
