@@ -227,9 +227,9 @@ static __noinline int spill(__u64 at, struct bw_sock *st)
 		*known = *st;
 		return 0;
 	}
-	__sync_fetch_and_add(&c->spilled, 1);
+	bw_add(&c->spilled, 1);
 	if (bpf_map_update_elem(&conns, &at, st, BPF_ANY)) {
-		__sync_fetch_and_add(&c->spilled, -1);
+		bw_add(&c->spilled, -1);
 		bw_lost(st->cgroup, BW_CONNECT); // more connections at once than there is room for
 	}
 	return 0;
@@ -242,7 +242,7 @@ BW_INLINE void forget(__u64 at)
 	if (!c)
 		return;
 	if (c->spilled && !bpf_map_delete_elem(&conns, &at))
-		__sync_fetch_and_add(&c->spilled, -1);
+		bw_add(&c->spilled, -1);
 	if (c->at == at)
 		*(volatile __u64 *)&c->at = 0;
 }
@@ -293,9 +293,9 @@ static __noinline __u64 fresh_in_table(struct bw_seen_key *key, __u64 idle, __u6
 		bpf_map_update_elem(&net_seen, key, &first, BPF_ANY);
 		return 1;
 	}
-	__sync_fetch_and_add(&s->total, 1 + more);
+	bw_add(&s->total, 1 + more);
 	if (more)
-		__sync_fetch_and_add(&s->count, more);
+		bw_add(&s->count, more);
 	if (every ? now - s->last > every : now - s->last > idle) {
 		n = s->count + 1;
 		s->count = 0;
@@ -329,8 +329,8 @@ static __noinline __u64 fresh_slow(struct bw_seen_key *key, __u32 i, __u32 epoch
 		} else {
 			s = bpf_map_lookup_elem(&net_seen, &r->key);
 			if (s) {
-				__sync_fetch_and_add(&s->total, r->count);
-				__sync_fetch_and_add(&s->count, r->count);
+				bw_add(&s->total, r->count);
+				bw_add(&s->count, r->count);
 			}
 		}
 	}
@@ -366,7 +366,7 @@ BW_INLINE __u64 fresh(struct bw_seen_key *key, __u64 every)
 	i = h >> 56;
 	r = bpf_map_lookup_elem(&net_recent, &i);
 	if (r && r->epoch == now->epoch && same_key(&r->key, key)) {
-		__sync_fetch_and_add(&r->count, 1);
+		bw_add(&r->count, 1);
 		return 0;
 	}
 	return fresh_slow(key, i, now->epoch);

@@ -91,11 +91,37 @@ static __noinline int first_datagram(struct __sk_buff *skb, struct bw_sock *st, 
 	return 0;
 }
 
+// A datagram of another peer than the socket's first: its flow is counted at once. 1: it
+// is the first of its flow.
+static __noinline int other_peer(struct bw_sock *st, struct packet *p, __u64 bytes, __u64 packets, int egress)
+{
+	struct bw_flow_key key = {};
+	struct bw_flow f = {};
+
+	if (!st || !p)
+		return 0;
+	key.cgroup = st->cgroup;
+	copy_addr(key.remote, p->remote);
+	key.protocol = IPPROTO_UDP;
+	key.direction = st->flags & S_SERVER ? BW_NET_IN : BW_NET_OUT;
+	if (st->flags & S_SERVER)
+		key.lport = p->lport;
+	else
+		key.rport = p->rport;
+	flow_begin(&f, st);
+	if (egress) {
+		f.tx_bytes = bytes;
+		f.tx_packets = packets;
+	} else {
+		f.rx_bytes = bytes;
+		f.rx_packets = packets;
+	}
+	return flow_add(&key, &f);
+}
+
 BW_INLINE void datagram(struct __sk_buff *skb, struct bw_sock *st, int egress)
 {
 	struct packet p;
-	struct bw_flow_key key = {};
-	struct bw_flow f = {};
 	__u64 bytes, packets;
 
 	if (!parse(skb, &p, egress) || p.protocol != IPPROTO_UDP || p.bytes < 8)
@@ -123,23 +149,7 @@ BW_INLINE void datagram(struct __sk_buff *skb, struct bw_sock *st, int egress)
 			bw_add(&counts(st)->rx_packets, packets);
 		}
 	} else if (!(st->flags & S_IGNORE)) {
-		key.cgroup = st->cgroup;
-		copy_addr(key.remote, p.remote);
-		key.protocol = IPPROTO_UDP;
-		key.direction = st->flags & S_SERVER ? BW_NET_IN : BW_NET_OUT;
-		if (st->flags & S_SERVER)
-			key.lport = p.lport;
-		else
-			key.rport = p.rport;
-		flow_begin(&f, st);
-		if (egress) {
-			f.tx_bytes = bytes;
-			f.tx_packets = packets;
-		} else {
-			f.rx_bytes = bytes;
-			f.rx_packets = packets;
-		}
-		if (flow_add(&key, &f) == 1 && egress)
+		if (other_peer(st, &p, bytes, packets, egress) == 1 && egress)
 			first_datagram(skb, st, &p);
 	}
 	if (p.rport == 53)
@@ -259,38 +269,39 @@ static __noinline int connected(struct bw_sock *st)
 	return 0;
 }
 
-static __noinline int sent(struct __sk_buff *skb)
+// In functions of their own, as what is called from here needs the rest of the stack.
+static __noinline int sent_datagram(struct __sk_buff *skb, struct bpf_sock *sk)
 {
-	struct bpf_sock *sk = skb->sk;
-	struct bpf_tcp_sock *tp;
+	struct bw_sock *st;
 	struct bw_net_state *s;
+
+	if (!sk)
+		return 1;
+	st = bpf_sk_storage_get(&socks, sk, 0, 0);
+	if (!st) {
+		st = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		s = state_now();
+		if (!st || !s)
+			return 1;
+		own(st, current_typed(), s);
+		st->protocol = IPPROTO_UDP;
+		st->type = SOCK_DGRAM;
+	}
+	if (sk->dst_port)
+		connected(st);
+	datagram(skb, st, 1);
+	return 1;
+}
+
+static __noinline int sent_segment(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+	struct bpf_tcp_sock *tp;
 	struct bw_sock *st, *c;
 	struct packet p;
 	__u32 off, len = 0, long_known = 0, look = 0;
 	int name_server;
 
 	if (!sk)
-		return 1;
-	sk = bpf_sk_fullsock(sk);
-	if (!sk)
-		return 1;
-	if (sk->protocol == IPPROTO_UDP) {
-		st = bpf_sk_storage_get(&socks, sk, 0, 0);
-		if (!st) {
-			st = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-			s = state_now();
-			if (!st || !s)
-				return 1;
-			own(st, current_typed(), s);
-			st->protocol = IPPROTO_UDP;
-			st->type = SOCK_DGRAM;
-		}
-		if (sk->dst_port)
-			connected(st);
-		datagram(skb, st, 1);
-		return 1;
-	}
-	if (sk->protocol != IPPROTO_TCP)
 		return 1;
 	c = conn_of(number(sk));
 	if (c) {
@@ -327,12 +338,21 @@ static __noinline int sent(struct __sk_buff *skb)
 SEC("cgroup_skb/egress")
 int egress(struct __sk_buff *skb)
 {
+	struct bpf_sock *sk;
 	__u8 *tcp = 0;
 
 	// Without payload a packet only shows that its connection lasts: some of them do.
 	if (tcp_kind(skb, &tcp) == TCP_EMPTY && (tcp[13] & 7 || tcp[10] & 0x1c))
 		return 1;
-	return sent(skb) & 1;
+	sk = skb->sk;
+	if (!sk)
+		return 1;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return 1;
+	if (sk->protocol == IPPROTO_UDP)
+		return sent_datagram(skb, sk) & 1;
+	return sk->protocol == IPPROTO_TCP ? sent_segment(skb, sk) & 1 : 1;
 }
 
 // A SYN to a listener, or a datagram to a server: 0 refuses.
@@ -380,24 +400,18 @@ BW_INLINE void remember_asker(struct bw_sock *st, struct packet *p)
 	bpf_map_update_elem(&askers, &who, &now, BPF_ANY);
 }
 
-static __noinline int received(struct __sk_buff *skb)
+static __noinline int received_segment(struct __sk_buff *skb, struct bpf_sock *sk)
 {
-	struct bpf_sock *sk = skb->sk;
 	struct bw_net_state *s = state_now();
-	struct bw_policy *policy;
 	struct listen_key key;
 	struct bw_sock *st;
 	struct packet p;
 	__u32 off, len = 0;
-	__u64 on;
 	__u8 flags;
 
 	if (!sk || !s)
 		return 1;
-	sk = bpf_sk_fullsock(sk);
-	if (!sk)
-		return 1;
-	if (sk->protocol == IPPROTO_TCP && sk->state == LISTEN) {
+	if (sk->state == LISTEN) {
 		if (!s->ingress || !parse(skb, &p, 0) || p.protocol != IPPROTO_TCP)
 			return 1;
 		if (bpf_skb_load_bytes(skb, p.l4 + 13, &flags, 1) || (flags & 0x12) != 2)
@@ -406,30 +420,49 @@ static __noinline int received(struct __sk_buff *skb)
 		st = listener(&key);
 		return st && st->root ? allow_ingress(st, &p, BW_ACCEPT) & 1 : 1;
 	}
-	if (sk->protocol == IPPROTO_TCP) {
-		if (sk->dst_port != bpf_htons(53))
-			return 1;
-		st = bpf_sk_storage_get(&socks, sk, 0, 0);
-		if (!st || st->direction != BW_NET_OUT)
-			return 1;
-		off = segment(skb, &p, 0, &len);
-		if (off)
-			dns_segment(skb, st, off, len, DNS_TCP | DNS_ANSWER);
+	if (sk->dst_port != bpf_htons(53))
 		return 1;
-	}
+	st = bpf_sk_storage_get(&socks, sk, 0, 0);
+	if (!st || st->direction != BW_NET_OUT)
+		return 1;
+	off = segment(skb, &p, 0, &len);
+	if (off)
+		dns_segment(skb, st, off, len, DNS_TCP | DNS_ANSWER);
+	return 1;
+}
+
+// A datagram to a server of a workload whose policy says who may ask, or who is answered.
+static __noinline int allow_datagram(struct __sk_buff *skb, struct bw_sock *st)
+{
+	struct bw_policy *policy;
+	struct packet p;
+	__u64 on;
+
+	if (!st)
+		return 1;
+	policy = policy_by_root(st->root);
+	on = policy ? policy->enforce | policy->report : 0;
+	if (!(on & (BW_GUARD_INGRESS | BW_GUARD_EGRESS)) || !parse(skb, &p, 0))
+		return 1;
+	if (on & BW_GUARD_INGRESS && !allow_ingress(st, &p, BW_ACCEPT))
+		return 0;
+	if (on & BW_GUARD_EGRESS)
+		remember_asker(st, &p);
+	return 1;
+}
+
+static __noinline int received_datagram(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+	struct bw_net_state *s = state_now();
+	struct bw_sock *st;
+
+	if (!sk || !s)
+		return 1;
 	st = bpf_sk_storage_get(&socks, sk, 0, 0);
 	if (!st || st->protocol != IPPROTO_UDP)
 		return 1;
-	if (st->root && st->flags & S_SERVER && (s->ingress || s->egress)) {
-		policy = policy_by_root(st->root);
-		on = policy ? policy->enforce | policy->report : 0;
-		if (on & (BW_GUARD_INGRESS | BW_GUARD_EGRESS) && parse(skb, &p, 0)) {
-			if (on & BW_GUARD_INGRESS && !allow_ingress(st, &p, BW_ACCEPT))
-				return 0;
-			if (on & BW_GUARD_EGRESS)
-				remember_asker(st, &p);
-		}
-	}
+	if (st->root && st->flags & S_SERVER && (s->ingress || s->egress) && !allow_datagram(skb, st))
+		return 0;
 	datagram(skb, st, 0);
 	return 1;
 }
@@ -440,6 +473,7 @@ SEC("cgroup_skb/ingress")
 int ingress(struct __sk_buff *skb)
 {
 	struct bw_net_state *s;
+	struct bpf_sock *sk;
 	__u8 *tcp = 0;
 
 	if (tcp_kind(skb, &tcp) != TCP_OTHER && *(__be16 *)tcp != bpf_htons(53)) {
@@ -449,6 +483,12 @@ int ingress(struct __sk_buff *skb)
 		if (!s || !s->ingress)
 			return 1;
 	}
-	return received(skb) & 1;
+	sk = skb->sk;
+	if (!sk)
+		return 1;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return 1;
+	return (sk->protocol == IPPROTO_TCP ? received_segment(skb, sk) : received_datagram(skb, sk)) & 1;
 }
 #endif

@@ -49,12 +49,12 @@ BW_INLINE void tcp_report(struct bw_sock *st, struct sock___net *sk)
 	}
 	tcp_counts(sk, tp, &add);
 	if (add.tx_bytes)
-		__sync_fetch_and_add(&f->tx_bytes, add.tx_bytes);
+		bw_add(&f->tx_bytes, add.tx_bytes);
 	if (add.rx_bytes)
-		__sync_fetch_and_add(&f->rx_bytes, add.rx_bytes);
-	__sync_fetch_and_add(&f->tx_packets, add.tx_packets);
-	__sync_fetch_and_add(&f->rx_packets, add.rx_packets);
-	__sync_fetch_and_add(&f->connections, 1);
+		bw_add(&f->rx_bytes, add.rx_bytes);
+	bw_add(&f->tx_packets, add.tx_packets);
+	bw_add(&f->rx_packets, add.rx_packets);
+	bw_add(&f->connections, 1);
 	f->to = bpf_ktime_get_boot_ns();
 	if (f->pid != st->pid) {
 		f->pid = st->pid;
