@@ -18,7 +18,7 @@ const (
 	EventOpen        EventKind = 4  // a watched file was opened (File.Access says how)
 	EventCreate      EventKind = 5  // a file was made
 	EventRename      EventKind = 6  // File.Path became File.Target
-	EventUnlink      EventKind = 7  // a name was removed
+	EventUnlink      EventKind = 7  // a name was removed (File.Mode tells a folder)
 	EventChmod       EventKind = 8  // File.Mode is the new mode, File.OldMode the old one
 	EventChown       EventKind = 9  // File.UID, File.GID are the new ones
 	EventLink        EventKind = 10 // hard link: File.Path is the old name, File.Target the new

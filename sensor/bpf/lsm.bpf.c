@@ -24,10 +24,12 @@ enum lsm_list type_lsm_list __attribute__((unused));
 #define FMODE_WRITE 2
 #define FMODE_CREATED 0x100000
 #define FMODE_EXEC 0x20
+#define FMODE_BACKING 0x3000000 // the one or the other, since 6.5
 #define O_TRUNC 01000
 #define O_APPEND 02000
 #define S_IFMT 0170000
 #define S_IFREG 0100000
+#define S_IFDIR 0040000
 #define S_IFBLK 0060000
 #define S_IFCHR 0020000
 #define PROT_EXEC 4
@@ -50,6 +52,9 @@ enum lsm_list type_lsm_list __attribute__((unused));
 struct file___l {
 	unsigned int f_mode;
 	unsigned int f_flags;
+};
+struct backing_file { // since 6.5
+	struct file file;
 };
 struct linux_binprm {
 	char buf[256];
@@ -167,22 +172,86 @@ BW_INLINE __u32 lsm_generation_now(void)
 {
 	__u32 zero = 0, *g = bpf_map_lookup_elem(&lsm_generation, &zero);
 
-	return g ? *g : 0;
+	return (g ? *g : 0) + *(volatile __u32 *)&lsm_moves;
+}
+
+BW_INLINE void lsm_moved(void)
+{
+	__sync_fetch_and_add(&lsm_moves, 1);
+}
+
+// What lsm_moved is told before it is done may come between the question and the answer:
+// nothing is remembered for longer than some seconds (1024 ticks).
+BW_INLINE __u32 lsm_epoch(void)
+{
+	return bpf_jiffies64() >> 10;
+}
+
+BW_INLINE struct lsm_quiet *lsm_quiet_of(__u64 inode, __u32 tgid, __u32 access)
+{
+	__u32 at = (inode * 31 + tgid * 7 + access) & (LSM_QUIET - 1);
+
+	return bpf_map_lookup_elem(&lsm_quiet, &at);
 }
 
 // Remembers that this process may open this file again without all the questions.
-BW_INLINE void lsm_hush(struct inode *inode, __u32 access)
+BW_INLINE void lsm_hush(struct task_struct *t, struct vfsmount *mnt, struct dentry *d, struct inode *inode, __u32 access)
 {
-	struct lsm_quiet_key k = {};
-	struct lsm_quiet q = {};
+	struct dentry___l *name = (void *)d;
+	__u64 ino = BPF_CORE_READ(inode, i_ino);
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct lsm_quiet *q = lsm_quiet_of(ino, tgid, access);
 
-	k.inode = BPF_CORE_READ(inode, i_ino);
-	k.device = BPF_CORE_READ(inode, i_sb, s_dev);
-	k.tgid = bpf_get_current_pid_tgid() >> 32;
-	k.access = access;
-	q.generation = lsm_generation_now();
-	q.n = 1;
-	bpf_map_update_elem(&lsm_quiet, &k, &q, BPF_NOEXIST);
+	if (!q)
+		return;
+	if (q->inode != ino || q->tgid != tgid || q->access != access)
+		q->n = q->told = 1;
+	q->tgid = 0; // nobody's while it is written
+	barrier();
+	q->inode = ino;
+	q->parent = BPF_CORE_READ(d, d_parent, d_inode, i_ino);
+	q->name = (__u64)BPF_CORE_READ(name, d_name.len) << 32 | BPF_CORE_READ(name, d_name.hash);
+	q->mnt = (__u64)mnt;
+	q->root = (__u64)BPF_CORE_READ(t, fs, root.dentry);
+	q->groups = (__u64)BPF_CORE_READ(t, cgroups);
+	q->spaces = (__u64)BPF_CORE_READ(t, nsproxy);
+	q->access = access;
+	q->generation = lsm_generation_now();
+	q->epoch = lsm_epoch();
+	barrier();
+	q->tgid = tgid;
+}
+
+// Reading through typed pointers costs a load each, by bpf_probe_read_kernel twenty times
+// that. Kernels before 5.11 have only the latter, and remember nothing.
+BW_INLINE int lsm_typed(void)
+{
+	return bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf);
+}
+
+// How many opens of this kind wait to be asked about, with this one; 0: there is nothing
+// to ask, as lsm_hush remembered the answer.
+BW_INLINE __u32 lsm_waiting(struct file *file, __u32 access)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct dentry *d = file->f_path.dentry;
+	struct dentry___l *name = (void *)d;
+	__u64 ino = file->f_inode->i_ino;
+	__u32 n, tgid = t->tgid;
+	struct lsm_quiet *q = lsm_quiet_of(ino, tgid, access);
+
+	if (!q || q->inode != ino || q->tgid != tgid || q->access != access)
+		return 1;
+	n = q->n + 1;
+	q->n = n;
+	// Told again at every doubling.
+	if (n & (n - 1) && q->mnt == (__u64)file->f_path.mnt && q->groups == (__u64)t->cgroups && q->spaces == (__u64)t->nsproxy &&
+	    q->epoch == lsm_epoch() && q->generation == lsm_generation_now() && q->root == (__u64)t->fs->root.dentry &&
+	    q->parent == d->d_parent->d_inode->i_ino && q->name == ((__u64)name->d_name.len << 32 | name->d_name.hash))
+		return 0;
+	n -= q->told;
+	q->told += n;
+	return n;
 }
 
 // One file operation (s->op), all the way from the filter to the record. Returns 1 when
@@ -198,7 +267,7 @@ __noinline int lsm_file_op(void)
 	struct dentry *up, *dentry;
 	struct vfsmount *mnt;
 	__u32 n, m = 0, count, each = 1;
-	int contained, watched;
+	int contained, watched, held;
 	__u8 class;
 
 	if (!s)
@@ -220,10 +289,13 @@ __noinline int lsm_file_op(void)
 	contained = bw_contained(t);
 	if (contained)
 		p = bw_policy_of(t);
-	if (!watched && o.source == LSM_FILE_OPEN && o.kind == BW_OPEN && inode && (!p || !((p->enforce | p->report) & BW_GUARD_FILE)))
-		lsm_hush(inode, o.access);
-	if (!contained && (!watched || class & LSM_CONTAINED))
+	// What is asked anew each time: what is watched, and what a list does not allow.
+	held = watched || o.source != LSM_FILE_OPEN || o.kind != BW_OPEN || !inode;
+	if (!contained && (!watched || class & LSM_CONTAINED)) {
+		if (!held)
+			lsm_hush(t, mnt, dentry, inode, o.access);
 		return 0;
+	}
 	if (p) {
 		__u64 rules = p->enforce | p->report;
 
@@ -237,8 +309,10 @@ __noinline int lsm_file_op(void)
 		} else if (rules & BW_GUARD_FILE && o.watch & (LSM_WRITE | LSM_DELETE)) {
 			lsm_look(s, mnt, dentry);
 			lsm_path();
-			if (!lsm_listed(s, p->root, LSM_LIST_WRITE))
+			if (!lsm_listed(s, p->root, LSM_LIST_WRITE)) {
 				lsm_judge(&v, t, p, BW_GUARD_FILE);
+				held = 1; // a runtime may write it, but not what it becomes
+			}
 		}
 		if (!v.guard && o.dentry2 && rules & BW_GUARD_FILE) {
 			lsm_look(s, o.mnt2, o.dentry2);
@@ -247,6 +321,8 @@ __noinline int lsm_file_op(void)
 				lsm_judge(&v, t, p, BW_GUARD_FILE);
 		}
 	}
+	if (!held)
+		lsm_hush(t, mnt, dentry, inode, o.access);
 	if (!o.kind && !v.guard)
 		return 0;
 	if (BPF_CORE_READ(t, tgid) == config.agent_pid)
@@ -357,38 +433,31 @@ SEC("lsm/file_open")
 int BPF_PROG(file_open, struct file *file)
 {
 	unsigned int flags = ((struct file___l *)file)->f_flags, fmode = ((struct file___l *)file)->f_mode;
-	struct dentry *d = file->f_path.dentry;
 	struct inode *inode = file->f_inode;
 	unsigned int type = inode->i_mode & S_IFMT;
+	int writes = fmode & FMODE_WRITE || flags & O_TRUNC;
+	struct dentry *d = file->f_path.dentry;
 	__u16 access = 0, kind = BW_OPEN;
 	__u8 watch, always = 0;
 	__u32 weight = 1;
 	struct lsm_op *o;
 	struct lsm_scratch *s;
 
+	// Nearly every open ends here.
+	if (type == S_IFREG && !writes && !lsm_perhaps(d))
+		return 0;
 	if (type != S_IFREG && type != S_IFBLK && !lsm_memory(inode, type))
 		return 0;
 	// An overlay opens the file of its layer in the caller's name, who was asked already.
 	if (inode != d->d_inode)
 		return 0;
-	if (fmode & FMODE_WRITE || flags & O_TRUNC) {
-		unsigned long magic = inode->i_sb->s_magic;
+	if (bpf_core_type_exists(struct backing_file) && fmode & FMODE_BACKING && lsm_hidden(file->f_path.mnt))
+		return 0;
+	if (writes) {
+		unsigned long magic;
 
 		access = A_WRITE;
 		watch = LSM_WRITE;
-		if (fmode & FMODE_CREATED) {
-			access |= A_CREATE;
-			kind = BW_CREATE;
-			always = (inode->i_mode & 0111) != 0;
-		} else if (magic == MAGIC_PROC || magic == MAGIC_SYSFS || magic == MAGIC_CGROUP || magic == MAGIC_CGROUP2) {
-			// Only the few that are watched; the rest of these is daily bread.
-			s = lsm_take();
-			if (!s)
-				return 0;
-			s->dentry = d;
-			if (!lsm_watched(LSM_WRITE))
-				return 0;
-		}
 		if (flags & O_TRUNC) {
 			access |= A_TRUNCATE;
 			watch |= LSM_DELETE;
@@ -397,37 +466,34 @@ int BPF_PROG(file_open, struct file *file)
 			access |= A_APPEND;
 		if (fmode & FMODE_READ)
 			access |= A_READ;
-		if (type != S_IFREG)
-			always = 1;
-		if (kind == BW_OPEN) {
-			struct lsm_quiet_key k = {};
-			struct lsm_quiet *q;
-
-			k.inode = inode->i_ino;
-			k.device = inode->i_sb->s_dev;
-			k.tgid = bpf_get_current_pid_tgid() >> 32;
-			k.access = access;
-			q = bpf_map_lookup_elem(&lsm_quiet, &k);
-			if (q && q->generation == lsm_generation_now()) {
-				__u32 n = q->n + 1;
-
-				q->n = n;
-				if (n & (n - 1))
-					return 0; // told again at every doubling
-				weight = n / 2;
-			} else if (q) {
-				bpf_map_delete_elem(&lsm_quiet, &k);
+		if (fmode & FMODE_CREATED) {
+			access |= A_CREATE;
+			kind = BW_CREATE;
+			always = (inode->i_mode & 0111) != 0;
+		} else {
+			if (lsm_typed())
+				weight = lsm_waiting(file, access);
+			if (!weight)
+				return 0;
+			magic = inode->i_sb->s_magic;
+			if (magic == MAGIC_PROC || magic == MAGIC_SYSFS || magic == MAGIC_CGROUP || magic == MAGIC_CGROUP2) {
+				// Only the few that are watched; the rest of these is daily bread.
+				s = lsm_take();
+				if (!s)
+					return 0;
+				s->dentry = d;
+				if (!lsm_watched(LSM_WRITE))
+					return 0;
 			}
 		}
+		if (type != S_IFREG)
+			always = 1;
 	} else {
 		if (flags & FMODE_EXEC)
 			return 0;
 		access = A_READ;
 		watch = LSM_READ;
 		if (type == S_IFREG) {
-			// Nearly every open ends here.
-			if (!lsm_perhaps(d))
-				return 0;
 			s = lsm_take();
 			if (!s)
 				return 0;
@@ -465,10 +531,19 @@ int BPF_PROG(path_mkdir, const struct path *dir, struct dentry *dentry)
 	return lsm_ask();
 }
 
+BW_INLINE int lsm_folder(struct dentry *d)
+{
+	struct inode *inode = d->d_inode;
+
+	return inode && (inode->i_mode & S_IFMT) == S_IFDIR;
+}
+
 SEC("lsm/path_rename")
 int BPF_PROG(path_rename, const struct path *old_dir, struct dentry *old, const struct path *new_dir, struct dentry *new)
 {
 	LSM_BEGIN(BW_RENAME, LSM_RENAME, LSM_DELETE, 0);
+	if (lsm_folder(old) || lsm_folder(new))
+		lsm_moved();
 	o->mnt = old_dir->mnt;
 	o->dentry = old;
 	o->inode = old->d_inode;
@@ -479,6 +554,16 @@ int BPF_PROG(path_rename, const struct path *old_dir, struct dentry *old, const 
 
 SEC("lsm/path_unlink")
 int BPF_PROG(path_unlink, const struct path *dir, struct dentry *dentry)
+{
+	LSM_BEGIN(BW_UNLINK, LSM_UNLINK, LSM_DELETE, 0);
+	o->mnt = dir->mnt;
+	o->dentry = dentry;
+	o->inode = dentry->d_inode;
+	return lsm_ask();
+}
+
+SEC("lsm/path_rmdir")
+int BPF_PROG(path_rmdir, const struct path *dir, struct dentry *dentry)
 {
 	LSM_BEGIN(BW_UNLINK, LSM_UNLINK, LSM_DELETE, 0);
 	o->mnt = dir->mnt;

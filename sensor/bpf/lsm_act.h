@@ -260,6 +260,7 @@ __noinline int lsm_mounted(__u32 source)
 
 	if (!s)
 		return 0;
+	lsm_moved();
 	if (bw_contained(t)) {
 		if (lsm_runtime())
 			return 0; // a container that is made

@@ -135,7 +135,8 @@ type LsmLsmFile struct {
 
 type LsmLsmFilter struct {
 	_       structs.HostLayout
-	Names   [16]uint64
+	Names   [256]uint64
+	Longs   [4]uint64
 	Folders uint64
 }
 
@@ -285,6 +286,7 @@ const (
 	LsmProgPathMkdir           = "path_mkdir"
 	LsmProgPathMknod           = "path_mknod"
 	LsmProgPathRename          = "path_rename"
+	LsmProgPathRmdir           = "path_rmdir"
 	LsmProgPathSymlink         = "path_symlink"
 	LsmProgPathTruncate        = "path_truncate"
 	LsmProgPathUnlink          = "path_unlink"
@@ -299,6 +301,7 @@ const (
 	LsmProgUsernsCreate        = "userns_create"
 	LsmVarConfig               = "config"
 	LsmVarFilter               = "filter"
+	LsmVarLsmMoves             = "lsm_moves"
 	LsmVarTypeLsmAct           = "type_lsm_act"
 	LsmVarTypeLsmExec          = "type_lsm_exec"
 	LsmVarTypeLsmFile          = "type_lsm_file"
@@ -367,6 +370,7 @@ type LsmProgramSpecs struct {
 	PathMkdir           *ebpf.ProgramSpec `ebpf:"path_mkdir"`
 	PathMknod           *ebpf.ProgramSpec `ebpf:"path_mknod"`
 	PathRename          *ebpf.ProgramSpec `ebpf:"path_rename"`
+	PathRmdir           *ebpf.ProgramSpec `ebpf:"path_rmdir"`
 	PathSymlink         *ebpf.ProgramSpec `ebpf:"path_symlink"`
 	PathTruncate        *ebpf.ProgramSpec `ebpf:"path_truncate"`
 	PathUnlink          *ebpf.ProgramSpec `ebpf:"path_unlink"`
@@ -413,6 +417,7 @@ type LsmMapSpecs struct {
 type LsmVariableSpecs struct {
 	Config        *ebpf.VariableSpec `ebpf:"config"`
 	Filter        *ebpf.VariableSpec `ebpf:"filter"`
+	LsmMoves      *ebpf.VariableSpec `ebpf:"lsm_moves"`
 	TypeLsmAct    *ebpf.VariableSpec `ebpf:"type_lsm_act"`
 	TypeLsmExec   *ebpf.VariableSpec `ebpf:"type_lsm_exec"`
 	TypeLsmFile   *ebpf.VariableSpec `ebpf:"type_lsm_file"`
@@ -494,6 +499,7 @@ func (m *LsmMaps) Close() error {
 type LsmVariables struct {
 	Config        *ebpf.Variable `ebpf:"config"`
 	Filter        *ebpf.Variable `ebpf:"filter"`
+	LsmMoves      *ebpf.Variable `ebpf:"lsm_moves"`
 	TypeLsmAct    *ebpf.Variable `ebpf:"type_lsm_act"`
 	TypeLsmExec   *ebpf.Variable `ebpf:"type_lsm_exec"`
 	TypeLsmFile   *ebpf.Variable `ebpf:"type_lsm_file"`
@@ -524,6 +530,7 @@ type LsmPrograms struct {
 	PathMkdir           *ebpf.Program `ebpf:"path_mkdir"`
 	PathMknod           *ebpf.Program `ebpf:"path_mknod"`
 	PathRename          *ebpf.Program `ebpf:"path_rename"`
+	PathRmdir           *ebpf.Program `ebpf:"path_rmdir"`
 	PathSymlink         *ebpf.Program `ebpf:"path_symlink"`
 	PathTruncate        *ebpf.Program `ebpf:"path_truncate"`
 	PathUnlink          *ebpf.Program `ebpf:"path_unlink"`
@@ -558,6 +565,7 @@ func (p *LsmPrograms) Close() error {
 		p.PathMkdir,
 		p.PathMknod,
 		p.PathRename,
+		p.PathRmdir,
 		p.PathSymlink,
 		p.PathTruncate,
 		p.PathUnlink,

@@ -7,15 +7,16 @@
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct qstr___l {
+	unsigned int hash;
 	unsigned int len;
 	const unsigned char *name;
 };
 struct dentry___l {
 	struct qstr___l d_name;
-	unsigned char d_iname[3];
+	unsigned char d_iname[8];
 };
 union shortname_store {
-	unsigned char string[3];
+	unsigned char string[8];
 };
 struct dentry___new { // since 6.15
 	union shortname_store d_shortname;
@@ -107,9 +108,9 @@ struct {
 } lsm_prefixes SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 8192);
-	__type(key, struct lsm_quiet_key);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LSM_QUIET);
+	__type(key, __u32);
 	__type(value, struct lsm_quiet);
 } lsm_quiet SEC(".maps");
 
@@ -120,6 +121,9 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } lsm_generation SEC(".maps");
+
+// Counted up when a folder is moved or something mounted: files below have other paths then.
+__u32 lsm_moves;
 
 // Executables without a name that a process of the host started: container runtimes
 // run a sealed copy of themselves. What such a copy does inside a container before the
@@ -293,21 +297,27 @@ __noinline int lsm_fold(__u32 each, __u32 weight)
 	return c;
 }
 
-// Whether a file of this name may be watched. Wants a pointer that the verifier trusts:
-// the name's first letters stand in the dentry itself, unless the name is long.
+// Whether a file of this name may be watched for reading. Wants a pointer that the verifier
+// trusts: the name's first letters stand in the dentry itself, unless the name is long.
 BW_INLINE int lsm_perhaps(struct dentry *dentry)
 {
 	struct dentry___l *d = (void *)dentry;
-	struct dentry___new *e = (void *)dentry;
 	__u32 n = d->d_name.len, at;
+	__u64 word;
 
-	if (n < 3 || n >= LSM_NAME)
-		return 1;
+	if (n >= LSM_NAME)
+		return (filter.longs[(n / 64) & 3] >> (n & 63)) & 1;
 	if (bpf_core_field_exists(d->d_iname))
-		at = LSM_SLOT(n, d->d_iname[0], d->d_iname[1], d->d_iname[2]);
+		at = bpf_core_field_offset(struct dentry___l, d_iname);
 	else
-		at = LSM_SLOT(n, e->d_shortname.string[0], e->d_shortname.string[1], e->d_shortname.string[2]);
-	return (filter.names[(at / 64) & (LSM_SLOTS / 64 - 1)] >> (at & 63)) & 1;
+		at = bpf_core_field_offset(struct dentry___new, d_shortname);
+	word = *(__u64 *)((void *)dentry + at);
+	if (n < 8) { // what stands behind its end is left from others
+		word <<= (64 - 8 * n) & 63;
+		word >>= (64 - 8 * n) & 63;
+	}
+	at = LSM_SLOT(word, n) & (LSM_SLOTS - 1);
+	return (filter.names[at / 64] >> (at & 63)) & 1;
 }
 
 // Whether s->dentry is watched for what is done with it; how, in s->hit.

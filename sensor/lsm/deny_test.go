@@ -2,6 +2,7 @@ package lsm
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,7 +41,7 @@ func TestLSM(t *testing.T) {
 		name string
 		f    func(*testing.T, *inside)
 	}{
-		{"means", testMeans}, {"exec", testExec}, {"write", testWrite}, {"read", testRead}, {"setting", testSetting}, {"acts", testActs},
+		{"means", testMeans}, {"exec", testExec}, {"reverse shell", testReverseShell}, {"write", testWrite}, {"read", testRead}, {"setting", testSetting}, {"acts", testActs},
 		{"report", testReport}, {"host", testHost}, {"seen", testSeen}, {"fold", testFold}, {"remove", testRemove},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.f(t, x) })
@@ -122,10 +123,83 @@ func testExec(t *testing.T, x *inside) {
 	x.refused(t, b, "LSM_HELPER=packet /bin/helper", bollwerk.EventExec, "exec", func(e *bollwerk.Event) bool { return e.Process.Path == "/bin/helper" })
 }
 
+// foreign is an address of this machine that is not the loopback's.
+func foreign(t *testing.T) *net.TCPListener {
+	t.Helper()
+	for _, c := range []string{"link add outside type dummy", "addr add 203.0.113.5/32 dev outside", "link set outside up"} {
+		if out, err := exec.Command("ip", strings.Fields(c)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v: %s", c, err, out)
+		}
+	}
+	t.Cleanup(func() { exec.Command("ip", "link", "del", "outside").Run() })
+	return listen(t, net.IPv4(203, 0, 113, 5))
+}
+
+func listen(t *testing.T, ip net.IP) *net.TCPListener {
+	t.Helper()
+	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: ip})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// testReverseShell: the shell is refused before it runs, by whatever name it is called,
+// and only if it talks to somebody else.
+func testReverseShell(t *testing.T, x *inside) {
+	peer := foreign(t)
+	shell := func(fds string, l *net.TCPListener, run string) string {
+		return fmt.Sprintf("LSM_HELPER='shell:%s:%s:%s' helper", fds, l.Addr(), run)
+	}
+	b := x.box(t, sensor.GuardReverseShell, 0, nil)
+	ran := func(name string) bool {
+		_, err := os.Lstat(filepath.Join(b.Dir, "root", name))
+		return err == nil
+	}
+	works(t, b, "ln -s /bin/busybox /root/sh")
+	for name, run := range map[string]string{"a": "/bin/sh -c >/root/a", "b": "/root/sh -c >/root/b"} {
+		e := x.refused(t, b, shell("sss", peer, run), bollwerk.EventExec, "reverse-shell", nil)
+		if ran(name) {
+			t.Errorf("%s: the shell ran", run)
+		}
+		if n := len(e.Process.Stdio); n != 3 {
+			t.Errorf("%s: %d descriptors told", run, n)
+		}
+		for _, f := range e.Process.Stdio {
+			if f.Kind != "socket" || f.Remote.String() != peer.Addr().String() {
+				t.Errorf("%s: descriptor %+v", run, f)
+			}
+		}
+	}
+	// The kernel's answer, as the program that wanted the shell hears it.
+	if out, _ := b.Sh(t, shell("ssn", peer, "/bin/sh -c >/root/c")); !strings.Contains(out, "operation not permitted") || ran("c") {
+		t.Errorf("with two descriptors: %q, ran: %v", out, ran("c"))
+	}
+	// Neither a shell that only reads from a connection, nor one that talks to this
+	// machine itself, nor another program.
+	home := listen(t, net.IPv4(127, 0, 0, 1))
+	for name, script := range map[string]string{
+		"read": shell("snn", peer, "/bin/sh -c >/root/read"), "home": shell("sss", home, "/bin/sh -c >/root/home"), "other": shell("sss", peer, "/bin/touch /root/other"),
+	} {
+		if b.Sh(t, script); !ran(name) {
+			t.Errorf("%s: did not run", script)
+		}
+	}
+	// Without the guard, and where it only reports, it runs.
+	for _, report := range []sensor.Guard{0, sensor.GuardReverseShell} {
+		b = x.box(t, 0, report, nil)
+		if b.Sh(t, shell("sss", peer, "/bin/sh -c >/root/free")); !ran("free") {
+			t.Errorf("report %s: did not run", report)
+		}
+	}
+}
+
 func testWrite(t *testing.T, x *inside) {
 	b := x.box(t, sensor.GuardFile, 0, func(p *sensor.Policy) { p.Write = []string{"/tmp/", "/var/tmp/", "/dev/null", "/etc/app.conf"} })
 	for _, script := range []string{
 		"echo a >/tmp/a", "echo b >>/tmp/a", "mkdir /tmp/d", "cp /bin/sh /tmp/d/sh", "rm /tmp/a", "echo x >/etc/app.conf", "echo x >/dev/null", "ln -s x /var/tmp/l", "chmod 700 /tmp/d/sh",
+		"mkdir /tmp/e && busybox rmdir /tmp/e",
 	} {
 		works(t, b, script)
 	}
@@ -136,6 +210,7 @@ func testWrite(t *testing.T, x *inside) {
 	x.refused(t, b, "echo x >>/etc/passwd", bollwerk.EventOpen, "file", path("/etc/passwd"))
 	x.refused(t, b, "rm -f /etc/passwd", bollwerk.EventUnlink, "file", path("/etc/passwd"))
 	x.refused(t, b, "mkdir /etc/dir", bollwerk.EventCreate, "file", path("/etc/dir"))
+	x.refused(t, b, "busybox rmdir /var/log", bollwerk.EventUnlink, "file", path("/var/log"))
 	x.refused(t, b, "chmod 666 /etc/passwd", bollwerk.EventChmod, "file", path("/etc/passwd"))
 	x.refused(t, b, "ln -s /etc/shadow /etc/alias", bollwerk.EventSymlink, "file", path("/etc/alias"))
 	x.refused(t, b, "ln /etc/shadow /var/tmp/shadow2 && rm /etc/shadow", bollwerk.EventUnlink, "file", path("/etc/shadow"))
@@ -273,6 +348,9 @@ func testSeen(t *testing.T, x *inside) {
 	seen("executable mapping", "cp /bin/busybox /root/lib.so; LSM_HELPER=mmap:/root/lib.so helper", bollwerk.EventMmap, path("/root/lib.so"))
 	seen("BPF", "LSM_HELPER=bpf helper", bollwerk.EventBPF, func(e *bollwerk.Event) bool { return e.Object.Name == "guest" && e.Object.Type == "socketfilter" })
 	seen("ptrace", "sleep 1000 & LSM_HELPER=attach:$! helper; kill -9 $!", bollwerk.EventPtrace, func(e *bollwerk.Event) bool { return e.Target != nil && e.Target.PID != e.Process.PID })
+	seen("folder removed", "mkdir /root/folder; busybox rmdir /root/folder", bollwerk.EventUnlink, func(e *bollwerk.Event) bool {
+		return e.File.Path == "/root/folder" && e.File.Mode&syscall.S_IFMT == syscall.S_IFDIR
+	})
 	seen("environment of another", "cat /proc/1/environ >/dev/null", bollwerk.EventOpen, func(e *bollwerk.Event) bool { return strings.HasSuffix(e.File.Path, "/1/environ") })
 	hostile := "/root/\x1b[2J\xff\n"
 	seen("hostile name", "touch $(printf '/root/\\033[2J\\377')", bollwerk.EventCreate, func(e *bollwerk.Event) bool { return e.File.Path == strings.TrimSuffix(hostile, "\n") })

@@ -72,8 +72,8 @@ type area struct {
 
 var areas = []area{
 	{"deny exec", []string{"bprm_check"}, bollwerk.Denied, "programs are ended at their start instead of refused"},
-	{"file", []string{"file_open", "path_rename", "path_unlink", "path_link", "path_symlink", "path_chmod", "path_truncate"}, bollwerk.Denied, "file operations are seen on marked folders only"},
-	{"deny file", []string{"file_open", "path_mknod", "path_mkdir", "path_rename", "path_unlink", "path_link", "path_symlink", "path_chmod", "path_truncate"}, bollwerk.Denied, "opens can be refused through fanotify only, other operations not at all"},
+	{"file", []string{"file_open", "path_rename", "path_unlink", "path_rmdir", "path_link", "path_symlink", "path_chmod", "path_truncate"}, bollwerk.Denied, "file operations are seen on marked folders only"},
+	{"deny file", []string{"file_open", "path_mknod", "path_mkdir", "path_rename", "path_unlink", "path_rmdir", "path_link", "path_symlink", "path_chmod", "path_truncate"}, bollwerk.Denied, "opens can be refused through fanotify only, other operations not at all"},
 	{"setting", []string{"file_open"}, bollwerk.Denied, "release_agent and uevent_helper can be restored but not refused"},
 	{"executable mapping", []string{"mmap_file"}, bollwerk.Seen, "libraries that were made at run time are seen as far as loaders map them"},
 	{"credentials", []string{"task_fix_setuid", "capset"}, bollwerk.Seen, "changes are seen at the next start, fork or end of the process"},
@@ -93,7 +93,7 @@ var alternatives = map[string]string{"path_chown": "path_chown_plain"}
 
 // refuses are the programs that may say no.
 var refuses = map[string]bool{
-	"bprm_check": true, "file_open": true, "path_mknod": true, "path_mkdir": true, "path_rename": true, "path_unlink": true, "path_link": true,
+	"bprm_check": true, "file_open": true, "path_mknod": true, "path_mkdir": true, "path_rename": true, "path_unlink": true, "path_rmdir": true, "path_link": true,
 	"path_symlink": true, "path_chmod": true, "path_chown": true, "path_chown_plain": true, "path_truncate": true, "ptrace_access_check": true,
 	"sb_mount": true, "move_mount": true, "bpf_call": true, "kernel_read_file": true, "kernel_load_data": true,
 }

@@ -1,6 +1,7 @@
 package lsm
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"unsafe"
@@ -57,6 +58,57 @@ func TestWatches(t *testing.T) {
 		if w.check() == nil {
 			t.Errorf("%+v is taken", w)
 		}
+	}
+}
+
+// TestFilter: names that are watched for reading must be looked up, ordinary ones seldom are.
+func TestFilter(t *testing.T) {
+	spec, err := bpf.LoadLsm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("l", 70)
+	all := append(Watches(), Watch{Name: long, Access: Read}, Watch{Name: "only-written", Access: Write})
+	if err := setFilter(spec, all); err != nil {
+		t.Fatal(err)
+	}
+	var f bpf.LsmLsmFilter
+	if err := spec.Variables["filter"].Get(&f); err != nil {
+		t.Fatal(err)
+	}
+	perhaps := func(name string) bool { // lsm_perhaps of bpf/lsm_path.h
+		if n := len(name); n >= maxName {
+			return f.Longs[n/64]>>(n%64)&1 == 1
+		}
+		at, _ := slot(name)
+		return f.Names[at/64]>>(at%64)&1 == 1
+	}
+	for _, w := range all {
+		if w.Name != "" && w.Access&Read != 0 && !perhaps(w.Name) {
+			t.Errorf("%s would not be looked up", w.Name)
+		}
+	}
+	if perhaps("only-written") {
+		t.Error("a name that is watched for writing only is looked up when it is read")
+	}
+	for _, name := range strings.Fields("passwd group hosts nsswitch.conf ld.so.cache libc.so.6 locale.alias some-file index.html package.json nginx.conf main.go Makefile") {
+		if perhaps(name) {
+			t.Errorf("%s is looked up each time it is read", name)
+		}
+	}
+	const n = 20_000
+	met, r := 0, rand.New(rand.NewPCG(1, 2))
+	for range n {
+		name := make([]byte, 1+r.IntN(24))
+		for i := range name {
+			name[i] = "abcdefghijklmnopqrstuvwxyz0123456789.-_"[r.IntN(39)]
+		}
+		if perhaps(string(name)) {
+			met++
+		}
+	}
+	if met*100 > n {
+		t.Errorf("%d of %d ordinary names take the slow path", met, n)
 	}
 }
 

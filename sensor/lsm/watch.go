@@ -1,6 +1,7 @@
 package lsm
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 
@@ -104,14 +105,17 @@ func (w Watch) check() error {
 	return nil
 }
 
-// slot is LSM_SLOT of bpf/lsm.h. Names shorter than three bytes or too long for the table
-// are always looked up.
+// slot is LSM_SLOT of bpf/lsm.h: where a name that is watched for reading stands in the
+// filter. A name that is too long for the table stands in another, by its length.
 func slot(name string) (int, bool) {
 	n := len(name)
-	if n < 3 || n >= maxName {
+	if n == 0 || n >= maxName {
 		return 0, false
 	}
-	return (n*151 + int(name[0])*67 + int(name[1])*23 + int(name[2])*5) & 1023, true
+	var first [8]byte
+	copy(first[:], name)
+	h := (binary.LittleEndian.Uint64(first[:]) + uint64(n)*0xff51afd7ed558ccd) * 0x9e3779b97f4a7c15
+	return int(h >> 50), true
 }
 
 func setFilter(spec *ebpf.CollectionSpec, watches []Watch) error {
@@ -120,8 +124,11 @@ func setFilter(spec *ebpf.CollectionSpec, watches []Watch) error {
 		if err := w.check(); err != nil {
 			return err
 		}
-		if at, ok := slot(w.Name); ok {
+		if at, ok := slot(w.Name); ok && w.Access&Read != 0 {
 			f.Names[at/64] |= 1 << (at % 64)
+		}
+		if n := len(w.Name); n >= maxName {
+			f.Longs[n/64] |= 1 << (n % 64)
 		}
 		if w.Name == "" {
 			f.Folders |= 1 << len(w.Folder)
