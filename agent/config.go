@@ -252,6 +252,14 @@ func (w *WorkloadConfig) validate() error {
 			return fmt.Errorf("modes: %s: %w, or off", rule, err)
 		}
 	}
+	if len(w.Builders) > mostBuilders {
+		return fmt.Errorf("builders: %d names, at most %d", len(w.Builders), mostBuilders)
+	}
+	for _, b := range w.Builders {
+		if b == "" || len(b) > 15 || strings.Contains(b, "/") {
+			return fmt.Errorf("builders: %q: want a file name of at most 15 letters, as the kernel compares no more", b)
+		}
+	}
 	switch w.Fail {
 	case "", "open", "closed":
 	default:
@@ -259,6 +267,9 @@ func (w *WorkloadConfig) validate() error {
 	}
 	return nil
 }
+
+// mostBuilders of one entry, besides the usual ones.
+const mostBuilders = 128
 
 type guardSet struct{ enforce, report sensor.Guard }
 

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"fmt"
+	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -106,11 +108,11 @@ func (g *guarding) policyFor(w *bollwerk.Workload, restrict bool) (p *sensor.Pol
 			}
 		}
 	}
-	path, err := g.a.hierarchy.PathOf(w.Cgroup)
+	dir, err := g.a.hierarchy.PathOf(w.Cgroup)
 	if err != nil {
 		return nil, guardSet{}, nil // it has ended
 	}
-	p = &sensor.Policy{Cgroup: w.Cgroup, CgroupPath: path, PID: w.Container.PID, Builders: append([]string(nil), builders...)}
+	p = &sensor.Policy{Cgroup: w.Cgroup, CgroupPath: dir, PID: w.Container.PID, Builders: append([]string(nil), builders...)}
 	if restrict {
 		only = g.a.profiles.restrict(w, p, &set)
 	}
@@ -229,11 +231,42 @@ func (g *guarding) settle(d *bollwerk.Detection, e *bollwerk.Event) {
 }
 
 // builders are programs whose descendants may run what was just made: compilers,
-// package managers, test runners. Their own executables must come from the image.
+// package managers, test runners. Their own executables must come from the image. What
+// the rule drift-execution takes for one is one here too (a test compares them).
 var builders = []string{
-	"apk", "apt", "apt-get", "aptitude", "as", "bazel", "bundle", "c++", "cargo", "cc", "cc1", "cmake", "collect2", "composer", "conda", "cpp", "dnf", "dotnet",
-	"dpkg", "dpkg-deb", "g++", "gcc", "gem", "ghc", "go", "gradle", "java", "javac", "ld", "make", "mamba", "mvn", "microdnf", "ninja", "node", "npm", "nvcc", "opam",
-	"pacman", "pip", "pip3", "pnpm", "poetry", "rebar3", "rpm", "rustc", "rustup", "stack", "swift", "swiftc", "tdnf", "uv", "yarn", "yum", "zypper",
+	"apk", "apt", "apt-get", "aptitude", "as", "bazel", "buildkit-runc", "buildkitd", "bun", "bundle", "c++", "cargo", "cc", "cc1", "clang", "clang++", "cmake", "collect2",
+	"composer", "conda", "cpp", "ctest", "dnf", "dotnet", "dpkg", "dpkg-deb", "g++", "gcc", "gem", "ghc", "gmake", "go", "gradle", "java", "javac", "kaniko", "ld", "make",
+	"mamba", "meson", "microdnf", "mvn", "ninja", "node", "npm", "npx", "nvcc", "opam", "pacman", "pip", "pip3", "pnpm", "poetry", "rebar3", "rpm", "rustc", "rustup", "stack",
+	"swift", "swiftc", "tdnf", "uv", "yarn", "yum", "zypper",
+}
+
+// builderDepth is how many ancestors the kernel programs look at (bw_built).
+const builderDepth = 6
+
+// built reports whether a build tool of the image started the program, by the kernel's
+// own test: so that the rules about programs made at run time say the same as the guard.
+func (g *guarding) built(w *bollwerk.Workload, p *bollwerk.Process) bool {
+	var own []string
+	if c := g.a.c.workload(w.String(), w.Key()); c != nil {
+		own = c.Builders
+	}
+	for i := 0; i < builderDepth && p.Parent != nil; i++ {
+		p = p.Parent
+		if p.Origin != bollwerk.OriginImage && p.Origin != bollwerk.OriginUnknown || p.Path == "" {
+			continue
+		}
+		name := path.Base(p.Path)
+		name = name[:min(len(name), 15)]
+		if slices.Contains(builders, name) || slices.Contains(own, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// build reports whether a detection says of a build that it is drift.
+func (g *guarding) build(d *bollwerk.Detection, e *bollwerk.Event) bool {
+	return guardOf[d.Rule].guard == sensor.GuardDrift && d.Process != nil && d.Workload != nil && e.Outcome == bollwerk.Seen && g.built(d.Workload, d.Process)
 }
 
 func (g *guarding) isReleased() bool {

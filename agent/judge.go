@@ -259,7 +259,7 @@ func (a *Agent) decide(d *bollwerk.Detection, e *bollwerk.Event) {
 		d.Workload = e.Workload
 	}
 	mode := a.modeOf(d)
-	if mode == "off" {
+	if mode == "off" || a.guarding.build(d, e) {
 		return
 	}
 	d.Mode = mode

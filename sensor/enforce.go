@@ -20,7 +20,7 @@ import (
 
 const (
 	policyOutlive = 1    // BW_POLICY_OUTLIVE
-	mostBuilders  = 64   // names of one policy
+	mostBuilders  = 256  // names of one policy
 	mostExec      = 4096 // executables of one policy
 )
 

@@ -66,7 +66,7 @@ struct {
 // Builders of a policy set: their descendants may run what was made at run time.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
+	__uint(max_entries, 65536); // some seventy for each workload
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct bw_builder);
 	__type(value, __u8);

@@ -17,6 +17,7 @@ import (
 
 	"github.com/bollwerk/bollwerk"
 	node "github.com/bollwerk/bollwerk/agent"
+	"github.com/bollwerk/bollwerk/test/vm"
 )
 
 // worker is a container that does, one after the other, what it is told, and says what
@@ -229,6 +230,8 @@ type restricted struct {
 	a  *agent
 	w  *worker
 	id string
+	// config is the agent's.
+	config string
 }
 
 func (r *restricted) mode(t testing.TB, to string) (string, int) {
@@ -256,7 +259,7 @@ func learnAndRestrict(t *testing.T, fail string) *restricted {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "agent.yaml")
 	must(t, os.WriteFile(config, fmt.Appendf(nil, restrictConfig, fail), 0o600))
-	r := &restricted{n: newNetwork(t), id: fmt.Sprintf("shop-%d", os.Getpid())}
+	r := &restricted{n: newNetwork(t), id: fmt.Sprintf("shop-%d", os.Getpid()), config: config}
 	r.n.names.Store(shop, shopAt)
 	r.n.names.Store("evil.test", evilAt)
 	busybox := need(t, "busybox")
@@ -427,5 +430,186 @@ func (r *restricted) detections(prefix string) (out []*bollwerk.Detection) {
 func (n *network) ip(busybox string, args ...string) {
 	if out, err := exec.Command(busybox, append([]string{"ip"}, args...)...).CombinedOutput(); err != nil {
 		n.t.Errorf("ip %v: %v: %s", args, err, out)
+	}
+}
+
+// TestRunTimePrograms runs what was made at run time, and is not drift: scripts, whose
+// interpreter is of the image, and what a build tool made; and drift that a person allowed.
+func TestRunTimePrograms(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs containers")
+	}
+	config := filepath.Join(t.TempDir(), "agent.yaml")
+	must(t, os.WriteFile(config, []byte("workloads:\n- match: forge-*\n  builders: [perl]\n"), 0o600))
+	cs := newContainers(t, newNetwork(t))
+	a := startAgent(t, "--config", config)
+	const perl = `perl -e 'system("cp /bin/echo /tmp/made; /tmp/made made-ran")'`
+	run := func(id, script string) *container {
+		began := time.Now()
+		r := cs.startAs(id, script+hold)
+		defer func() {
+			if t.Failed() {
+				s, ok := a.newest(t, id)
+				t.Logf("%s: %v %+v since %v\n%s\n%s", id, ok, s, began, r.output(), tail(a.log()))
+			}
+		}()
+		awaitThat(t, id+" is protected", func() bool {
+			s, ok := a.newest(t, id)
+			return ok && s.Since.After(began) && s.Enforced != ""
+		})
+		r.open(t)
+		return r
+	}
+	fences := 0
+	// A later attack that is told says that what came before it was judged.
+	told := func(id string, rule string, outcome bollwerk.Outcome) (found bool) {
+		fences++
+		fence := fmt.Sprintf("fence-%d", fences)
+		run(fence, "cat /etc/shadow")
+		a.await(attackWait, func() bool { return len(a.of(fence)) > 0 })
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		for _, d := range a.of(id) {
+			found = found || (rule == "" || d.Rule == rule) && (outcome == "" || d.Outcome == outcome)
+		}
+		if t.Failed() {
+			t.Logf("%s: told:\n%s", id, describe(a.of(id)))
+		}
+		return found
+	}
+	pid := os.Getpid()
+	for _, c := range []struct {
+		name, script string
+		lines        []string
+	}{
+		{"scripts", `printf '#!/bin/sh\necho direct-ran\n' > /tmp/s.sh; chmod +x /tmp/s.sh; /tmp/s.sh
+printf 'echo by-shell-ran\n' > /tmp/t.sh; sh /tmp/t.sh; bash /tmp/t.sh
+printf '#!/usr/bin/python3\nprint("python-ran")\n' > /tmp/p.py; chmod +x /tmp/p.py; /tmp/p.py; python3 /tmp/p.py`, []string{"direct-ran", "by-shell-ran", "python-ran"}},
+		{"forge", perl, []string{"made-ran"}},
+		{"build", `printf 'all:\n\tcp /bin/echo /tmp/made\n\t/tmp/made made-ran\n' > /tmp/Makefile; make -s -f /tmp/Makefile`, []string{"made-ran"}},
+	} {
+		if c.name == "build" && os.Getenv(inVM) != "" {
+			continue // no make there
+		}
+		id := fmt.Sprintf("%s-%d", c.name, pid)
+		r := run(id, c.script)
+		for _, l := range c.lines {
+			if !printed(r, l) {
+				t.Errorf("%s: %s was stopped:\n%s", c.name, l, r.output())
+			}
+		}
+		if told(id, "drift-execution", "") || told(id, "", bollwerk.Killed) || told(id, "", bollwerk.Denied) {
+			t.Errorf("%s is told as drift, or something was stopped:\n%s", c.name, describe(a.of(id)))
+		}
+	}
+	// Without the configuration the same is drift, until a person allows it.
+	id := fmt.Sprintf("habit-%d", pid)
+	if r := run(id, perl); printed(r, "made-ran") || !told(id, "drift-execution", "") {
+		t.Errorf("a program made by perl ran, or is not told:\n%s", r.output())
+	}
+	if out, errs, code := a.verb(t, "profile", "allow", id, "behaviour", "runs-created-files", "--why", "it compiles its templates"); code != 0 {
+		t.Fatalf("profile allow: %s%s", out, errs)
+	}
+	if r := run(id, perl); !printed(r, "made-ran") {
+		t.Errorf("a behaviour that was allowed is stopped:\n%s", r.output())
+	}
+	if out, errs, code := a.verb(t, "profile", "forbid", id, "behaviour", "runs-created-files", "--why", "no longer"); code != 0 {
+		t.Fatalf("profile forbid: %s%s", out, errs)
+	}
+	if r := run(id, perl); printed(r, "made-ran") {
+		t.Errorf("a behaviour that was forbidden is not stopped:\n%s", r.output())
+	}
+}
+
+// TestRestrictKill takes the agent away from a restricted workload.
+func TestRestrictKill(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs containers")
+	}
+	for _, fail := range []string{"closed", "open"} {
+		t.Run(fail, func(t *testing.T) {
+			r := learnAndRestrict(t, fail)
+			w := r.w
+			w.work(t, r.n, 200)
+			w.want(t, "EPERM", "connect %s 80", attacker)
+			w.want(t, "EPERM", "exec /usr/bin/id")
+			r.a.kill()
+			if fail == "open" {
+				w.work(t, r.n, 201)
+				r.free(t)
+				return
+			}
+			// The kernel programs go on, names of destinations included.
+			r.n.names.Store(shop, shopNow)
+			w.work(t, r.n, 201)
+			w.want(t, "EPERM", "connect %s 80", attacker)
+			w.want(t, "EPERM", "name evil.test 5432")
+			w.want(t, "EPERM", "send %s 9999", attacker)
+			w.want(t, "EPERM", "listen 9090")
+			if got := w.does(t, "exec /usr/bin/id"); got != "killed 9" && got != "EPERM" {
+				t.Errorf("a program that is not in the profile, without an agent: %s", got)
+			}
+			if got := r.n.dial(attacker, self+":8080"); got != "timeout" {
+				t.Errorf("a client from an unknown place, without an agent: %s", got)
+			}
+			if out, errs, code := r.a.verb(t, "release"); code != 0 {
+				t.Errorf("release: %d %s%s", code, out, errs)
+			}
+			r.free(t)
+			w.work(t, r.n, 202)
+			// The mode outlived the kill: a new agent holds the workload again.
+			r.a.mu.Lock()
+			r.a.ended, r.a.detections = false, nil
+			r.a.stderr.Reset()
+			r.a.mu.Unlock()
+			r.a.start("--config", r.config)
+			awaitThat(t, "the workload is restricted again", func() bool {
+				s, ok := r.a.newest(t, r.id)
+				return ok && s.Mode == "restrict" && strings.Contains(s.Enforced, "egress") && s.Watched
+			})
+			w.want(t, "EPERM", "connect %s 80", attacker)
+			w.want(t, "EPERM", "exec /usr/bin/uname")
+			if out, errs, code := r.a.verb(t, "release"); code != 0 {
+				t.Errorf("release: %d %s%s", code, out, errs)
+			}
+			w.want(t, "ok", "connect %s 80", attacker)
+			w.want(t, "ok", "exec /usr/bin/uname")
+		})
+	}
+}
+
+// TestRestrictInVM does the same where BPF LSM can refuse writes, too.
+func TestRestrictInVM(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots a machine")
+	}
+	cannot := t.Skip
+	if os.Getenv("CI") == "true" {
+		cannot = t.Fatal
+	}
+	if err := vm.Available(); err != nil {
+		cannot(err)
+	}
+	k, err := vm.Fetch(context.Background(), "6.12")
+	if err != nil {
+		cannot(err)
+	}
+	files := append(vmFiles(t, cannot), vm.File{Path: "/srv", Mode: os.ModeDir})
+	m := vm.Machine{Kernel: k, Memory: 2048, Files: files, Modules: []string{"overlay", "veth", "af_packet", "sch_ingress", "cls_bpf"}, Commands: []vm.Command{
+		{Name: "restrict", Dir: "/opt", Args: []string{"/opt/attack.test", "-test.v", "-test.run=^TestRestrict$", "-test.timeout=14m"}, Timeout: 15 * time.Minute,
+			Env: []string{inVM + "=1", "BOLLWERK_AGENT=/opt/bollwerk-agent", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}},
+	}}
+	results, err := m.Run(context.Background())
+	for _, r := range results {
+		t.Logf("code %d in %.1f s\n%s", r.Code, r.Took.Seconds(), r.Output)
+		if r.Code != 0 || !strings.Contains(r.Output, "--- PASS: TestRestrict (") {
+			t.Error("the container was not held to its profile under LSM")
+		}
+		if !strings.Contains(r.Output, "file,") {
+			t.Error("files were not enforced under LSM")
+		}
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
