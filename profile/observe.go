@@ -236,7 +236,7 @@ func (b *Book) take(m *moment) {
 	case bollwerk.EventExec:
 		b.exec(m)
 	case bollwerk.EventOpen:
-		if f := e.File; f != nil && e.Result == 0 {
+		if f := e.File; f != nil && (e.Result == 0 || e.Outcome == bollwerk.Denied) {
 			if f.Access&(bollwerk.AccessWrite|bollwerk.AccessCreate|bollwerk.AccessTruncate|bollwerk.AccessAppend) != 0 {
 				b.write(m, f.Path, f.Origin)
 			} else if f.Path != "" {
@@ -244,7 +244,7 @@ func (b *Book) take(m *moment) {
 			}
 		}
 	case bollwerk.EventCreate, bollwerk.EventUnlink, bollwerk.EventChmod, bollwerk.EventChown, bollwerk.EventRename, bollwerk.EventLink, bollwerk.EventSymlink:
-		if f := e.File; f != nil && e.Result == 0 {
+		if f := e.File; f != nil && (e.Result == 0 || e.Outcome == bollwerk.Denied) {
 			b.change(m, f)
 		}
 	case bollwerk.EventMmap:
