@@ -39,6 +39,7 @@ type Files struct {
 	legacy      *group // events with open files, where handles are not to be had
 	entries     uint64 // mask for entries of folders
 	orders      chan order
+	bare        []*root // whose trees are not marked yet; of Run alone
 
 	mu     sync.Mutex
 	roots  map[uint64]*root
@@ -179,6 +180,7 @@ func (f *Files) follow(o order) {
 	r.findTop()
 	f.roots[o.cgroup] = r
 	f.arm(r)
+	f.bare = append(f.bare, r)
 }
 
 func mountNS(pid uint32) uint32 {
@@ -245,6 +247,11 @@ func (f *Files) Run(ctx context.Context) error {
 	tick := time.NewTicker(foldWindow / 2)
 	defer tick.Stop()
 	for {
+		if len(f.bare) > 0 && len(f.orders) == 0 && ctx.Err() == nil {
+			f.plant(f.bare[0])
+			f.bare = f.bare[1:]
+			continue
+		}
 		select {
 		case <-ctx.Done():
 			for _, g := range []*group{f.host, f.boxes, f.legacy} {

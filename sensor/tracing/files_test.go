@@ -136,7 +136,7 @@ mkdir -p /data/new/deep; read x
 : > /data/new/deep/two.sql; mv /data/new/deep/two.sql /data/new/deep/two.sql.locked; ln -s /etc/shadow /data/new/deep/s; : > /data/new/deep/x.doc.locked; read x
 : > /data/a/node_modules/x/y; rm /data/a/node_modules/x/y; rm -r /data/new; : > /data/end; rm /data/end; read x`)
 	c.s.Container(&bollwerk.Workload{Cgroup: 4711, Container: &bollwerk.Container{PID: uint32(cmd.Process.Pid)}}, true)
-	await(t, "marks", func() bool { c.files.mu.Lock(); defer c.files.mu.Unlock(); return c.files.roots[4711] != nil })
+	await(t, "marks", func() bool { return c.files.marks("/data/a/b") })
 	in.Write([]byte("\n"))
 	c.find(t, "removed", fileEvent(bollwerk.EventUnlink, "/data/a/b/one.sql"))
 	await(t, "a mark on a new folder", func() bool { return c.files.marks("/data/new/deep") })

@@ -123,12 +123,27 @@ var errTooMany = errors.New("too many entries")
 // would appear.
 func (f *Files) arm(r *root) {
 	for i := range f.Watches {
-		f.armWatch(r, &f.Watches[i], nil, true)
-	}
-	if r.where == "container" {
-		for _, v := range volumes(r.pid) {
-			f.tree(r, v, nil, true)
+		if !f.Watches[i].Tree {
+			f.armWatch(r, &f.Watches[i], nil, true)
 		}
+	}
+}
+
+// plant marks the trees of a container. It takes several times as long as all else, and
+// so waits until every container that began has the rest.
+func (f *Files) plant(r *root) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.roots[r.cgroup] != r {
+		return // gone meanwhile
+	}
+	for i := range f.Watches {
+		if f.Watches[i].Tree {
+			f.armWatch(r, &f.Watches[i], nil, true)
+		}
+	}
+	for _, v := range volumes(r.pid) {
+		f.tree(r, v, nil, true)
 	}
 }
 
