@@ -347,6 +347,12 @@ func (s *Source) capabilities(all error) []sensor.Capability {
 		}
 		rows = append(rows, c)
 	}
+	// Programs that follow connections may look into their storage since 5.11.
+	older, long := "", ""
+	if s.k != nil && s.k.Before(5, 11) {
+		older = "only what listens: connections that are older than the agent are not told before Linux 5.11"
+		long = "flows of connections are told when they end, not while they last, before Linux 5.11"
+	}
 	if s.functions {
 		row("connect", "tp_btf inet_sock_set_state, fexit/tcp_v4_connect, tcp_v6_connect", bollwerk.Seen, "", "set_state")
 	} else {
@@ -357,10 +363,10 @@ func (s *Source) capabilities(all error) []sensor.Capability {
 	row("bind", "cgroup/post_bind4, post_bind6", bollwerk.Seen, "", "bind4", "bind6", "post_bind4", "post_bind6")
 	row("udp", "cgroup_skb/egress", bollwerk.Seen, "", "egress")
 	row("dns", "cgroup_skb/egress, ingress", bollwerk.Seen, map[bool]string{true: "switched off by configuration"}[s.config.NoDNS], "egress", "ingress")
-	row("flow", "tp_btf inet_sock_set_state, cgroup_skb, iter/bpf_sk_storage_map", bollwerk.Seen, "", "set_state", "egress", "ingress", "living")
+	row("flow", "tp_btf inet_sock_set_state, cgroup_skb, iter/bpf_sk_storage_map", bollwerk.Seen, long, "set_state", "egress", "ingress", "living")
 	row("raw socket", map[bool]string{false: "cgroup/sock_create", true: "fentry/raw_hash_sk"}[s.functions], bollwerk.Seen, "", "sock_create")
 	row("mining protocol", "cgroup_skb/egress", bollwerk.Denied, map[bool]string{true: "switched off by configuration"}[s.config.NoProbe], "egress")
-	row("existing sockets", "iter/task_file", bollwerk.Seen, "", "existing")
+	row("existing sockets", "iter/task_file", bollwerk.Seen, older, "existing")
 	row("deny egress", "cgroup/connect4, connect6, sendmsg4, sendmsg6", bollwerk.Denied, "", "connect4", "connect6", "sendmsg4", "sendmsg6", "sock_create")
 	row("deny ingress", "cgroup_skb/ingress", bollwerk.Denied, "", "ingress", "set_state")
 	row("deny bind", "cgroup/bind4, bind6", bollwerk.Denied, "", "bind4", "bind6")
