@@ -46,12 +46,15 @@ const (
 	EventContainer   EventKind = 32 // a container began or ended (Object.Name "start", "stop")
 	EventLoss        EventKind = 33 // events were lost (Loss)
 	EventUsage       EventKind = 34 // CPU use of a process over a window (Usage)
+	EventTraceme     EventKind = 35 // Process lets its parent, Target, trace it (PTRACE_TRACEME)
+	EventUserfault   EventKind = 36 // Process answers its own page faults (userfaultfd(2))
 )
 
 var eventWords = [...]string{
 	"unknown", "exec", "fork", "exit", "open", "create", "rename", "unlink", "chmod", "chown", "link", "symlink",
 	"mmap", "connect", "accept", "listen", "bind", "send", "dns", "flow", "credentials", "capability", "namespace",
 	"mount", "ptrace", "memfd", "module", "bpf", "socket", "signal", "setting", "protocol", "container", "loss", "usage",
+	"traceme", "userfaultfd",
 }
 
 // EventKinds is the number of kinds, for tables indexed by kind.

@@ -249,6 +249,41 @@ int BPF_PROG(ptrace_access_check, struct task_struct *child, unsigned int mode)
 	return lsm_answer(v.deny);
 }
 
+// A process lets its parent trace it: debuggers do so, and programs that do not want to
+// be debugged. Only told.
+SEC("lsm/ptrace_traceme")
+int BPF_PROG(ptrace_traceme, struct task_struct *parent)
+{
+	struct task_struct *t = bw_current();
+	struct lsm_act *r;
+	__u32 count = lsm_act_seen(t, BW_TRACEME, 0, 0);
+
+	if (!count || !(r = lsm_act_new(t, BW_TRACEME, LSM_TRACEME, count, 0)))
+		return 0;
+	r->target = BPF_CORE_READ(parent, tgid);
+	r->target_start = BPF_CORE_READ(parent, group_leader, start_boottime);
+	bw_submit(r, 0);
+	return 0;
+}
+
+// Page faults that a process wants to answer itself (userfaultfd(2)).
+SEC("lsm/inode_init_security_anon")
+int BPF_PROG(anon_inode, struct inode *inode, const struct qstr *name)
+{
+	struct task_struct *t = bw_current();
+	struct lsm_act *r;
+	char begin[8] = {};
+	__u32 count;
+
+	bpf_probe_read_kernel_str(begin, sizeof(begin), name->name);
+	if (begin[0] != '[' || begin[1] != 'u' || begin[2] != 's' || begin[3] != 'e' || begin[4] != 'r' || begin[5] != 'f' || begin[6] != 'a')
+		return 0;
+	count = lsm_act_seen(t, BW_USERFAULT, 0, 0);
+	if (count && (r = lsm_act_new(t, BW_USERFAULT, LSM_USERFAULT, count, 0)))
+		bw_submit(r, 0);
+	return 0;
+}
+
 // The place stands in s->mnt and s->dentry, source and type in s->mount. Returns 1 when
 // it is to be refused.
 __noinline int lsm_mounted(__u32 source)
@@ -483,6 +518,25 @@ int BPF_PROG(unshare_end)
 	return 0;
 }
 
+// Tasks that enter a user namespace: it is theirs only when setns(2) has tried all the
+// namespaces that it was asked for, just before switch_task_namespaces.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 256);
+	__type(key, __u32);
+	__type(value, __u64);
+} lsm_entering SEC(".maps");
+
+SEC("fentry/userns_install")
+int BPF_PROG(userns_enter, void *set, struct ns_common *ns)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	__u64 user = (__u64)ns - bpf_core_field_offset(struct user_namespace, ns);
+
+	bpf_map_update_elem(&lsm_entering, &tid, &user, BPF_ANY);
+	return 0;
+}
+
 #define LSM_NS(member, flag, host_inum) \
 	a = BPF_CORE_READ(was, member); \
 	b = BPF_CORE_READ(new, member); \
@@ -497,11 +551,22 @@ int BPF_PROG(switch_namespaces, struct task_struct *t, struct nsproxy *new)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 	struct nsproxy *was = BPF_CORE_READ(t, nsproxy);
-	__u64 kinds = 0, host = 0;
+	__u64 kinds = 0, host = 0, *user;
 	void *a, *b;
 
 	if (!new || !was || was == new || t != bw_current())
 		return 0;
+	user = bpf_map_lookup_elem(&lsm_entering, &tid);
+	if (user) {
+		struct user_namespace *mine = BPF_CORE_READ(t, cred, user_ns);
+
+		if (*user == (__u64)mine) {
+			kinds = 0x10000000;
+			if (BPF_CORE_READ(mine, ns.inum) == config.host_user_ns)
+				host = kinds;
+		}
+		bpf_map_delete_elem(&lsm_entering, &tid);
+	}
 	LSM_NS(mnt_ns, 0x20000, config.host_mnt_ns)
 	LSM_NS(pid_ns_for_children, 0x20000000, config.host_pid_ns)
 	LSM_NS(net_ns, 0x40000000, config.host_net_ns)

@@ -227,6 +227,8 @@ const (
 	LsmLsmSourceLSM_SETNS          LsmLsmSource = 152
 	LsmLsmSourceLSM_MEMFD          LsmLsmSource = 153
 	LsmLsmSourceLSM_UNIX           LsmLsmSource = 154
+	LsmLsmSourceLSM_TRACEME        LsmLsmSource = 155
+	LsmLsmSourceLSM_USERFAULT      LsmLsmSource = 156
 )
 
 type LsmLsmWatch struct {
@@ -256,6 +258,7 @@ const (
 	LsmMapExecScratch          = "exec_scratch"
 	LsmMapLosses               = "losses"
 	LsmMapLossesTotal          = "losses_total"
+	LsmMapLsmEntering          = "lsm_entering"
 	LsmMapLsmGeneration        = "lsm_generation"
 	LsmMapLsmPrefixes          = "lsm_prefixes"
 	LsmMapLsmQuiet             = "lsm_quiet"
@@ -268,6 +271,7 @@ const (
 	LsmMapPolicyRoots          = "policy_roots"
 	LsmMapShells               = "shells"
 	LsmMapWalkScratch          = "walk_scratch"
+	LsmProgAnonInode           = "anon_inode"
 	LsmProgBpfCall             = "bpf_call"
 	LsmProgBprmCheck           = "bprm_check"
 	LsmProgCapable             = "capable"
@@ -291,6 +295,7 @@ const (
 	LsmProgPathTruncate        = "path_truncate"
 	LsmProgPathUnlink          = "path_unlink"
 	LsmProgPtraceAccessCheck   = "ptrace_access_check"
+	LsmProgPtraceTraceme       = "ptrace_traceme"
 	LsmProgSbMount             = "sb_mount"
 	LsmProgSocketCreate        = "socket_create"
 	LsmProgSwitchNamespaces    = "switch_namespaces"
@@ -299,6 +304,7 @@ const (
 	LsmProgUnshareBegin        = "unshare_begin"
 	LsmProgUnshareEnd          = "unshare_end"
 	LsmProgUsernsCreate        = "userns_create"
+	LsmProgUsernsEnter         = "userns_enter"
 	LsmVarConfig               = "config"
 	LsmVarFilter               = "filter"
 	LsmVarLsmMoves             = "lsm_moves"
@@ -352,6 +358,7 @@ type LsmSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LsmProgramSpecs struct {
+	AnonInode           *ebpf.ProgramSpec `ebpf:"anon_inode"`
 	BpfCall             *ebpf.ProgramSpec `ebpf:"bpf_call"`
 	BprmCheck           *ebpf.ProgramSpec `ebpf:"bprm_check"`
 	Capable             *ebpf.ProgramSpec `ebpf:"capable"`
@@ -375,6 +382,7 @@ type LsmProgramSpecs struct {
 	PathTruncate        *ebpf.ProgramSpec `ebpf:"path_truncate"`
 	PathUnlink          *ebpf.ProgramSpec `ebpf:"path_unlink"`
 	PtraceAccessCheck   *ebpf.ProgramSpec `ebpf:"ptrace_access_check"`
+	PtraceTraceme       *ebpf.ProgramSpec `ebpf:"ptrace_traceme"`
 	SbMount             *ebpf.ProgramSpec `ebpf:"sb_mount"`
 	SocketCreate        *ebpf.ProgramSpec `ebpf:"socket_create"`
 	SwitchNamespaces    *ebpf.ProgramSpec `ebpf:"switch_namespaces"`
@@ -383,6 +391,7 @@ type LsmProgramSpecs struct {
 	UnshareBegin        *ebpf.ProgramSpec `ebpf:"unshare_begin"`
 	UnshareEnd          *ebpf.ProgramSpec `ebpf:"unshare_end"`
 	UsernsCreate        *ebpf.ProgramSpec `ebpf:"userns_create"`
+	UsernsEnter         *ebpf.ProgramSpec `ebpf:"userns_enter"`
 }
 
 // LsmMapSpecs contains maps before they are loaded into the kernel.
@@ -397,6 +406,7 @@ type LsmMapSpecs struct {
 	ExecScratch   *ebpf.MapSpec `ebpf:"exec_scratch"`
 	Losses        *ebpf.MapSpec `ebpf:"losses"`
 	LossesTotal   *ebpf.MapSpec `ebpf:"losses_total"`
+	LsmEntering   *ebpf.MapSpec `ebpf:"lsm_entering"`
 	LsmGeneration *ebpf.MapSpec `ebpf:"lsm_generation"`
 	LsmPrefixes   *ebpf.MapSpec `ebpf:"lsm_prefixes"`
 	LsmQuiet      *ebpf.MapSpec `ebpf:"lsm_quiet"`
@@ -454,6 +464,7 @@ type LsmMaps struct {
 	ExecScratch   *ebpf.Map `ebpf:"exec_scratch"`
 	Losses        *ebpf.Map `ebpf:"losses"`
 	LossesTotal   *ebpf.Map `ebpf:"losses_total"`
+	LsmEntering   *ebpf.Map `ebpf:"lsm_entering"`
 	LsmGeneration *ebpf.Map `ebpf:"lsm_generation"`
 	LsmPrefixes   *ebpf.Map `ebpf:"lsm_prefixes"`
 	LsmQuiet      *ebpf.Map `ebpf:"lsm_quiet"`
@@ -478,6 +489,7 @@ func (m *LsmMaps) Close() error {
 		m.ExecScratch,
 		m.Losses,
 		m.LossesTotal,
+		m.LsmEntering,
 		m.LsmGeneration,
 		m.LsmPrefixes,
 		m.LsmQuiet,
@@ -512,6 +524,7 @@ type LsmVariables struct {
 //
 // It can be passed to LoadLsmObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LsmPrograms struct {
+	AnonInode           *ebpf.Program `ebpf:"anon_inode"`
 	BpfCall             *ebpf.Program `ebpf:"bpf_call"`
 	BprmCheck           *ebpf.Program `ebpf:"bprm_check"`
 	Capable             *ebpf.Program `ebpf:"capable"`
@@ -535,6 +548,7 @@ type LsmPrograms struct {
 	PathTruncate        *ebpf.Program `ebpf:"path_truncate"`
 	PathUnlink          *ebpf.Program `ebpf:"path_unlink"`
 	PtraceAccessCheck   *ebpf.Program `ebpf:"ptrace_access_check"`
+	PtraceTraceme       *ebpf.Program `ebpf:"ptrace_traceme"`
 	SbMount             *ebpf.Program `ebpf:"sb_mount"`
 	SocketCreate        *ebpf.Program `ebpf:"socket_create"`
 	SwitchNamespaces    *ebpf.Program `ebpf:"switch_namespaces"`
@@ -543,10 +557,12 @@ type LsmPrograms struct {
 	UnshareBegin        *ebpf.Program `ebpf:"unshare_begin"`
 	UnshareEnd          *ebpf.Program `ebpf:"unshare_end"`
 	UsernsCreate        *ebpf.Program `ebpf:"userns_create"`
+	UsernsEnter         *ebpf.Program `ebpf:"userns_enter"`
 }
 
 func (p *LsmPrograms) Close() error {
 	return _LsmClose(
+		p.AnonInode,
 		p.BpfCall,
 		p.BprmCheck,
 		p.Capable,
@@ -570,6 +586,7 @@ func (p *LsmPrograms) Close() error {
 		p.PathTruncate,
 		p.PathUnlink,
 		p.PtraceAccessCheck,
+		p.PtraceTraceme,
 		p.SbMount,
 		p.SocketCreate,
 		p.SwitchNamespaces,
@@ -578,6 +595,7 @@ func (p *LsmPrograms) Close() error {
 		p.UnshareBegin,
 		p.UnshareEnd,
 		p.UsernsCreate,
+		p.UsernsEnter,
 	)
 }
 

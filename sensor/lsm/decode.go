@@ -15,7 +15,7 @@ import (
 )
 
 func (s *Source) register() {
-	for n := bpf.LsmLsmSourceLSM_EXEC; n <= bpf.LsmLsmSourceLSM_UNIX; n++ {
+	for n := bpf.LsmLsmSourceLSM_EXEC; n <= bpf.LsmLsmSourceLSM_USERFAULT; n++ {
 		d := s.act
 		switch {
 		case n == bpf.LsmLsmSourceLSM_EXEC:
@@ -204,7 +204,8 @@ func (s *Source) act(h *sensor.Header, raw []byte) *bollwerk.Event {
 			c.OldUID, c.UID, c.OldEUID, c.EUID, c.OldGID, c.GID = p.UID, p.UID, p.EUID, p.EUID, p.GID, p.GID
 			c.OldCapabilities, c.Capabilities = p.Capabilities, p.Capabilities
 		}
-	case bpf.LsmLsmSourceLSM_PTRACE:
+	case bpf.LsmLsmSourceLSM_USERFAULT: // its kind says it all
+	case bpf.LsmLsmSourceLSM_PTRACE, bpf.LsmLsmSourceLSM_TRACEME:
 		e.Target = s.k.Processes.Get(r.Target, r.TargetStart)
 	case bpf.LsmLsmSourceLSM_BPF:
 		e.Object = &bollwerk.Object{Name: name(r.Name[:]), Type: strings.ToLower(ebpf.ProgramType(r.A).String())}

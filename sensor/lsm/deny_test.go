@@ -1,6 +1,7 @@
 package lsm
 
 import (
+	"bufio"
 	"fmt"
 	"net"
 	"os"
@@ -345,15 +346,43 @@ func testSeen(t *testing.T, x *inside) {
 	x.Find(t, "user namespace", func(e *bollwerk.Event) bool {
 		return e.Kind == bollwerk.EventNamespace && strings.Join(e.Namespace.Kinds, " ") == "user"
 	})
+	enterUserNamespace(t, x)
 	seen("executable mapping", "cp /bin/busybox /root/lib.so; LSM_HELPER=mmap:/root/lib.so helper", bollwerk.EventMmap, path("/root/lib.so"))
 	seen("BPF", "LSM_HELPER=bpf helper", bollwerk.EventBPF, func(e *bollwerk.Event) bool { return e.Object.Name == "guest" && e.Object.Type == "socketfilter" })
 	seen("ptrace", "sleep 1000 & LSM_HELPER=attach:$! helper; kill -9 $!", bollwerk.EventPtrace, func(e *bollwerk.Event) bool { return e.Target != nil && e.Target.PID != e.Process.PID })
+	seen("traced by its parent", "LSM_HELPER=traceme helper", bollwerk.EventTraceme, func(e *bollwerk.Event) bool { return e.Target != nil && e.Target.Same(e.Process.Parent) })
+	seen("own page faults", "LSM_HELPER=userfaultfd helper", bollwerk.EventUserfault, func(e *bollwerk.Event) bool { return e.Process.Name == "helper" })
 	seen("folder removed", "mkdir /root/folder; busybox rmdir /root/folder", bollwerk.EventUnlink, func(e *bollwerk.Event) bool {
 		return e.File.Path == "/root/folder" && e.File.Mode&syscall.S_IFMT == syscall.S_IFDIR
 	})
 	seen("environment of another", "cat /proc/1/environ >/dev/null", bollwerk.EventOpen, func(e *bollwerk.Event) bool { return strings.HasSuffix(e.File.Path, "/1/environ") })
 	hostile := "/root/\x1b[2J\xff\n"
 	seen("hostile name", "touch $(printf '/root/\\033[2J\\377')", bollwerk.EventCreate, func(e *bollwerk.Event) bool { return e.File.Path == strings.TrimSuffix(hostile, "\n") })
+}
+
+// enterUserNamespace enters nothing but a user namespace, of a process that made one.
+func enterUserNamespace(t *testing.T, x *inside) {
+	t.Helper()
+	maker := exec.Command("busybox", "unshare", "-U", "sh", "-c", "echo made; exec sleep 1000")
+	maker.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := maker.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := maker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { maker.Process.Kill(); maker.Wait() }()
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "made\n" {
+		t.Fatalf("unshare: %q, %v", line, err)
+	}
+	// It enters, and then finds no group of its own there.
+	enter := exec.Command("busybox", "nsenter", "-U", "-t", fmt.Sprint(maker.Process.Pid), "true")
+	said, _ := enter.CombinedOutput()
+	x.Find(t, "entered user namespace: "+string(said), func(e *bollwerk.Event) bool {
+		return e.Kind == bollwerk.EventNamespace && e.Process.PID == uint32(enter.Process.Pid) && strings.Join(e.Namespace.Kinds, " ") == "user" &&
+			e.Namespace.Entered && !e.Namespace.ToHost
+	})
 }
 
 func testFold(t *testing.T, x *inside) {

@@ -77,16 +77,21 @@ func TestInstructions(t *testing.T) {
 		{name: "open+close to append, held to a policy", most: 1.15, ask: bound, flags: unix.O_WRONLY | unix.O_APPEND, file: "/srv/some-file"},
 	}
 	for i, m := range measures {
-		measures[i].with = m.ask(m.flags, m.file)
+		measures[i].with = least(m.ask, m.flags, m.file)
 	}
 	l.Stop()
 	for _, m := range measures {
-		without := m.ask(m.flags, m.file)
+		without := least(m.ask, m.flags, m.file)
 		t.Logf("%s: %.0f → %.0f instructions, ratio %.3f", m.name, without, m.with, m.with/without)
 		if m.with/without > m.most {
 			t.Errorf("%s: %.3f times as dear, want at most %.2f", m.name, m.with/without, m.most)
 		}
 	}
+}
+
+// least of three: what else the machine does in between only adds.
+func least(ask func(int, string) float64, flags int, file string) float64 {
+	return min(ask(flags, file), ask(flags, file), ask(flags, file))
 }
 
 // timer is a process in another root, and in a container of a cgroup, if one is named,

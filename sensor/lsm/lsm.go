@@ -78,13 +78,14 @@ var areas = []area{
 	{"executable mapping", []string{"mmap_file"}, bollwerk.Seen, "libraries that were made at run time are seen as far as loaders map them"},
 	{"credentials", []string{"task_fix_setuid", "capset"}, bollwerk.Seen, "changes are seen at the next start, fork or end of the process"},
 	{"capability", []string{"capable"}, bollwerk.Seen, "use of capabilities is seen since kernel 6.13 only"},
-	{"ptrace", []string{"ptrace_access_check"}, bollwerk.Denied, "attaching is seen by looking every few seconds"},
+	{"ptrace", []string{"ptrace_access_check", "ptrace_traceme"}, bollwerk.Denied, "attaching is seen by looking every few seconds"},
 	{"mount", []string{"sb_mount", "move_mount"}, bollwerk.Denied, "mounts are seen after they are made"},
 	{"bpf load", []string{"bpf_call"}, bollwerk.Denied, "loads are seen after they are done"},
 	{"module", []string{"kernel_read_file", "kernel_load_data", "kernel_module_request"}, bollwerk.Denied, "module loads are seen after they are done"},
 	{"raw socket", []string{"socket_create"}, bollwerk.Seen, "raw and packet sockets are seen by looking every few seconds"},
 	{"connect to sockets", []string{"unix_connect"}, bollwerk.Seen, "connections to sockets with a name in the file system (docker.sock) are seen since kernel 6.7 only"},
-	{"namespace", []string{"switch_namespaces", "unshare_begin", "unshare_end", "userns_create"}, bollwerk.Seen, "setns and unshare are seen without the kind of call"},
+	{"namespace", []string{"switch_namespaces", "unshare_begin", "unshare_end", "userns_create", "userns_enter"}, bollwerk.Seen, "setns and unshare are seen without the kind of call"},
+	{"page faults", []string{"anon_inode"}, bollwerk.Seen, "programs that answer their own page faults (userfaultfd) are not seen"},
 	{"memfd", []string{"memfd_create"}, bollwerk.Seen, "anonymous files are seen when they are started only"},
 }
 
