@@ -70,6 +70,31 @@ type order struct {
 	cgroup uint64
 	pid    uint32
 	began  bool
+	since  time.Time
+}
+
+// Until a runtime has changed the root of a container's first process, that one's files
+// are the host's: looking at them would be looking at the wrong ones.
+const (
+	settleEvery = 5 * time.Millisecond
+	settleMost  = 3 * time.Second // then the host's root is the container's
+)
+
+// unsettled reports whether a container still has the root of the host, and then gives
+// the order once more a little later.
+func (o order) unsettled(orders chan<- order) bool {
+	var host, box unix.Stat_t
+	if unix.Stat("/", &host) != nil || unix.Stat("/proc/"+strconv.Itoa(int(o.pid))+"/root/", &box) != nil ||
+		host.Ino != box.Ino || host.Dev != box.Dev || time.Since(o.since) > settleMost {
+		return false
+	}
+	time.AfterFunc(settleEvery, func() {
+		select {
+		case orders <- o:
+		default: // so many come and go that it is counted there
+		}
+	})
+	return true
 }
 
 // place is what a marked inode is in one root.
@@ -150,7 +175,7 @@ func (f *Files) Container(w *bollwerk.Workload, began bool) {
 	if f.orders == nil || w == nil || w.Cgroup == 0 {
 		return
 	}
-	o := order{cgroup: w.Cgroup, began: began}
+	o := order{cgroup: w.Cgroup, began: began, since: time.Now()}
 	if began {
 		if w.Container == nil || w.Container.PID == 0 {
 			return
@@ -170,7 +195,7 @@ func (f *Files) follow(o order) {
 	if r := f.roots[o.cgroup]; r != nil && (!o.began || r.pid != o.pid) {
 		f.forget(r)
 	}
-	if !o.began || f.roots[o.cgroup] != nil {
+	if !o.began || f.roots[o.cgroup] != nil || o.unsettled(f.orders) {
 		return
 	}
 	r := &root{group: f.boxes, cgroup: o.cgroup, pid: o.pid, prefix: "/proc/" + strconv.Itoa(int(o.pid)) + "/root", where: "container", mountNS: mountNS(o.pid)}
@@ -458,7 +483,7 @@ func (f *Files) entry(mask uint64, pl place, name string, p *bollwerk.Process) {
 	}
 	// Everybody makes files. Most are of no interest, which one glance tells: that one
 	// follows links, and so is only trusted where there is nothing to tell.
-	if kind == placeExec || kind == placeTree {
+	if pl.kind == placeExec || pl.kind == placeTree {
 		if !r.looks.take(time.Now()) {
 			r.over++
 			return

@@ -159,6 +159,42 @@ mkdir -p /data/new/deep; read x
 	}
 }
 
+// A runtime tells of a container before its first process has its root: until then its
+// files are the host's.
+func TestContainerSettles(t *testing.T) {
+	c := watch(t, &Files{Root: t.TempDir()})
+	c.need(t, AreaFile)
+	dir := tree(t)
+	cmd, in := start(t, "unshare", "-m", tool(t, "sh"), "-c", "read x; mount --bind "+dir+" "+dir+" && cp "+tool(t, "busybox")+" "+dir+"/sh && exec chroot "+dir+" /sh -c 'read x; : > /etc/cron.d/evil; read x'")
+	await(t, "a mount namespace of its own", func() bool { return mountNS(uint32(cmd.Process.Pid)) != mountNS(uint32(os.Getpid())) })
+	c.s.Container(&bollwerk.Workload{Cgroup: 4711, Container: &bollwerk.Container{PID: uint32(cmd.Process.Pid)}}, true)
+	in.Write([]byte("\n"))
+	await(t, "a mark on its own files", func() bool {
+		id, err := handleOf(dir + "/etc/cron.d")
+		c.files.mu.Lock()
+		defer c.files.mu.Unlock()
+		return err == nil && len(c.files.places[id]) > 0
+	})
+	in.Write([]byte("\n"))
+	c.find(t, "create", fileEvent(bollwerk.EventCreate, "/etc/cron.d/evil"))
+	in.Write([]byte("\n"))
+}
+
+// A secret that is made in a container's folder of data is watched like one elsewhere.
+func TestSecretMadeInTree(t *testing.T) {
+	dir := tree(t)
+	c := watch(t, &Files{Root: t.TempDir()})
+	c.need(t, AreaFile)
+	cmd, in := container(t, dir, "read x; mkdir -p /root/.aws; read x; echo k > /root/.aws/credentials; read x; read y < /root/.aws/credentials; read x")
+	c.s.Container(&bollwerk.Workload{Cgroup: 4711, Container: &bollwerk.Container{PID: uint32(cmd.Process.Pid)}}, true)
+	for _, name := range []string{"/root", "/root/.aws", "/root/.aws/credentials"} {
+		await(t, "a mark on "+name, func() bool { return c.files.marks(name) })
+		in.Write([]byte("\n"))
+	}
+	c.find(t, "read", fileEvent(bollwerk.EventOpen, "/root/.aws/credentials", func(e *bollwerk.Event) bool { return e.File.Access == bollwerk.AccessRead }))
+	in.Write([]byte("\n"))
+}
+
 func TestTwoEndings(t *testing.T) {
 	for name, want := range map[string]bool{"a.pdf.locked": true, "a.pdf": false, ".bashrc": false, ".a.b": false, "a": false, "a.": false, "..x": false} {
 		if got := twoEndings(name); got != want {

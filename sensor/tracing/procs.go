@@ -106,7 +106,7 @@ func (p *Procs) Container(w *bollwerk.Workload, began bool) {
 	if p.orders == nil || w == nil || w.Cgroup == 0 {
 		return
 	}
-	o := order{cgroup: w.Cgroup, began: began}
+	o := order{cgroup: w.Cgroup, began: began, since: time.Now()}
 	if began {
 		if w.Container == nil || w.Container.PID == 0 {
 			return
@@ -137,7 +137,7 @@ func (p *Procs) follow(o order) {
 			}
 		}
 	}
-	if !o.began || p.boxes[o.cgroup] != nil {
+	if !o.began || p.boxes[o.cgroup] != nil || o.unsettled(p.orders) {
 		return
 	}
 	b := &procBox{root: root{cgroup: o.cgroup, pid: o.pid, prefix: "/proc/" + strconv.Itoa(int(o.pid)) + "/root", where: "container", mountNS: mountNS(o.pid)}}
