@@ -324,7 +324,7 @@ func (a *Agent) meet(w *bollwerk.Workload, now time.Time) {
 	a.mu.Unlock()
 	if guard {
 		a.guarding.protect(w)
-		a.sensor.Container(w, true)
+		a.sensor.Container(a.guarding.current(w), true)
 		a.mu.Lock()
 		k.watched = true
 		a.mu.Unlock()

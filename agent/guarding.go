@@ -2,8 +2,12 @@ package agent
 
 import (
 	"fmt"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -59,6 +63,7 @@ func newGuarding(a *Agent) *guarding {
 // protect computes and applies the policy of one container: the defaults, less what its
 // profile shows it needs, changed by the configuration, tightened by restrict mode.
 func (g *guarding) protect(w *bollwerk.Workload) {
+	w = g.current(w)
 	p, set, only := g.policyFor(w, true)
 	if p == nil {
 		return
@@ -81,6 +86,32 @@ func (g *guarding) protect(w *bollwerk.Workload) {
 	g.mu.Lock()
 	g.sets[place(w)] = inForce{set, time.Now(), only}
 	g.mu.Unlock()
+}
+
+// current is the workload with a process that lives. A container that was started again
+// under its number may still be known by the process it had before.
+func (g *guarding) current(w *bollwerk.Workload) *bollwerk.Workload {
+	root := g.a.sensor.Kernel().CgroupRoot
+	if root == "" || w.Container == nil || w.Cgroup == 0 {
+		return w
+	}
+	dir, err := g.a.hierarchy.PathOf(w.Cgroup)
+	if err != nil {
+		return w
+	}
+	b, err := os.ReadFile(filepath.Join(root, dir, "cgroup.procs"))
+	pids := strings.Fields(string(b))
+	if err != nil || len(pids) == 0 || slices.Contains(pids, strconv.FormatUint(uint64(w.Container.PID), 10)) {
+		return w
+	}
+	pid, err := strconv.ParseUint(pids[0], 10, 32)
+	if err != nil {
+		return w
+	}
+	now, c := *w, *w.Container
+	c.PID = uint32(pid)
+	now.Container = &c
+	return &now
 }
 
 func (g *guarding) policyFor(w *bollwerk.Workload, restrict bool) (p *sensor.Policy, set guardSet, only []string) {

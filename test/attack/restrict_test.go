@@ -357,6 +357,15 @@ func TestRestrict(t *testing.T) {
 		t.Logf("told:\n%s", describe(r.detections("")))
 	}
 
+	// A container that starts now is held from its start on, and starts.
+	w.end(t)
+	r.w = r.cs.worker(r.a, r.id, withCapabilities)
+	w = r.w
+	w.want(t, "ok", "listen 8080")
+	w.work(t, r.n, 103)
+	w.want(t, "EPERM", "exec /usr/bin/id")
+	w.want(t, "EPERM", "connect %s 80", attacker)
+
 	// Back by one command, at once.
 	if said, code := r.mode(t, "learn"); code != 0 {
 		t.Fatalf("back to learn: %s", said)
@@ -365,7 +374,7 @@ func TestRestrict(t *testing.T) {
 		t.Errorf("still restricted after learn: %+v", s)
 	}
 	r.free(t)
-	w.work(t, r.n, 103)
+	w.work(t, r.n, 104)
 }
 
 func (r *restricted) attack(t *testing.T, files bool) {
