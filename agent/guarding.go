@@ -104,7 +104,16 @@ func (g *guarding) current(w *bollwerk.Workload) *bollwerk.Workload {
 	if err != nil || len(pids) == 0 || slices.Contains(pids, strconv.FormatUint(uint64(w.Container.PID), 10)) {
 		return w
 	}
-	pid, err := strconv.ParseUint(pids[0], 10, 32)
+	// The container runtime's own process, before it went inside, is none of the container.
+	host, _ := os.Readlink("/proc/1/ns/mnt")
+	i := slices.IndexFunc(pids[:min(len(pids), 64)], func(p string) bool {
+		ns, err := os.Readlink("/proc/" + p + "/ns/mnt")
+		return err == nil && ns != host
+	})
+	if i < 0 {
+		return w
+	}
+	pid, err := strconv.ParseUint(pids[i], 10, 32)
 	if err != nil {
 		return w
 	}
