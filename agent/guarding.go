@@ -105,7 +105,7 @@ func (g *guarding) current(w *bollwerk.Workload) *bollwerk.Workload {
 		return w
 	}
 	// The container runtime's own process, before it went inside, is none of the container.
-	host, _ := os.Readlink("/proc/1/ns/mnt")
+	host := fmt.Sprintf("mnt:[%d]", g.a.sensor.Kernel().HostNamespaces().Mount)
 	i := slices.IndexFunc(pids[:min(len(pids), 64)], func(p string) bool {
 		ns, err := os.Readlink("/proc/" + p + "/ns/mnt")
 		return err == nil && ns != host
