@@ -10,8 +10,9 @@ import (
 
 // holding are the events of one cgroup that wait for the name of their workload.
 type holding struct {
-	events []*bollwerk.Event
-	until  time.Time
+	events   []*bollwerk.Event
+	until    time.Time
+	stranger bool // to everything known here; a runtime may still name it
 }
 
 const (
@@ -104,8 +105,9 @@ func (a *Agent) name(e *bollwerk.Event) {
 		return
 	}
 	w, complete := a.resolver.Now(id, e.Process.CgroupPath, e.Process.PID)
-	if !complete && a.holding < maxHeld {
-		h := &holding{until: time.Now().Add(workload.MaxWait)}
+	stranger := a.stranger(w, e.Process)
+	if (!complete || stranger) && a.holding < maxHeld {
+		h := &holding{until: time.Now().Add(workload.MaxWait), stranger: stranger}
 		a.held[id] = h
 		a.hold(h, id, e)
 		return
@@ -114,14 +116,21 @@ func (a *Agent) name(e *bollwerk.Event) {
 	a.judge(e)
 }
 
+// stranger reports whether a process that was taken for the host's is none of its. Its
+// runtime may just be about to say so: many write down what they run when it runs already.
+func (a *Agent) stranger(w *bollwerk.Workload, p *bollwerk.Process) bool {
+	if w.Kind != bollwerk.WorkloadHost || !p.Contained || p.Kernel || p.Cgroup == 0 || p.MountNS == 0 || p.PIDNS == 0 {
+		return false
+	}
+	host := a.sensor.Kernel().HostNamespaces() // a unit's or a browser's sandbox keeps one of them
+	return p.MountNS != host.Mount && p.PIDNS != host.PID && a.resolver.MayBeContainer(p.Cgroup)
+}
+
 // contained is the workload of a process that was taken for the host's and is none of
 // its: a container of a runtime that nobody here knows.
 func (a *Agent) contained(w *bollwerk.Workload, p *bollwerk.Process) *bollwerk.Workload {
-	if w.Kind != bollwerk.WorkloadHost || !p.Contained || p.Kernel || p.Cgroup == 0 || p.MountNS == 0 || p.PIDNS == 0 {
+	if !a.stranger(w, p) {
 		return w
-	}
-	if host := a.sensor.Kernel().HostNamespaces(); p.MountNS == host.Mount || p.PIDNS == host.PID {
-		return w // a unit's or a browser's sandbox keeps one of them
 	}
 	return a.resolver.Contained(p.Cgroup, p.CgroupPath, p.PID)
 }
@@ -138,7 +147,8 @@ func (a *Agent) hold(h *holding, id uint64, e *bollwerk.Event) {
 func (a *Agent) release(now time.Time) {
 	for id, h := range a.held {
 		p := h.events[0].Process
-		if _, complete := a.resolver.Now(id, p.CgroupPath, p.PID); complete || now.IsZero() || now.After(h.until) {
+		w, complete := a.resolver.Now(id, p.CgroupPath, p.PID)
+		if complete && !(h.stranger && w.Kind == bollwerk.WorkloadHost) || now.IsZero() || now.After(h.until) {
 			a.letGo(id, h)
 		}
 	}

@@ -20,6 +20,15 @@ const (
 	mostNested = 16          // folders above
 )
 
+// MayBeContainer reports whether Contained would look at the cgroup: whether it counts as
+// the host's, and was not looked at a moment ago.
+func (r *Resolver) MayBeContainer(id uint64) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e := r.cgroups[id]
+	return e != nil && e.body == r.host && r.config.Now().Sub(time.Unix(0, e.looked.Load())).Abs() >= lookAgain
+}
+
 // Contained returns the workload of a cgroup in which a process runs that shares neither
 // the mount nor the PID namespace of the host. Where nothing names a container or unit,
 // and nobody of the host is in that cgroup, it is a container of a runtime that is not

@@ -357,10 +357,15 @@ func TestRestrict(t *testing.T) {
 		t.Logf("told:\n%s", describe(r.detections("")))
 	}
 
-	// A container that starts now is held from its start on, and starts.
+	// A container that starts now is held as soon as the agent knows it, and starts.
 	w.end(t)
 	r.w = r.cs.worker(r.a, r.id, withCapabilities)
 	w = r.w
+	for deadline := time.Now().Add(attackWait); w.does(t, "exec /usr/bin/id") != "EPERM"; {
+		if time.Now().After(deadline) {
+			t.Fatal("what started while the profile restricts is not held")
+		}
+	}
 	w.want(t, "ok", "listen 8080")
 	w.work(t, r.n, 103)
 	w.want(t, "EPERM", "exec /usr/bin/id")
