@@ -203,7 +203,7 @@ func honestEngine(t *testing.T, cs *containers, a *agent) {
 	opened := make(chan struct{})
 	go func() { defer close(opened); server.openWithin(t, 3*time.Minute) }()
 	probe := func(args ...string) string {
-		out := filepath.Join(cs.dir, server.id, "probe")
+		out := filepath.Join(filepath.Dir(server.file), "probe")
 		must(t, cs.launch(launchRequest{Args: append([]string{cs.runc, "exec", server.id}, args...), Out: out}))
 		b, _ := os.ReadFile(out)
 		return strings.TrimSpace(string(b))
@@ -237,7 +237,7 @@ func honestEngine(t *testing.T, cs *containers, a *agent) {
 			t.Errorf("containerd's container did not end well: %s", tail(out))
 		}
 	}
-	must(t, cs.launch(launchRequest{Args: []string{cs.runc, "kill", server.id, "KILL"}, Out: filepath.Join(cs.dir, server.id, "kill")}))
+	must(t, cs.launch(launchRequest{Args: []string{cs.runc, "kill", server.id, "KILL"}, Out: filepath.Join(filepath.Dir(server.file), "kill")}))
 	<-opened
 }
 
