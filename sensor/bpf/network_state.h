@@ -276,6 +276,17 @@ static __noinline int closed(struct sock___net *sk, int oldstate)
 	return 0;
 }
 
+static __noinline int established(struct sock___net *sk)
+{
+	struct bw_sock *st = conn_of(number(sk));
+
+	if (!st)
+		return 0;
+	st->lport = sk->__sk_common.skc_num;
+	return state_event(st, sk, BW_CONNECT, st->rport, 0);
+}
+
+// Needs no stack itself: those that it calls need all that 6.1 gives.
 static __noinline int changed(struct sock___net *sk, int oldstate, int newstate)
 {
 	struct bw_sock *st;
@@ -286,20 +297,14 @@ static __noinline int changed(struct sock___net *sk, int oldstate, int newstate)
 		return began_to_listen(sk);
 	if (newstate == CLOSED)
 		return closed(sk, oldstate);
-	if (newstate == ESTABLISHED && oldstate == SYN_RECV)
-		return accepted_state(sk, newstate);
+	if (newstate == ESTABLISHED)
+		return oldstate == SYN_RECV ? accepted_state(sk, newstate) : established(sk);
 	st = conn_of(number(sk));
-	if (newstate == SYN_SENT) {
-		if (st && st->flags & S_ASKED) {
-			st->flags &= ~S_ASKED;
-			return 0;
-		}
-		return began(sk);
-	}
-	if (!st)
+	if (st && st->flags & S_ASKED) {
+		st->flags &= ~S_ASKED;
 		return 0;
-	st->lport = sk->__sk_common.skc_num;
-	return state_event(st, sk, BW_CONNECT, st->rport, 0);
+	}
+	return began(sk);
 }
 
 // Half of the changes of a connection say nothing new: they leave before anything else.
