@@ -9,7 +9,7 @@ import (
 // TestPrograms: the kernels that the tests run on (6.1 and newer) take every program,
 // and every one can be attached.
 func TestPrograms(t *testing.T) {
-	w := openWatch(t, Config{})
+	w := sharedWatch(t)
 	for _, r := range w.source.loaded.Refused {
 		if slices.ContainsFunc(functions, func(a attachment) bool { return a.program == r.Program }) && !w.source.functions {
 			continue // some kernels refuse programs on functions: the cgroup hooks do instead
