@@ -23,34 +23,36 @@ workload: {kind: container, container: {id: 0123456789abcdef, name: web, image: 
     mounts: [{source: /proc, target: /host/proc}, {source: /var/run/docker.sock, target: /docker.sock}]},
   pod: {namespace: shop, name: cart-1, uid: u1, owner_kind: Deployment, owner_name: cart, labels: {app: cart}}}
 `
-	hostEvent   = "kind: exec\nprocess: {pid: 5, start: 1, name: ls, path: /bin/ls, args: [ls], uid: 1000, gid: 1000, login_uid: 1000, cwd: /}\nworkload: {kind: host, node: node-1}\n"
-	readEvent   = "kind: open\nprocess: {pid: 5, start: 1, name: cat, path: /bin/cat, args: [cat], uid: 1000}\nfile: {path: /home/ann/.ssh/id_rsa, access: [read], mode: \"100600\"}\n"
-	writeEvent  = "kind: open\nprocess: {pid: 5, start: 1, name: vi, path: /bin/vi, args: [vi], uid: 0}\nfile: {path: /etc/passwd, access: [read, write, truncate], mode: \"100644\"}\n"
-	createEvent = "kind: create\nprocess: {pid: 5, start: 1, name: sh, path: /bin/sh, args: [sh], uid: 0}\nfile: {path: /dev/.hidden, access: [write, create], mode: \"100755\"}\n"
-	mkdirEvent  = "kind: create\nprocess: {pid: 5, start: 1, name: mkdir, path: /bin/mkdir, args: [mkdir], uid: 0}\nfile: {path: /usr/bin/.x, mode: \"40755\"}\n"
-	dirEvent    = "kind: open\nprocess: {pid: 5, start: 1, name: ls, path: /bin/ls, args: [ls], uid: 0}\nfile: {path: /root/.ssh, access: [read], mode: \"40700\"}\n"
-	renameEvent = "kind: rename\nprocess: {pid: 5, start: 1, name: mv, path: /bin/mv, args: [mv], uid: 0}\nfile: {path: /root/.bash_history, target: /tmp/.h}\n"
-	unlinkEvent = "kind: unlink\nprocess: {pid: 5, start: 1, name: rm, path: /bin/rm, args: [rm], uid: 0}\nfile: {path: /var/log/auth.log}\n"
-	chmodEvent  = "kind: chmod\nprocess: {pid: 5, start: 1, name: chmod, path: /bin/chmod, args: [chmod], uid: 0}\nfile: {path: /tmp/x, mode: \"104755\", old_mode: \"100644\"}\n"
-	linkEvent   = "kind: symlink\nprocess: {pid: 5, start: 1, name: ln, path: /bin/ln, args: [ln], uid: 0}\nfile: {path: /tmp/l, target: /etc/shadow}\n"
-	dialEvent   = "kind: connect\nresult: 115\nprocess: {pid: 5, start: 1, name: curl, path: /usr/bin/curl, args: [curl], uid: 0}\nconnection: {protocol: tcp, local: \"10.0.0.7:40000\", remote: \"203.0.113.9:443\", name: pool.example, outgoing: true}\n"
-	failEvent   = "kind: connect\nresult: 111\nprocess: {pid: 5, start: 1, name: curl, path: /usr/bin/curl, args: [curl], uid: 0}\nconnection: {protocol: tcp, local: \"10.0.0.7:40000\", remote: \"203.0.113.9:443\", outgoing: true}\n"
-	acceptEvent = "kind: accept\nprocess: {pid: 5, start: 1, name: nc, path: /usr/bin/nc, args: [nc], uid: 0}\nconnection: {protocol: tcp, local: \"10.0.0.7:8080\", remote: \"192.0.2.1:55555\"}\n"
-	sendEvent   = "kind: send\nprocess: {pid: 5, start: 1, name: dig, path: /usr/bin/dig, args: [dig], uid: 0}\nconnection: {protocol: udp, local: \"[2001:db8::7]:40000\", remote: \"[2001:db8::53]:53\", outgoing: true}\n"
-	listenEvent = "kind: listen\nprocess: {pid: 5, start: 1, name: nc, path: /usr/bin/nc, args: [nc], uid: 0}\nconnection: {protocol: tcp, local: \"0.0.0.0:31337\"}\n"
-	unixEvent   = "kind: connect\nprocess: {pid: 5, start: 1, name: docker, path: /usr/bin/docker, args: [docker], uid: 0}\nconnection: {protocol: unix, path: /run/docker.sock}\n"
-	setuidEvent = "kind: credentials\nprocess: {pid: 5, start: 1, name: x, path: /tmp/x, args: [x], uid: 0}\nchange: {old_uid: 1000, uid: 0, old_euid: 1000, euid: 0}\n"
-	setnsEvent  = "kind: namespace\nprocess: {pid: 5, start: 1, name: nsenter, path: /usr/bin/nsenter, args: [nsenter], uid: 0}\nnamespace: {kinds: [mnt, pid], entered: true, to_host: true}\n"
-	unshEvent   = "kind: namespace\nprocess: {pid: 5, start: 1, name: unshare, path: /usr/bin/unshare, args: [unshare], uid: 0}\nnamespace: {kinds: [user]}\n"
-	mountEvent  = "kind: mount\nprocess: {pid: 5, start: 1, name: mount, path: /bin/mount, args: [mount], uid: 0}\nmount: {source: /dev/sda1, target: /mnt, type: ext4, flags: 4096}\n"
-	ptraceEvent = "kind: ptrace\nprocess: {pid: 5, start: 1, name: gdb, path: /usr/bin/gdb, args: [gdb], uid: 0}\ntarget: {pid: 9, start: 1, name: sshd, uid: 0}\n"
-	memfdEvent  = "kind: memfd\nprocess: {pid: 5, start: 1, name: x, path: /tmp/x, args: [x], uid: 0}\nfile: {path: \"memfd:a\"}\n"
-	moduleEvent = "kind: module\nprocess: {pid: 5, start: 1, name: insmod, path: /sbin/insmod, args: [insmod], uid: 0, capabilities: [CAP_SYS_MODULE]}\nobject: {name: rootkit}\n"
-	bpfEvent    = "kind: bpf\nprocess: {pid: 5, start: 1, name: x, path: /tmp/x, args: [x], uid: 0}\nobject: {name: prog}\n"
-	packetEvent = "kind: socket\nprocess: {pid: 5, start: 1, name: tcpdump, path: /usr/bin/tcpdump, args: [tcpdump], uid: 0}\nconnection: {protocol: packet}\n"
-	killEvent   = "kind: signal\nsignal: 9\nprocess: {pid: 5, start: 1, name: kill, path: /bin/kill, args: [kill], uid: 0}\ntarget: {pid: 9, start: 1, name: falcon, uid: 0}\n"
-	forkEvent   = "kind: fork\nprocess: {pid: 5, start: 1, name: sh, path: /bin/sh, args: [sh], uid: 0}\n"
-	exitEvent   = "kind: exit\nprocess: {pid: 5, start: 1, name: sh, path: /bin/sh, args: [sh], uid: 0}\n"
+	hostEvent    = "kind: exec\nprocess: {pid: 5, start: 1, name: ls, path: /bin/ls, args: [ls], uid: 1000, gid: 1000, login_uid: 1000, cwd: /}\nworkload: {kind: host, node: node-1}\n"
+	readEvent    = "kind: open\nprocess: {pid: 5, start: 1, name: cat, path: /bin/cat, args: [cat], uid: 1000}\nfile: {path: /home/ann/.ssh/id_rsa, access: [read], mode: \"100600\"}\n"
+	writeEvent   = "kind: open\nprocess: {pid: 5, start: 1, name: vi, path: /bin/vi, args: [vi], uid: 0}\nfile: {path: /etc/passwd, access: [read, write, truncate], mode: \"100644\"}\n"
+	createEvent  = "kind: create\nprocess: {pid: 5, start: 1, name: sh, path: /bin/sh, args: [sh], uid: 0}\nfile: {path: /dev/.hidden, access: [write, create], mode: \"100755\"}\n"
+	mkdirEvent   = "kind: create\nprocess: {pid: 5, start: 1, name: mkdir, path: /bin/mkdir, args: [mkdir], uid: 0}\nfile: {path: /usr/bin/.x, mode: \"40755\"}\n"
+	dirEvent     = "kind: open\nprocess: {pid: 5, start: 1, name: ls, path: /bin/ls, args: [ls], uid: 0}\nfile: {path: /root/.ssh, access: [read], mode: \"40700\"}\n"
+	renameEvent  = "kind: rename\nprocess: {pid: 5, start: 1, name: mv, path: /bin/mv, args: [mv], uid: 0}\nfile: {path: /root/.bash_history, target: /tmp/.h}\n"
+	unlinkEvent  = "kind: unlink\nprocess: {pid: 5, start: 1, name: rm, path: /bin/rm, args: [rm], uid: 0}\nfile: {path: /var/log/auth.log}\n"
+	chmodEvent   = "kind: chmod\nprocess: {pid: 5, start: 1, name: chmod, path: /bin/chmod, args: [chmod], uid: 0}\nfile: {path: /tmp/x, mode: \"104755\", old_mode: \"100644\"}\n"
+	linkEvent    = "kind: symlink\nprocess: {pid: 5, start: 1, name: ln, path: /bin/ln, args: [ln], uid: 0}\nfile: {path: /tmp/l, target: /etc/shadow}\n"
+	dialEvent    = "kind: connect\nresult: 115\nprocess: {pid: 5, start: 1, name: curl, path: /usr/bin/curl, args: [curl], uid: 0}\nconnection: {protocol: tcp, local: \"10.0.0.7:40000\", remote: \"203.0.113.9:443\", name: pool.example, outgoing: true}\n"
+	failEvent    = "kind: connect\nresult: 111\nprocess: {pid: 5, start: 1, name: curl, path: /usr/bin/curl, args: [curl], uid: 0}\nconnection: {protocol: tcp, local: \"10.0.0.7:40000\", remote: \"203.0.113.9:443\", outgoing: true}\n"
+	acceptEvent  = "kind: accept\nprocess: {pid: 5, start: 1, name: nc, path: /usr/bin/nc, args: [nc], uid: 0}\nconnection: {protocol: tcp, local: \"10.0.0.7:8080\", remote: \"192.0.2.1:55555\"}\n"
+	sendEvent    = "kind: send\nprocess: {pid: 5, start: 1, name: dig, path: /usr/bin/dig, args: [dig], uid: 0}\nconnection: {protocol: udp, local: \"[2001:db8::7]:40000\", remote: \"[2001:db8::53]:53\", outgoing: true}\n"
+	listenEvent  = "kind: listen\nprocess: {pid: 5, start: 1, name: nc, path: /usr/bin/nc, args: [nc], uid: 0}\nconnection: {protocol: tcp, local: \"0.0.0.0:31337\"}\n"
+	unixEvent    = "kind: connect\nprocess: {pid: 5, start: 1, name: docker, path: /usr/bin/docker, args: [docker], uid: 0}\nconnection: {protocol: unix, path: /run/docker.sock}\n"
+	setuidEvent  = "kind: credentials\nprocess: {pid: 5, start: 1, name: x, path: /tmp/x, args: [x], uid: 0}\nchange: {old_uid: 1000, uid: 0, old_euid: 1000, euid: 0}\n"
+	setnsEvent   = "kind: namespace\nprocess: {pid: 5, start: 1, name: nsenter, path: /usr/bin/nsenter, args: [nsenter], uid: 0}\nnamespace: {kinds: [mnt, pid], entered: true, to_host: true}\n"
+	unshEvent    = "kind: namespace\nprocess: {pid: 5, start: 1, name: unshare, path: /usr/bin/unshare, args: [unshare], uid: 0}\nnamespace: {kinds: [user]}\n"
+	mountEvent   = "kind: mount\nprocess: {pid: 5, start: 1, name: mount, path: /bin/mount, args: [mount], uid: 0}\nmount: {source: /dev/sda1, target: /mnt, type: ext4, flags: 4096}\n"
+	tracemeEvent = "kind: traceme\nprocess: {pid: 9, start: 1, name: packed, path: /tmp/packed, args: [packed], uid: 0}\ntarget: {pid: 5, start: 1, name: bash, uid: 0}\n"
+	faultEvent   = "kind: userfaultfd\nprocess: {pid: 9, start: 1, name: racer, path: /tmp/racer, args: [racer], uid: 1000}\n"
+	ptraceEvent  = "kind: ptrace\nprocess: {pid: 5, start: 1, name: gdb, path: /usr/bin/gdb, args: [gdb], uid: 0}\ntarget: {pid: 9, start: 1, name: sshd, uid: 0}\n"
+	memfdEvent   = "kind: memfd\nprocess: {pid: 5, start: 1, name: x, path: /tmp/x, args: [x], uid: 0}\nfile: {path: \"memfd:a\"}\n"
+	moduleEvent  = "kind: module\nprocess: {pid: 5, start: 1, name: insmod, path: /sbin/insmod, args: [insmod], uid: 0, capabilities: [CAP_SYS_MODULE]}\nobject: {name: rootkit}\n"
+	bpfEvent     = "kind: bpf\nprocess: {pid: 5, start: 1, name: x, path: /tmp/x, args: [x], uid: 0}\nobject: {name: prog}\n"
+	packetEvent  = "kind: socket\nprocess: {pid: 5, start: 1, name: tcpdump, path: /usr/bin/tcpdump, args: [tcpdump], uid: 0}\nconnection: {protocol: packet}\n"
+	killEvent    = "kind: signal\nsignal: 9\nprocess: {pid: 5, start: 1, name: kill, path: /bin/kill, args: [kill], uid: 0}\ntarget: {pid: 9, start: 1, name: falcon, uid: 0}\n"
+	forkEvent    = "kind: fork\nprocess: {pid: 5, start: 1, name: sh, path: /bin/sh, args: [sh], uid: 0}\n"
+	exitEvent    = "kind: exit\nprocess: {pid: 5, start: 1, name: sh, path: /bin/sh, args: [sh], uid: 0}\n"
 )
 
 func event(t testing.TB, text string) *bollwerk.Event {
@@ -290,7 +292,9 @@ func TestConditions(t *testing.T) {
 		{`evt.type = unshare and evt.arg.flags contains CLONE_NEWUSER`, unshEvent, true, exact},
 		{`evt.type = mount and evt.arg.dev = /dev/sda1 and evt.arg.dir = /mnt and evt.arg.type = ext4 and evt.arg.flags contains MS_BIND`, mountEvent, true, exact},
 		{`evt.type = ptrace and evt.arg.request contains PTRACE_ATTACH`, ptraceEvent, true, exact},
-		{`evt.type = ptrace and evt.arg.request contains PTRACE_TRACEME`, ptraceEvent, false, not},
+		{`evt.type = ptrace and evt.arg.request contains PTRACE_TRACEME`, ptraceEvent, false, exact},
+		{`evt.type = ptrace and evt.arg.request contains PTRACE_TRACEME`, tracemeEvent, true, exact},
+		{`evt.type = ptrace and (evt.arg.request contains PTRACE_ATTACH or evt.arg.request contains PTRACE_POKETEXT)`, tracemeEvent, false, exact},
 		{`evt.type = ptrace and (evt.arg.request contains PTRACE_POKETEXT or evt.arg.request contains PTRACE_SEIZE)`, ptraceEvent, true, exact},
 		{`evt.type = memfd_create`, memfdEvent, true, exact},
 		{`evt.type in (init_module, finit_module) and thread.cap_effective icontains sys_module`, moduleEvent, true, exact},
@@ -302,7 +306,9 @@ func TestConditions(t *testing.T) {
 		{`evt.type in (clone, clone3, fork, vfork)`, forkEvent, true, exact},
 		{`evt.type = procexit`, exitEvent, true, exact},
 		{`evt.type in (dup, dup2)`, shellEvent, false, not},
-		{`evt.type = userfaultfd or proc.name = bash`, shellEvent, true, partly},
+		{`evt.type = userfaultfd or proc.name = bash`, shellEvent, true, exact},
+		{`evt.type = userfaultfd and user.uid != 0 and (evt.rawres >= 0 or evt.res != -1)`, faultEvent, true, exact},
+		{`evt.type = userfaultfd and user.uid = 0`, faultEvent, false, exact},
 		{`evt.type = openat2`, readEvent, true, partly},
 		{`evt.num = 0`, shellEvent, false, exact},
 		{`proc.name = bash and not (evt.num = 0)`, shellEvent, true, exact},

@@ -264,7 +264,11 @@ func (t *translator) argument(name string, v *view) value {
 		}
 	case bollwerk.EventPtrace:
 		if name == "request" {
-			return words(map[string]string{"PTRACE_ATTACH": "true", "PTRACE_SEIZE": "true", "16": "true", "16902": "true"})
+			return words(map[string]string{"PTRACE_ATTACH": "true", "PTRACE_SEIZE": "true", "16": "true", "16902": "true", "PTRACE_TRACEME": "false", "0": "false"})
+		}
+	case bollwerk.EventTraceme:
+		if name == "request" {
+			return words(map[string]string{"PTRACE_TRACEME": "true", "0": "true", others: "false"})
 		}
 	case bollwerk.EventBPF:
 		if name == "cmd" {
@@ -332,7 +336,7 @@ func callHas(name string, v *view) bool {
 		bollwerk.EventConnect: "fd tuple addr", bollwerk.EventSend: "fd size tuple data", bollwerk.EventAccept: "fd tuple queuepct queuelen queuemax flags",
 		bollwerk.EventListen: "fd backlog", bollwerk.EventBind: "fd addr", bollwerk.EventSocket: "domain type proto", bollwerk.EventFork: "flags uid gid vtid vpid exe args comm",
 		bollwerk.EventExit: "status ret sig core reaper_tid", bollwerk.EventCredentials: "uid gid euid", bollwerk.EventNamespace: "fd flags nstype", bollwerk.EventMount: "flags",
-		bollwerk.EventPtrace: "request pid addr data", bollwerk.EventMemfd: "flags", bollwerk.EventModule: "img length uargs fd flags", bollwerk.EventBPF: "cmd",
+		bollwerk.EventPtrace: "request pid addr data", bollwerk.EventTraceme: "request pid addr data", bollwerk.EventUserfault: "flags", bollwerk.EventMemfd: "flags", bollwerk.EventModule: "img length uargs fd flags", bollwerk.EventBPF: "cmd",
 		bollwerk.EventContainer: "id type name image json",
 	}
 	for _, n := range strings.Fields(has[v.kind]) {
@@ -349,11 +353,17 @@ func familyOf(v *view) string {
 		bollwerk.EventMmap: "MAP", bollwerk.EventAccept: "SOCK", bollwerk.EventFork: "CLONE", bollwerk.EventMemfd: "MFD", bollwerk.EventModule: "MODULE"}[v.kind]
 }
 
+// others in a table of words: what is true of all words that the table does not list.
+const others = "*"
+
 // words is an argument that is a set of words; each is a condition here. A word of
 // another family (O_CREAT asked of an unshare) is never in it.
 func words(table map[string]string) value {
 	families := map[string]bool{}
 	for w := range table {
+		if w == others {
+			continue
+		}
 		family, _, _ := strings.Cut(w, "_")
 		families[family] = true
 	}
@@ -361,7 +371,12 @@ func words(table map[string]string) value {
 		switch cel := table[w]; cel {
 		case "true":
 			return yes, true
+		case "false":
+			return no, true
 		case "":
+			if table[others] == "false" {
+				return no, true
+			}
 			family, _, compound := strings.Cut(w, "_")
 			return no, compound && !families[family]
 		default:

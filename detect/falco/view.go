@@ -69,6 +69,8 @@ func views() []*view {
 		{kind: bollwerk.EventNamespace, when: negate(atom("event.namespace.entered")), core: []string{"unshare"}},
 		{kind: bollwerk.EventMount, core: []string{"mount"}, more: []string{"move_mount", "fsmount"}},
 		{kind: bollwerk.EventPtrace, core: []string{"ptrace"}, limit: "attaching is seen, not what is done afterwards"},
+		{kind: bollwerk.EventTraceme, core: []string{"ptrace"}, limit: "asking to be traced is seen where BPF LSM is"},
+		{kind: bollwerk.EventUserfault, descriptor: true, core: []string{"userfaultfd"}, limit: "seen where BPF LSM is, when it succeeds"},
 		{kind: bollwerk.EventMemfd, file: true, descriptor: true, core: []string{"memfd_create"}},
 		{kind: bollwerk.EventModule, core: []string{"init_module", "finit_module"}},
 		{kind: bollwerk.EventBPF, descriptor: true, core: []string{"bpf"}, limit: "loads of programs are seen"},
