@@ -177,7 +177,7 @@ BW_INLINE __u32 lsm_generation_now(void)
 
 BW_INLINE void lsm_moved(void)
 {
-	__sync_fetch_and_add(&lsm_moves, 1);
+	bw_add(&lsm_moves, 1);
 }
 
 // What lsm_moved is told before it is done may come between the question and the answer:
