@@ -218,7 +218,14 @@ func TestRingFlush(t *testing.T) {
 		t.Error("nobody reads yet")
 	}
 	p.ring.poll = time.Hour // only a flush or a wake-up makes it look
-	delays := p.start(t, func() {})
+	looked := make(chan struct{}, 1)
+	delays := p.start(t, func() {
+		select {
+		case looked <- struct{}{}:
+		default:
+		}
+	})
+	<-looked // what comes now is read for its own wake-up, which is used up by then
 	p.run(t, p.prog)
 	<-delays // awake now, and looks again in an hour
 	for i := range 300 {
