@@ -130,7 +130,12 @@ func (m *ratios) slices(w *workload, k work) (spent, int, error) {
 	return s, n, err
 }
 
-const stretch = 400 * time.Millisecond
+const (
+	stretch = 400 * time.Millisecond
+	// sampled: for two seconds after it began to watch a container the agent looks at its
+	// system calls, which makes each twice as dear for that long (docs/agent.md).
+	sampled = 2500 * time.Millisecond
+)
 
 func (m *ratios) turn(into map[string]*series, a *agent) error {
 	for _, w := range m.places {
@@ -191,6 +196,7 @@ func (m *ratios) run(ctx context.Context, least, most int) (map[string]ratio, er
 			if err != nil {
 				return err
 			}
+			time.Sleep(sampled)
 			a.settle()
 			err = m.turn(all, a)
 			return errors.Join(err, a.stop())
