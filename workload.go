@@ -29,6 +29,9 @@ type Workload struct {
 	Unresolved string `json:"unresolved,omitempty"`
 }
 
+// UnknownRuntime is the runtime of a container that nothing on the node names.
+const UnknownRuntime = "unknown"
+
 // Container is what the runtime tells.
 type Container struct {
 	ID      string `json:"id"`

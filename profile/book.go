@@ -211,11 +211,27 @@ func (b *Book) find(w *bollwerk.Workload, at uint32) *replica {
 			return rep
 		}
 		b.end(w.Cgroup)
+		if unnamed(rep.w) && !unnamed(w) {
+			b.drop(rep.r) // it never was a workload of its own
+		}
 	}
 	if !b.learnable(w) {
 		return nil
 	}
 	return b.begin(w, at)
+}
+
+// unnamed is a container that no runtime names. One may do so later.
+func unnamed(w *bollwerk.Workload) bool {
+	return w.Container != nil && w.Container.Runtime == bollwerk.UnknownRuntime
+}
+
+// drop forgets a profile that nothing runs by; what was put away stays.
+func (b *Book) drop(r *record) {
+	if r.running == 0 && b.records[r.p.key] == r {
+		b.bytes -= r.p.bytes
+		delete(b.records, r.p.key)
+	}
 }
 
 // replicaName tells replicas apart: the container, or the node for what is no container.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,21 @@ func TestSuspectTakesBackWhatWasJustLearned(t *testing.T) {
 	}
 	if w.knows(wl, Executable, "/bin/sh") || !w.knows(wl, Executable, "/usr/sbin/nginx") {
 		t.Error("the wrong things were forgotten")
+	}
+}
+
+func TestNameThatComesLate(t *testing.T) {
+	w := newWorld(t, Config{})
+	named := w.container("web", digestA)
+	early := *named
+	early.Container = &bollwerk.Container{ID: "box/web", Name: "box/web", Runtime: bollwerk.UnknownRuntime}
+	w.start(&early)
+	if got := w.book.Keys(); !slices.Equal(got, []string{early.Key()}) {
+		t.Fatalf("profiles %q", got)
+	}
+	w.start(named)
+	if got := w.book.Keys(); !slices.Equal(got, []string{named.Key()}) {
+		t.Errorf("profiles %q once its runtime named it", got)
 	}
 }
 

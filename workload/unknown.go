@@ -10,9 +10,6 @@ import (
 	"github.com/bollwerk/bollwerk"
 )
 
-// UnknownRuntime is the runtime of a container that no source knows.
-const UnknownRuntime = "unknown"
-
 const (
 	unknownID  = "?"         // no runtime takes such an id
 	lookAgain  = time.Second // between two looks at a cgroup that is not a container's
@@ -66,7 +63,7 @@ func (r *Resolver) Contained(id uint64, path string, pid uint32) *bollwerk.Workl
 	name := cut(strings.TrimPrefix(path, "/"), maxName)
 	u := &body{key: bodyKey{id: unknownID + path, cgroup: id}, path: path, began: now, done: make(chan struct{}), complete: true, unknown: true}
 	u.value.Store(&bollwerk.Workload{Kind: bollwerk.WorkloadContainer, Cgroup: id, Node: r.config.Node,
-		Container: &bollwerk.Container{ID: name, Name: name, Runtime: UnknownRuntime, PID: pid}})
+		Container: &bollwerk.Container{ID: name, Name: name, Runtime: bollwerk.UnknownRuntime, PID: pid}})
 	u.finish()
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -82,7 +82,7 @@ func TestUnknownRuntime(t *testing.T) {
 	}
 	pid := member(t, h, "/"+name)
 	w := r.Contained(id, "/"+name, pid)
-	if w.Kind != bollwerk.WorkloadContainer || w.Cgroup != id || w.Container.Runtime != UnknownRuntime || w.Key() != "container unknown/"+name || w.Container.PID != pid {
+	if w.Kind != bollwerk.WorkloadContainer || w.Cgroup != id || w.Container.Runtime != bollwerk.UnknownRuntime || w.Key() != "container unknown/"+name || w.Container.PID != pid {
 		t.Fatalf("%+v %+v", w, w.Container)
 	}
 	if got, over := r.Now(id, "/"+name, pid); got != w || !over {

@@ -150,7 +150,7 @@ func hiding() []attackCase {
 		{name: "history", script: `touch /root/.bash_history; sleep 0.2; rm -f /root/.bash_history`, rules: []string{"history-removed"}, least: low},
 		{name: "bulk-deletion", script: `for d in a b c d e f; do mkdir -p /home/u/$d; for i in $(seq 60); do echo x > /home/u/$d/f$i.sql; done; done; sleep 0.3; rm -rf /home/u`, rules: []string{"bulk-deletion"}, least: medium},
 		{name: "bulk-encryption", script: `mkdir -p /srv/share; for i in $(seq 80); do echo x > /srv/share/f$i.docx; done; sleep 0.3; for f in /srv/share/*; do mv $f $f.locked; done`, rules: []string{"bulk-deletion"}, least: high},
-		{name: "link", script: `ln -s /etc/shadow /tmp/s; ln /etc/passwd /tmp/p 2>/dev/null; true`, rules: []string{"link-to-sensitive-file"}, least: low},
+		{name: "link", script: `for i in $(seq 20); do ln -s /etc/shadow /tmp/s$i; ln /etc/passwd /tmp/p$i 2>/dev/null; sleep 0.2; done`, rules: []string{"link-to-sensitive-file"}, least: low},
 	}
 }
 

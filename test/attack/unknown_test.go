@@ -12,7 +12,6 @@ import (
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/internal/cgroup"
-	"github.com/bollwerk/bollwerk/workload"
 )
 
 // TestUnknownRuntime attacks in a container that no runtime made: a cgroup, namespaces
@@ -40,7 +39,7 @@ func TestUnknownRuntime(t *testing.T) {
 		}) {
 			t.Fatalf("%s: what was made at run time was not stopped; told:\n%soutput:\n%s", r.id, describe(a.of(r.id)), r.output())
 		}
-		if hit.Workload.Container.Runtime != workload.UnknownRuntime || hit.Workload.Key() != "container unknown/"+r.id {
+		if hit.Workload.Container.Runtime != bollwerk.UnknownRuntime || hit.Workload.Key() != "container unknown/"+r.id {
 			t.Errorf("%+v, key %s", hit.Workload.Container, hit.Workload.Key())
 		}
 		if strings.Contains(r.output(), "ran-created") {
