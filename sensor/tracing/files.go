@@ -83,9 +83,7 @@ const (
 // unsettled reports whether a container still has the root of the host, and then gives
 // the order once more a little later.
 func (o order) unsettled(orders chan<- order) bool {
-	var host, box unix.Stat_t
-	if unix.Stat("/", &host) != nil || unix.Stat("/proc/"+strconv.Itoa(int(o.pid))+"/root/", &box) != nil ||
-		host.Ino != box.Ino || host.Dev != box.Dev || time.Since(o.since) > settleMost {
+	if !hasHostRoot(o.pid) || time.Since(o.since) > settleMost {
 		return false
 	}
 	time.AfterFunc(settleEvery, func() {
@@ -95,6 +93,11 @@ func (o order) unsettled(orders chan<- order) bool {
 		}
 	})
 	return true
+}
+
+func hasHostRoot(pid uint32) bool {
+	var host, box unix.Stat_t
+	return unix.Stat("/", &host) == nil && unix.Stat("/proc/"+strconv.Itoa(int(pid))+"/root/", &box) == nil && host.Ino == box.Ino && host.Dev == box.Dev
 }
 
 // place is what a marked inode is in one root.

@@ -51,9 +51,10 @@ type Gate struct {
 	mu      sync.Mutex
 	running bool
 	ended   bool
-	early   []*sensor.Policy    // put in force as soon as somebody answers
-	guarded map[uint64]*guarded // by cgroup
-	spaces  map[uint32]*guarded // by mount namespace
+	early   []*sensor.Policy          // put in force as soon as somebody answers
+	guarded map[uint64]*guarded       // by cgroup
+	wanted  map[uint64]*sensor.Policy // by cgroup; the latest, in force or about to be
+	spaces  map[uint32]*guarded       // by mount namespace
 	pending map[int32]time.Time
 	asked   chan struct{} // somebody waits
 	slow    uint64        // answered "allow" as the agent was too slow
@@ -81,6 +82,7 @@ func (g *Gate) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, e
 	covered := func(area string) bool { return g.Covered != nil && g.Covered(area) }
 	g.k, g.self = k, int32(os.Getpid())
 	g.guarded, g.spaces, g.pending = map[uint64]*guarded{}, map[uint32]*guarded{}, map[int32]time.Time{}
+	g.wanted = map[uint64]*sensor.Policy{}
 	g.asked = make(chan struct{}, 1)
 	g.exec, g.secrets = !covered(AreaExecDeny), !covered(AreaFileDeny)
 	if !g.exec && !g.secrets {
@@ -149,6 +151,14 @@ func (g *Gate) enforce(p *sensor.Policy) error {
 	if err := g.Remove(p.Cgroup); err != nil {
 		return err
 	}
+	g.mu.Lock()
+	g.wanted[p.Cgroup] = p
+	g.mu.Unlock()
+	return g.guard(p, time.Now())
+}
+
+// guard marks what a policy asks for, once the container has a root of its own.
+func (g *Gate) guard(p *sensor.Policy, since time.Time) error {
 	exec := g.exec && p.Enforce&sensor.GuardExec != 0
 	secrets := g.secrets && p.Enforce&sensor.GuardRead != 0
 	if !exec && !secrets || p.PID == 0 {
@@ -162,6 +172,16 @@ func (g *Gate) enforce(p *sensor.Policy) error {
 	if w.root.mountNS == g.k.HostNamespaces().Mount || w.root.mountNS == mountNS(uint32(g.self)) {
 		return nil // it lives among the host's files: nothing there may wait for us
 	}
+	if hasHostRoot(p.PID) && time.Since(since) < settleMost {
+		time.AfterFunc(settleEvery, func() {
+			if g.wants(p) {
+				if err := g.guard(p, since); err != nil {
+					g.k.Log.Warn("a container's programs are not refused, but ended at their start", "cgroup", p.CgroupPath, "error", err)
+				}
+			}
+		})
+		return nil
+	}
 	w.root.findTop()
 	for _, name := range p.Exec {
 		w.exec[name] = true
@@ -172,6 +192,10 @@ func (g *Gate) enforce(p *sensor.Policy) error {
 		w.allowed[w.root.real(name)] = true
 	}
 	g.mu.Lock()
+	if g.wanted[p.Cgroup] != p {
+		g.mu.Unlock()
+		return nil // another policy came, or the container went
+	}
 	g.guarded[p.Cgroup], g.spaces[w.root.mountNS] = w, w
 	g.mu.Unlock()
 	if exec {
@@ -189,6 +213,7 @@ func (g *Gate) enforce(p *sensor.Policy) error {
 func (g *Gate) Remove(cgroup uint64) error {
 	g.mu.Lock()
 	g.early = slices.DeleteFunc(g.early, func(p *sensor.Policy) bool { return p.Cgroup == cgroup })
+	delete(g.wanted, cgroup)
 	w := g.guarded[cgroup]
 	if w != nil {
 		delete(g.guarded, cgroup)
@@ -202,6 +227,12 @@ func (g *Gate) Remove(cgroup uint64) error {
 		g.markSecrets(w, unix.FAN_MARK_REMOVE)
 	}
 	return nil
+}
+
+func (g *Gate) wants(p *sensor.Policy) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.wanted[p.Cgroup] == p
 }
 
 // real is a path with its links resolved inside the root.
