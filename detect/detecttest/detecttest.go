@@ -542,7 +542,7 @@ func (c *Contract) budget(t *testing.T, files []string) {
 	}
 	ratio := float64(ours) / float64(max(theirs, 1))
 	t.Logf("%.0f ns and %.2f allocations per event of normal work, %.1f times the yardstick", float64(ours)/float64(len(events)), allocations, ratio)
-	if ratio > MaxRatio {
+	if ratio > MaxRatio && !raced {
 		t.Errorf("costs %.1f times the yardstick per event, want at most %d", ratio, MaxRatio)
 	}
 }

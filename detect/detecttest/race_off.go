@@ -1,0 +1,5 @@
+//go:build !race
+
+package detecttest
+
+const raced = false
