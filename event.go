@@ -230,6 +230,25 @@ func (p *Process) Inside() *Process {
 	return p.Parent
 }
 
+// OfRuntime tells the container runtime at work in a container from a process of the
+// container: before its program starts, and with every exec into it, runc and its kind
+// work in the container's cgroup with an executable of the host. A host's executable that
+// descends from a program of the container is another matter: that one got out, and so
+// did all that it starts. For processes in a container's cgroup.
+func (p *Process) OfRuntime() bool {
+	if p == nil || p.Origin != OriginHost {
+		return false
+	}
+	n := 0
+	for a := p.Parent; a != nil && a.Cgroup == p.Cgroup && n < ProcessDepth; a = a.Parent {
+		if a.Origin != OriginHost {
+			return false
+		}
+		n++
+	}
+	return true
+}
+
 // Same reports whether two values speak of the same process (not the same image).
 func (p *Process) Same(o *Process) bool {
 	return p != nil && o != nil && p.PID == o.PID && p.Start == o.Start

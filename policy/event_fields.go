@@ -126,25 +126,7 @@ func (s *Scratch) inContainer() bool {
 	if s.e.Workload == nil {
 		return s.process.Contained
 	}
-	return (s.workload.Kind == bollwerk.WorkloadContainer || s.workload.Container != nil || s.workload.Pod != nil) && !ofRuntime(s.process)
-}
-
-// ofRuntime tells the container runtime, which works in the container's cgroup with
-// an executable of the host, from a process that got out of the container and runs
-// the host's programs: that one has an ancestor in the same cgroup with a program of
-// the container.
-func ofRuntime(p *bollwerk.Process) bool {
-	if p.Origin != bollwerk.OriginHost {
-		return false
-	}
-	n := 0
-	for a := p.Parent; a != nil && a.Cgroup == p.Cgroup && n < bollwerk.ProcessDepth; a = a.Parent {
-		if a.Origin != bollwerk.OriginHost {
-			return false
-		}
-		n++
-	}
-	return true
+	return (s.workload.Kind == bollwerk.WorkloadContainer || s.workload.Container != nil || s.workload.Pod != nil) && !s.process.OfRuntime()
 }
 
 func (s *Scratch) workloadName(_ *bollwerk.Process) string {

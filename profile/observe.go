@@ -55,7 +55,7 @@ func (b *Book) Observe(e *bollwerk.Event, suspicious bool) []*bollwerk.Detection
 		}
 		return nil
 	}
-	if ofRuntime(e) {
+	if e.Workload.Container != nil && e.Process.OfRuntime() {
 		b.stats.Runtime++
 		return nil
 	}
@@ -88,27 +88,6 @@ func starts(e *bollwerk.Event) bool {
 }
 
 func timeless(w *bollwerk.Workload) bool { return w.Container == nil || w.Container.Started.IsZero() }
-
-// ofRuntime reports whether an event in a container is the container runtime's own. Before
-// the program starts, and with every exec into the container, runc and its kind work in
-// the container's cgroup with the host's executable: they mount, change their user and
-// use capabilities, none of which is the workload's. A host's executable that descends
-// from a program of the container is another matter: that one got out, and so did all
-// that it starts.
-func ofRuntime(e *bollwerk.Event) bool {
-	p := e.Process
-	if p == nil || e.Workload.Container == nil || p.Origin != bollwerk.OriginHost {
-		return false
-	}
-	n := 0
-	for a := p.Parent; a != nil && a.Cgroup == p.Cgroup && n < bollwerk.ProcessDepth; a = a.Parent {
-		if a.Origin != bollwerk.OriginHost {
-			return false
-		}
-		n++
-	}
-	return true
-}
 
 // unit counts the event for the whole profile and places it in its window.
 func (b *Book) unit(m *moment, at uint32) {
