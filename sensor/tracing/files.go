@@ -73,6 +73,17 @@ type order struct {
 	since  time.Time
 }
 
+func orderOf(w *bollwerk.Workload, began bool) (o order, ok bool) {
+	if w == nil || w.Cgroup == 0 || began && (w.Container == nil || w.Container.PID == 0) {
+		return o, false
+	}
+	o = order{cgroup: w.Cgroup, began: began, since: time.Now()}
+	if began {
+		o.pid = w.Container.PID
+	}
+	return o, true
+}
+
 // Until a runtime has changed the root of a container's first process, that one's files
 // are the host's: looking at them would be looking at the wrong ones.
 const (
@@ -175,15 +186,9 @@ func (f *Files) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, 
 
 // Container marks a container that began and forgets one that ended.
 func (f *Files) Container(w *bollwerk.Workload, began bool) {
-	if f.orders == nil || w == nil || w.Cgroup == 0 {
+	o, ok := orderOf(w, began)
+	if !ok || f.orders == nil {
 		return
-	}
-	o := order{cgroup: w.Cgroup, began: began, since: time.Now()}
-	if began {
-		if w.Container == nil || w.Container.PID == 0 {
-			return
-		}
-		o.pid = w.Container.PID
 	}
 	select {
 	case f.orders <- o:

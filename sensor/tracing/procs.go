@@ -103,15 +103,9 @@ func (p *Procs) mark(name string, how uint) error {
 
 // Container marks the /proc of a container that began and forgets that of one that ended.
 func (p *Procs) Container(w *bollwerk.Workload, began bool) {
-	if p.orders == nil || w == nil || w.Cgroup == 0 {
+	o, ok := orderOf(w, began)
+	if !ok || p.orders == nil {
 		return
-	}
-	o := order{cgroup: w.Cgroup, began: began, since: time.Now()}
-	if began {
-		if w.Container == nil || w.Container.PID == 0 {
-			return
-		}
-		o.pid = w.Container.PID
 	}
 	select {
 	case p.orders <- o:
