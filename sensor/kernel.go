@@ -80,6 +80,8 @@ type Kernel struct {
 	ringSize int
 	decoders [64]Decoder
 	bySource [256]Decoder
+
+	ownMu    sync.Mutex // sources are opened at the same time
 	links    []link.Link
 	programs []*ebpf.Program
 	closers  []func() error
@@ -216,6 +218,8 @@ func (k *Kernel) Load(spec *ebpf.CollectionSpec, options uint64, skip ...string)
 	if err != nil {
 		return nil, err
 	}
+	k.ownMu.Lock()
+	defer k.ownMu.Unlock()
 	for name, m := range l.Maps {
 		if k.maps[name] != m {
 			k.closers = append(k.closers, m.Close)
@@ -397,6 +401,8 @@ func (k *Kernel) Keep(l link.Link, err error) error {
 	if err != nil {
 		return explain(err)
 	}
+	k.ownMu.Lock()
+	defer k.ownMu.Unlock()
 	k.links = append(k.links, l)
 	return nil
 }

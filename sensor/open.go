@@ -63,14 +63,9 @@ func Open(ctx context.Context, o Options, sources ...Source) (*Sensor, error) {
 		return nil, err
 	}
 	s := &Sensor{k: k, policies: map[uint64]*applied{}}
-	for _, src := range sources {
-		rows, err := src.Open(ctx, k)
-		s.rows = append(s.rows, rows...)
-		s.sources = append(s.sources, src)
-		if err != nil {
-			s.Close()
-			return nil, fmt.Errorf("%s: %w", src.Name(), err)
-		}
+	if err := s.open(ctx, sources); err != nil {
+		s.Close()
+		return nil, err
 	}
 	// The type information of the kernel is large and not needed after loading.
 	k.types = nil
@@ -80,6 +75,49 @@ func Open(ctx context.Context, o Options, sources ...Source) (*Sensor, error) {
 	}
 	debug.FreeOSMemory()
 	return s, nil
+}
+
+// open opens the sources in the order of their list, and beside that those that have
+// nothing to do with the others: the verifier takes half of the start, and works on one
+// program per CPU.
+func (s *Sensor) open(ctx context.Context, sources []Source) error {
+	type opened struct {
+		tried bool
+		rows  []Capability
+		err   error
+	}
+	all := make([]opened, len(sources))
+	open := func(i int) {
+		all[i].tried = true
+		all[i].rows, all[i].err = sources[i].Open(ctx, s.k)
+	}
+	var beside sync.WaitGroup
+	for i, src := range sources {
+		if _, ok := src.(Independent); ok {
+			beside.Go(func() { open(i) })
+		}
+	}
+	for i, src := range sources {
+		if _, ok := src.(Independent); ok {
+			continue
+		}
+		if open(i); all[i].err != nil {
+			break
+		}
+	}
+	beside.Wait()
+	var errs []error
+	for i, src := range sources {
+		if !all[i].tried {
+			continue
+		}
+		s.rows = append(s.rows, all[i].rows...)
+		s.sources = append(s.sources, src)
+		if err := all[i].err; err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", src.Name(), err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Capabilities is what this kernel allows, in the order of the sources.

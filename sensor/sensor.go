@@ -20,13 +20,20 @@ type Source interface {
 	Name() string
 	// Open loads and attaches what this kernel allows and returns what it covers, also
 	// what was refused and why. An error means that the agent cannot work at all.
-	// Sources open in the order of their list, before the processes that already run are read.
+	// Sources open in the order of their list, before the processes that already run are read;
+	// an Independent one opens at the same time as the others.
 	Open(ctx context.Context, k *Kernel) ([]Capability, error)
 	// Run feeds events until the context ends. A source without a loop of its own
 	// returns nil at once.
 	Run(ctx context.Context) error
 	// Close detaches what is not pinned and frees everything. Called once, after Run.
 	Close() error
+}
+
+// Independent is a Source whose Open neither asks nor tells any other source anything.
+// It is opened in a goroutine of its own.
+type Independent interface {
+	Independent()
 }
 
 // Enforcer is a Source that takes part in prevention.

@@ -70,6 +70,10 @@ func New(c Config) *Source {
 // Name of the source.
 func (s *Source) Name() string { return "network" }
 
+// Independent implements sensor.Independent: nothing else tells of sockets, and most of
+// the verifier's work at the start is for these programs.
+func (s *Source) Independent() {}
+
 // The options of the object (bpf/network.h).
 const (
 	optNoDNS = 1 << iota

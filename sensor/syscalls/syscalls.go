@@ -106,6 +106,9 @@ func New(c Config) *Source {
 // Name of the source.
 func (s *Source) Name() string { return "syscalls" }
 
+// Independent implements sensor.Independent.
+func (s *Source) Independent() {}
+
 // Open loads the program and tries to attach it.
 func (s *Source) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, error) {
 	row := sensor.Capability{Area: Area, Means: "raw_tp sys_enter", Verdict: bollwerk.NotEvaluated, Outcome: bollwerk.Seen}
