@@ -30,10 +30,19 @@ var ErrRefused = errors.New("refused")
 
 // applied is a policy in force.
 type applied struct {
-	policy   *Policy
+	policy *Policy
+	lists  *lists // nil without BPF
+}
+
+// lists of a policy as the kernel has them. Policies that say the same share them: most
+// containers have the default builders, and writing these down for each of them would
+// take a good part of the agent's start.
+type lists struct {
+	text     string // what they say
 	set      uint32
 	builders []bpf.SharedBwBuilder
 	exec     []bpf.SharedBwExecPath
+	users    int
 }
 
 // Apply puts a policy in force for one workload, in place of the one before. It is
@@ -79,7 +88,7 @@ func (s *Sensor) remove(cgroup uint64) error {
 	var errs []error
 	if a := s.policies[cgroup]; a != nil {
 		if s.k.noBPF == nil {
-			errs = append(errs, ignoreMissing(s.k.maps["policies"].Delete(cgroup)), s.dropLists(a))
+			errs = append(errs, ignoreMissing(s.k.maps["policies"].Delete(cgroup)), s.dropLists(a.lists))
 			s.k.forgetRoots()
 		}
 		delete(s.policies, cgroup)
@@ -123,67 +132,91 @@ func (s *Sensor) Policies() []uint64 {
 
 // put writes the lists, then the policy that names them, then takes the lists before away.
 func (s *Sensor) put(p *Policy) error {
-	if len(p.Builders) > mostBuilders {
-		return fmt.Errorf("%d builders are more than %d", len(p.Builders), mostBuilders)
+	l, err := s.listsOf(p)
+	if err != nil {
+		return err
 	}
-	if len(p.Exec) > mostExec {
-		return fmt.Errorf("%d executables are more than %d", len(p.Exec), mostExec)
-	}
-	s.lastSet++
-	a := &applied{policy: p, set: s.lastSet}
-	for _, b := range p.Builders {
-		key := bpf.SharedBwBuilder{Set: a.set}
-		if b == "" || len(b) >= len(key.Name) || strings.ContainsAny(b, "/\x00") {
-			return fmt.Errorf("builder %q: want a file name of at most %d letters", b, len(key.Name)-1)
-		}
-		copyLetters(key.Name[:], b)
-		a.builders = append(a.builders, key)
-	}
-	if p.Enforce&GuardExec != 0 || p.Report&GuardExec != 0 {
-		for _, x := range resolve(p.PID, p.Exec) {
-			key, err := execKey(a.set, x)
-			if err != nil {
-				return err
-			}
-			a.exec = append(a.exec, key)
-		}
-	}
-	before := s.policies[p.Cgroup]
-	fail := func(what string, err error) error {
-		return errors.Join(fmt.Errorf("%s: %w", what, explain(err)), s.dropLists(a))
-	}
-	for i := range a.builders {
-		if err := s.k.maps["builders"].Put(&a.builders[i], uint8(1)); err != nil {
-			return fail("builders", err)
-		}
-	}
-	for i := range a.exec {
-		if err := s.k.maps["exec_allowed"].Put(&a.exec[i], uint8(1)); err != nil {
-			return fail("executables", err)
-		}
-	}
-	v := bpf.SharedBwPolicy{Enforce: uint64(p.Enforce), Report: uint64(p.Report), Root: p.Cgroup, Set: a.set}
+	v := bpf.SharedBwPolicy{Enforce: uint64(p.Enforce), Report: uint64(p.Report), Root: p.Cgroup, Set: l.set}
 	if p.Outlive {
 		v.Flags |= policyOutlive
 	}
 	if err := s.k.maps["policies"].Put(p.Cgroup, &v); err != nil {
-		return fail("policies", err)
+		return errors.Join(fmt.Errorf("policies: %w", explain(err)), s.dropLists(l))
 	}
-	s.policies[p.Cgroup] = a
+	before := s.policies[p.Cgroup]
+	s.policies[p.Cgroup] = &applied{policy: p, lists: l}
 	s.k.forgetRoots()
 	if before != nil {
-		return s.dropLists(before)
+		return s.dropLists(before.lists)
 	}
 	return nil
 }
 
-func (s *Sensor) dropLists(a *applied) error {
-	var errs []error
-	for i := range a.builders {
-		errs = append(errs, ignoreMissing(s.k.maps["builders"].Delete(&a.builders[i])))
+// listsOf are the lists of a policy, written now unless another policy has the same. The
+// caller owes a dropLists.
+func (s *Sensor) listsOf(p *Policy) (*lists, error) {
+	if len(p.Builders) > mostBuilders {
+		return nil, fmt.Errorf("%d builders are more than %d", len(p.Builders), mostBuilders)
 	}
-	for i := range a.exec {
-		errs = append(errs, ignoreMissing(s.k.maps["exec_allowed"].Delete(&a.exec[i])))
+	if len(p.Exec) > mostExec {
+		return nil, fmt.Errorf("%d executables are more than %d", len(p.Exec), mostExec)
+	}
+	var exec []string
+	if p.Enforce&GuardExec != 0 || p.Report&GuardExec != 0 {
+		exec = resolve(p.PID, p.Exec)
+	}
+	l := &lists{set: s.lastSet + 1, users: 1}
+	for _, b := range p.Builders {
+		key := bpf.SharedBwBuilder{Set: l.set}
+		if b == "" || len(b) >= len(key.Name) || strings.ContainsAny(b, "/\x00") {
+			return nil, fmt.Errorf("builder %q: want a file name of at most %d letters", b, len(key.Name)-1)
+		}
+		copyLetters(key.Name[:], b)
+		l.builders = append(l.builders, key)
+	}
+	for _, x := range exec {
+		key, err := execKey(l.set, x)
+		if err != nil {
+			return nil, err
+		}
+		l.exec = append(l.exec, key)
+	}
+	// There is no zero in any of the names, and no slash in those of builders.
+	l.text = strings.Join(p.Builders, "\x00") + "\x00/\x00" + strings.Join(exec, "\x00")
+	if same := s.lists[l.text]; same != nil {
+		same.users++
+		return same, nil
+	}
+	s.lastSet++
+	s.lists[l.text] = l
+	fail := func(what string, err error) (*lists, error) {
+		return nil, errors.Join(fmt.Errorf("%s: %w", what, explain(err)), s.dropLists(l))
+	}
+	for i := range l.builders {
+		if err := s.k.maps["builders"].Put(&l.builders[i], uint8(1)); err != nil {
+			return fail("builders", err)
+		}
+	}
+	for i := range l.exec {
+		if err := s.k.maps["exec_allowed"].Put(&l.exec[i], uint8(1)); err != nil {
+			return fail("executables", err)
+		}
+	}
+	return l, nil
+}
+
+// dropLists takes lists away with the last policy that has them.
+func (s *Sensor) dropLists(l *lists) error {
+	if l.users--; l.users > 0 {
+		return nil
+	}
+	delete(s.lists, l.text)
+	var errs []error
+	for i := range l.builders {
+		errs = append(errs, ignoreMissing(s.k.maps["builders"].Delete(&l.builders[i])))
+	}
+	for i := range l.exec {
+		errs = append(errs, ignoreMissing(s.k.maps["exec_allowed"].Delete(&l.exec[i])))
 	}
 	return errors.Join(errs...)
 }

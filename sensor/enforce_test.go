@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/sensor/bpf"
 )
 
 // fake is an enforcer that remembers, or refuses.
@@ -107,6 +108,76 @@ func TestHalfAPolicyIsNone(t *testing.T) {
 				t.Errorf("removed twice: %v", err)
 			}
 		})
+	}
+}
+
+// Containers with the same lists share them, and the last one takes them along.
+func TestPoliciesShareLists(t *testing.T) {
+	s, err := Open(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.k.BPF(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	_, top := group(t, s.k)
+	var ps []*Policy
+	for i := range 3 {
+		p := &Policy{CgroupPath: fmt.Sprintf("%s/%d", top, i), Enforce: GuardDrift | GuardExec, Builders: []string{"gcc", "cc"}, Exec: []string{"/bin/sh"}}
+		dir := filepath.Join(s.k.CgroupRoot, p.CgroupPath)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.Remove(dir) })
+		var st syscall.Stat_t
+		if err := syscall.Stat(dir, &st); err != nil {
+			t.Fatal(err)
+		}
+		p.Cgroup = st.Ino
+		ps = append(ps, p)
+	}
+	ps[2].Exec = []string{"/bin/ls"}
+	// set is the number of the lists in the kernel, 0 for none.
+	set := func(p *Policy) uint32 {
+		var v bpf.SharedBwPolicy
+		if s.k.maps["policies"].Lookup(p.Cgroup, &v) != nil {
+			return 0
+		}
+		return v.Set
+	}
+	holds := func(set uint32) bool {
+		key := bpf.SharedBwBuilder{Set: set}
+		copyLetters(key.Name[:], "cc")
+		var one uint8
+		return set != 0 && s.k.maps["builders"].Lookup(&key, &one) == nil
+	}
+	for _, p := range append(ps, ps[1]) { // the last in place of itself
+		if err := s.Apply(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	same, other := set(ps[0]), set(ps[2])
+	if !holds(same) || !holds(other) || set(ps[1]) != same || other == same {
+		t.Fatalf("lists %d, %d, %d", same, set(ps[1]), other)
+	}
+	// One that says something else leaves the rest to those that still say it.
+	changed := *ps[0]
+	changed.Builders = []string{"gcc"}
+	if err := s.Apply(&changed); err != nil {
+		t.Fatal(err)
+	}
+	if holds(set(&changed)) || !holds(same) {
+		t.Errorf("its new lists %d have cc, or the old ones %d no more", set(&changed), same)
+	}
+	if err := s.Remove(ps[1].Cgroup); err != nil {
+		t.Fatal(err)
+	}
+	if holds(same) || !holds(other) {
+		t.Error("the last one left its lists behind, or took those of another")
 	}
 }
 

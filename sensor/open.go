@@ -40,6 +40,7 @@ type Sensor struct {
 
 	policyMu sync.Mutex
 	policies map[uint64]*applied // by cgroup
+	lists    map[string]*lists   // by what they say
 	lastSet  uint32
 }
 
@@ -62,7 +63,7 @@ func Open(ctx context.Context, o Options, sources ...Source) (*Sensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sensor{k: k, policies: map[uint64]*applied{}}
+	s := &Sensor{k: k, policies: map[uint64]*applied{}, lists: map[string]*lists{}}
 	if err := s.open(ctx, sources); err != nil {
 		s.Close()
 		return nil, err
