@@ -6,6 +6,7 @@ package lsm
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/bollwerk/bollwerk"
@@ -70,6 +72,14 @@ type area struct {
 	loss     string // what is lost without this source
 }
 
+// needs is the type of an area's first program.
+func (a area) needs() ebpf.ProgramType {
+	if a.name == "namespace" || a.name == "memfd" {
+		return ebpf.Tracing
+	}
+	return ebpf.LSM
+}
+
 var areas = []area{
 	{"deny exec", []string{"bprm_check"}, bollwerk.Denied, "programs are ended at their start instead of refused"},
 	{"file", []string{"file_open", "path_rename", "path_unlink", "path_rmdir", "path_link", "path_symlink", "path_chmod", "path_truncate"}, bollwerk.Denied, "file operations are seen on marked folders only"},
@@ -105,26 +115,34 @@ func (s *Source) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	if err := k.BPF(); err != nil {
 		return refusedRows(err, "run the agent as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE"), nil
 	}
+	for _, w := range s.o.Watches {
+		if err := w.check(); err != nil {
+			return nil, err
+		}
+	}
+	why := map[ebpf.ProgramType]error{ebpf.LSM: s.active()}
+	remedy := ""
+	if why[ebpf.LSM] != nil {
+		remedy = s.remedy()
+	} else {
+		why[ebpf.LSM] = try(k, ebpf.LSM)
+	}
+	if why[ebpf.Tracing] = try(k, ebpf.Tracing); why[ebpf.Tracing] != nil && why[ebpf.LSM] != nil {
+		// Reading the object would be a good part of the agent's start, for nothing.
+		refused := map[string]error{}
+		for _, a := range areas {
+			for _, p := range a.programs {
+				refused[p] = why[a.needs()]
+			}
+		}
+		return s.rows(refused, remedy), nil
+	}
 	spec, err := bpf.LoadLsm()
 	if err != nil {
 		return nil, err
 	}
 	if err := setFilter(spec, s.o.Watches); err != nil {
 		return nil, err
-	}
-	why := map[ebpf.ProgramType]error{}
-	remedy := ""
-	if err := s.active(); err != nil {
-		why[ebpf.LSM] = err
-		remedy = s.remedy()
-	}
-	// One program of each type tells whether the others are worth loading.
-	for _, probe := range []string{"capset", "unshare_end"} {
-		typ := spec.Programs[probe].Type
-		if why[typ] != nil {
-			continue
-		}
-		why[typ] = k.Try(spec, probe)
 	}
 	var skip []string
 	for name, p := range spec.Programs {
@@ -163,6 +181,17 @@ func (s *Source) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	return s.rows(refused, remedy), nil
 }
 
+// try loads the least program of a type, on what all kernels have: it tells whether the
+// others are worth loading.
+func try(k *sensor.Kernel, t ebpf.ProgramType) error {
+	p := &ebpf.ProgramSpec{Name: "probe", Type: t, AttachType: ebpf.AttachLSMMac, AttachTo: "capset", License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}}
+	if t == ebpf.Tracing {
+		p.AttachType, p.AttachTo = ebpf.AttachTraceFExit, "ksys_unshare"
+	}
+	return k.Try(&ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{p.Name: p}, ByteOrder: binary.NativeEndian}, p.Name)
+}
+
 func (s *Source) attach(types map[string]ebpf.ProgramType, refused map[string]error) {
 	for name, p := range s.loaded.Programs {
 		for first, second := range alternatives {
@@ -199,7 +228,7 @@ func (s *Source) rows(refused map[string]error, remedy string) []sensor.Capabili
 	var out []sensor.Capability
 	for _, a := range areas {
 		r := sensor.Capability{Area: a.name, Means: "bpf-lsm " + a.programs[0], Verdict: bollwerk.Pass, Outcome: a.outcome}
-		if a.name == "namespace" || a.name == "memfd" {
+		if a.needs() == ebpf.Tracing {
 			r.Means = "fentry " + a.programs[0]
 		}
 		var missing []string

@@ -29,6 +29,19 @@ func TestPrefixKey(t *testing.T) {
 	}
 }
 
+// What an area needs is said without reading the object.
+func TestAreasNeed(t *testing.T) {
+	spec, err := bpf.LoadLsm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range areas {
+		if p := spec.Programs[a.programs[0]]; p == nil || p.Type != a.needs() {
+			t.Errorf("%s: %s is %v, not a program of type %v", a.name, a.programs[0], p, a.needs())
+		}
+	}
+}
+
 func TestWatches(t *testing.T) {
 	all := Watches()
 	for _, w := range all {
