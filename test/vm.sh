@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "${1:-}" != all ]; then
   go test -timeout 20m -run '^(TestBoot|TestPackages)$' ./test/vm -packages sensor/lsm -kernel 6.12
-  go test -timeout 20m -run '^TestInVM$' ./test/attack
+  go test -timeout 20m -run '^(TestInVM|TestRoughInVM)$' ./test/attack
   exit
 fi
 shift
