@@ -235,7 +235,7 @@ func (r *Resolver) refresh(b *body) {
 	}
 }
 
-// tell calls Config.Changed without a lock held, so that it may ask the Resolver. Changes
+// tell calls Config.Changed and Config.Ended without a lock held, so that it may ask the Resolver. Changes
 // of one workload that come faster than they are told are told as one.
 func (r *Resolver) tell(ctx context.Context) {
 	for {
@@ -245,11 +245,14 @@ func (r *Resolver) tell(ctx context.Context) {
 		case <-r.signal:
 		}
 		r.mu.Lock()
-		list := r.changes
-		r.changes = map[*body]change{}
+		list, ended := r.changes, r.ended
+		r.changes, r.ended = map[*body]change{}, nil
 		r.mu.Unlock()
 		for _, c := range list {
 			r.config.Changed(c.before, c.after)
+		}
+		for _, b := range ended {
+			r.config.Ended(b.value.Load())
 		}
 	}
 }

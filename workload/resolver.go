@@ -35,8 +35,10 @@ type Resolver struct {
 	host    *body
 	nowhere *body            // a process of which nothing tells where it is
 	changes map[*body]change // not told yet
-	signal  chan struct{}    // there are some
-	wake    chan struct{}    // a round is due sooner than Run thinks
+	ended   []*body          // not told yet
+	ends    ends
+	signal  chan struct{} // there are some
+	wake    chan struct{} // a round is due sooner than Run thinks
 
 	missed Missed // since TakeMissed; Evicted is the count at that time
 
@@ -93,6 +95,8 @@ type body struct {
 	lost     bool      // counted as unresolved
 	early    bool      // only to ask before the first event; nobody sees it
 	unknown  bool      // a container that no runtime names
+	watched  *above    // where its end is told
+	told     bool      // its end
 }
 
 // New makes a Resolver. Sources are in order of trust: where two know a thing, the
@@ -106,7 +110,7 @@ func New(c Config, sources ...Source) (*Resolver, error) {
 		config: c, h: c.Hierarchy,
 		cgroups: map[uint64]*entry{}, bodies: map[bodyKey]*body{},
 		byID: map[string]*record{}, byPath: map[string]*record{},
-		unknown: map[string]*body{}, changes: map[*body]change{}, signal: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		unknown: map[string]*body{}, ends: ends{fd: -1}, changes: map[*body]change{}, signal: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 	}
 	for i, s := range sources {
 		r.sources = append(r.sources, newSourceState(s, i))
@@ -256,6 +260,7 @@ func (r *Resolver) begin(id uint64, path string, pid uint32, since time.Time) *b
 			b = old
 		} else if !b.unknown { // else it ended a moment ago
 			r.bodies[b.key] = b
+			r.watchEnd(b)
 			if b.complete {
 				b.finish()
 			} else {

@@ -30,7 +30,8 @@ func (r *Resolver) Run(ctx context.Context) error {
 		}
 		wg.Go(func() { r.watch(ctx, s) })
 	}
-	if r.config.Changed != nil {
+	wg.Go(func() { r.watchEnds(ctx) })
+	if r.config.Changed != nil || r.config.Ended != nil {
 		wg.Go(func() { r.tell(ctx) })
 	}
 	t := time.NewTimer(0)
@@ -153,8 +154,8 @@ func (r *Resolver) again() {
 		r.local(b.ref, b.below, time.Time{})
 		gone := !r.h.Has(b.path, b.key.cgroup)
 		r.mu.Lock()
-		if gone && b.gone.IsZero() {
-			b.gone = now
+		if gone {
+			r.end(b)
 		}
 		r.refresh(b)
 		switch {
@@ -174,8 +175,8 @@ func (r *Resolver) again() {
 func (r *Resolver) Gone(id uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e := r.cgroups[id]; e != nil && e.body.key.cgroup == id && e.body != r.host && e.body.gone.IsZero() {
-		e.body.gone = r.config.Now()
+	if e := r.cgroups[id]; e != nil && e.body.key.cgroup == id && e.body != r.host {
+		r.end(e.body)
 	}
 }
 
@@ -213,8 +214,8 @@ func (r *Resolver) Sweep() {
 		if e == nil || e.path != i.path {
 			continue
 		}
-		if e.body.key.cgroup == i.id && e.body.gone.IsZero() {
-			e.body.gone = now
+		if e.body.key.cgroup == i.id {
+			r.end(e.body)
 		} else if e.body.key.cgroup != i.id {
 			// One below: its last events may still be on their way.
 			if e.dead {

@@ -81,6 +81,7 @@ func (r *Resolver) Contained(id uint64, path string, pid uint32) *bollwerk.Workl
 	}
 	r.unknown[path] = u
 	r.bodies[u.key] = u
+	r.watchEnd(u)
 	is := &entry{path: e.path, body: u}
 	is.alt.Store(e.alt.Load())
 	is.used.Store(r.clock.Add(1))
@@ -145,6 +146,7 @@ func (r *Resolver) unknownAt(path string) *body {
 // dropBody forgets a workload. r.mu is held.
 func (r *Resolver) dropBody(b *body) {
 	delete(r.bodies, b.key)
+	r.unwatchEnd(b)
 	if r.unknown[b.path] == b {
 		delete(r.unknown, b.path)
 	}

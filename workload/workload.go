@@ -101,8 +101,11 @@ type Config struct {
 	// Changed is called, by Run, when more became known about a workload already handed
 	// out (same Cgroup and container).
 	Changed func(before, after *bollwerk.Workload)
-	Log     *slog.Logger
-	Now     func() time.Time
+	// Ended is called, by Run, when the cgroup of a container that was handed out is gone:
+	// at once where the kernel tells of it (inotify), else after the next sweep.
+	Ended func(*bollwerk.Workload)
+	Log   *slog.Logger
+	Now   func() time.Time
 }
 
 // MaxWait is the most an event ever waits for its workload.
