@@ -130,12 +130,7 @@ func (r *Resolver) watchEnd(b *body) {
 	if r.ends.fd < 0 || b.key.id == "" || b.early || b.watched != nil || !b.gone.IsZero() || b.key.cgroup == 0 {
 		return
 	}
-	for _, tree := range r.h.Trees() {
-		at := filepath.Join(tree, b.path)
-		var st unix.Stat_t
-		if unix.Lstat(at, &st) != nil || st.Ino != b.key.cgroup {
-			continue
-		}
+	if at := r.h.Folder(b.path, b.key.cgroup); at != "" {
 		dir, name := filepath.Split(at)
 		a := r.ends.above[dir]
 		if a == nil {
@@ -148,7 +143,6 @@ func (r *Resolver) watchEnd(b *body) {
 		}
 		a.bodies[name] = append(a.bodies[name], b)
 		b.watched = a
-		break
 	}
 	// It may have ended before it was watched. Who it was is still asked for a while.
 	if !r.h.Has(b.path, b.key.cgroup) {

@@ -173,13 +173,19 @@ func (h *Hierarchy) ID(path string) (uint64, error) {
 
 // Has reports whether the cgroup at path has this id in one of the trees.
 func (h *Hierarchy) Has(path string, id uint64) bool {
+	return h.Folder(path, id) != ""
+}
+
+// Folder is where the cgroup at path is that has this id, "" when there is none.
+func (h *Hierarchy) Folder(path string, id uint64) string {
 	for _, t := range h.Trees() {
 		var st syscall.Stat_t
-		if syscall.Lstat(filepath.Join(t, path), &st) == nil && st.Ino == id {
-			return true
+		dir := filepath.Join(t, path)
+		if syscall.Lstat(dir, &st) == nil && st.Ino == id {
+			return dir
 		}
 	}
-	return false
+	return ""
 }
 
 // PathOf returns the path of a cgroup known by id alone: the kernel opens it by its
