@@ -81,6 +81,9 @@ type Agent struct {
 	holding  int
 	missedAt time.Time // of the last countMissed
 	judged   uint64
+	ending   map[spot]ending
+
+	gone chan *bollwerk.Workload // containers whose cgroup was removed
 
 	pid uint32 // our own: asking the kernel each time is a system call for each event
 
@@ -96,8 +99,10 @@ type known struct {
 	first   time.Time
 	last    time.Time
 	events  uint64
-	guarded bool // its policy was applied
-	watched bool // the sources that look into containers know it
+	guarded bool      // its policy was applied
+	watched bool      // the sources that look into containers know it
+	ended   time.Time // its end was told; zero while it lives
+	lifted  bool      // its cgroup is gone, and so is what was in force
 }
 
 // Run protects until the context ends.
@@ -119,7 +124,7 @@ func open(ctx context.Context, p Parts) (_ *Agent, err error) {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
 	a := &Agent{
-		p: p, c: p.Config, log: p.Log, began: began, pid: uint32(os.Getpid()), held: map[uint64]*holding{}, workloads: map[spot]*known{}, trouble: map[string]string{},
+		p: p, c: p.Config, log: p.Log, began: began, pid: uint32(os.Getpid()), held: map[uint64]*holding{}, ending: map[spot]ending{}, gone: make(chan *bollwerk.Workload, 256), workloads: map[spot]*known{}, trouble: map[string]string{},
 		folder: detect.NewFolder(detect.FolderConfig{}),
 	}
 	a.ledger = newLedger(time.Now)
@@ -162,7 +167,7 @@ func open(ctx context.Context, p Parts) (_ *Agent, err error) {
 	if a.hierarchy, err = cgroup.Detect("", ""); err != nil {
 		return nil, err
 	}
-	if a.resolver, err = workload.New(workload.Config{Node: a.c.Node, Hierarchy: a.hierarchy, Log: a.log, Changed: a.renamed}, p.Identities...); err != nil {
+	if a.resolver, err = workload.New(workload.Config{Node: a.c.Node, Hierarchy: a.hierarchy, Log: a.log, Changed: a.renamed, Ended: a.ends}, p.Identities...); err != nil {
 		return nil, err
 	}
 	var failed error
@@ -254,9 +259,7 @@ func (a *Agent) begin(ctx context.Context) {
 	if a.p.Ready == nil {
 		return
 	}
-	a.mu.Lock()
-	n := len(a.workloads)
-	a.mu.Unlock()
+	n := a.living()
 	_, causes := a.verdict()
 	a.p.Ready(Started{
 		Took: time.Since(a.began), Areas: Areas(a.sensor.Capabilities()), Workloads: n, Rules: a.rules.len(), Detectors: len(a.p.Detectors), Causes: causes,
@@ -282,7 +285,7 @@ func (a *Agent) renamed(before, after *bollwerk.Workload) {
 	}
 	again := k != nil && k.watched
 	a.mu.Unlock()
-	if again && (before.String() != after.String() || before.Key() != after.Key()) {
+	if again && !sameName(before, after) {
 		// The configuration and the profile that hold go by its name.
 		a.guarding.protect(after)
 	}
@@ -302,15 +305,32 @@ func place(w *bollwerk.Workload) spot {
 	return spot{id: w.Key()}
 }
 
+// living is the number of workloads that did not end.
+func (a *Agent) living() (n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, k := range a.workloads {
+		if k.ended.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+// mostWorkloads are remembered.
+const mostWorkloads = 4096
+
 // meet takes note of a workload. The first time it gets its guards.
-func (a *Agent) meet(w *bollwerk.Workload, now time.Time) {
+func (a *Agent) meet(w *bollwerk.Workload, now time.Time) *known {
 	id := place(w)
+	var forgotten *bollwerk.Workload
 	a.mu.Lock()
 	k := a.workloads[id]
-	fresh := k == nil
-	if fresh {
-		if len(a.workloads) >= 4096 {
-			a.forgetOldest()
+	if k == nil {
+		if len(a.workloads) >= mostWorkloads {
+			if o := a.forgetOldest(); o.guarded && !o.lifted {
+				forgotten = o.w
+			}
 		}
 		k = &known{w: w, first: now}
 		a.workloads[id] = k
@@ -322,21 +342,38 @@ func (a *Agent) meet(w *bollwerk.Workload, now time.Time) {
 		k.guarded = true
 	}
 	a.mu.Unlock()
+	if forgotten != nil {
+		// Nobody would lift it later. If it lives, its next event gives it its guards again.
+		a.guarding.lift(forgotten)
+		a.sensor.Container(forgotten, false)
+	}
 	if guard {
+		a.guard(k, w)
+		a.container(w, now, "start")
+	}
+	return k
+}
+
+// guard puts a container's policy in force and has the sources look into it.
+func (a *Agent) guard(k *known, w *bollwerk.Workload) {
+	for {
 		a.guarding.protect(w)
-		a.sensor.Container(a.guarding.current(w), true)
+		a.sensor.Container(a.resolver.Living(w), true)
 		a.mu.Lock()
 		k.watched = true
+		now := k.w
 		a.mu.Unlock()
-		a.started(w, now)
+		if sameName(now, w) {
+			return
+		}
+		w = now // it got its name meanwhile, and renamed did not know that it is guarded
 	}
 }
 
-// started and ended tell of a container as an event of its own.
-func (a *Agent) started(w *bollwerk.Workload, at time.Time) {
-	a.container(w, at, "start")
-}
+// sameName reports whether the configuration and the profile that hold are the same ones.
+func sameName(a, b *bollwerk.Workload) bool { return a.String() == b.String() && a.Key() == b.Key() }
 
+// container tells of its start or stop as an event of its own.
 func (a *Agent) container(w *bollwerk.Workload, at time.Time, what string) {
 	e := &bollwerk.Event{Time: at, Kind: bollwerk.EventContainer, Workload: w, Outcome: bollwerk.Seen, Source: "agent", Object: &bollwerk.Object{Name: what}}
 	a.out.event(e)
@@ -344,42 +381,17 @@ func (a *Agent) container(w *bollwerk.Workload, at time.Time, what string) {
 	a.record(e)
 }
 
-// sweep forgets containers whose cgroup is gone, and lifts what was in force for them.
-func (a *Agent) sweep(now time.Time) {
-	alive := map[spot]bool{}
-	for _, w := range a.resolver.Workloads() {
-		alive[place(w)] = true
-	}
-	var ended []*bollwerk.Workload
-	a.mu.Lock()
-	for id, k := range a.workloads {
-		if k.w.Kind == bollwerk.WorkloadContainer && !alive[id] && now.Sub(k.last).Abs() > sweepGrace {
-			ended = append(ended, k.w)
-			delete(a.workloads, id)
+// forgetOldest makes room for one more: of those that ended, or else of all, the one that was
+// not heard of for longest. What was in force for it is to be lifted. a.mu is held.
+func (a *Agent) forgetOldest() *known {
+	var oldest *known
+	for _, k := range a.workloads {
+		if oldest == nil || k.ended.IsZero() == oldest.ended.IsZero() && k.last.Before(oldest.last) || !k.ended.IsZero() && oldest.ended.IsZero() {
+			oldest = k
 		}
 	}
-	a.mu.Unlock()
-	for _, w := range ended {
-		a.guarding.lift(w)
-		a.sensor.Container(w, false)
-		if a.profiles.book != nil {
-			a.profiles.book.Ended(w.Cgroup)
-		}
-		a.container(w, now, "stop")
-	}
-}
-
-// sweepGrace lets the last events of a container arrive.
-const sweepGrace = 10 * time.Second
-
-func (a *Agent) forgetOldest() {
-	var oldest spot
-	for id, k := range a.workloads {
-		if o := a.workloads[oldest]; o == nil || k.last.Before(o.last) {
-			oldest = id
-		}
-	}
-	delete(a.workloads, oldest)
+	delete(a.workloads, place(oldest.w))
+	return oldest
 }
 
 // verdict about the agent as a whole: pass, or degraded with every standing cause.

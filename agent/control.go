@@ -72,6 +72,9 @@ func (a *Agent) status() *Status {
 	s.Causes = append(s.Causes, causes...)
 	a.mu.Lock()
 	for _, k := range a.workloads {
+		if !k.ended.IsZero() {
+			continue
+		}
 		w := WorkloadStatus{Name: k.w.String(), Key: k.w.Key(), Kind: string(k.w.Kind), Since: k.first, Last: k.last, Events: k.events, Watched: k.watched}
 		set := a.guarding.set(k.w)
 		w.Enforced, w.Reported, w.ReportedOnly = set.enforce.String(), set.report.String(), set.only

@@ -2,12 +2,8 @@ package agent
 
 import (
 	"fmt"
-	"os"
 	"path"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -63,7 +59,7 @@ func newGuarding(a *Agent) *guarding {
 // protect computes and applies the policy of one container: the defaults, less what its
 // profile shows it needs, changed by the configuration, tightened by restrict mode.
 func (g *guarding) protect(w *bollwerk.Workload) {
-	w = g.current(w)
+	w = g.a.resolver.Living(w)
 	p, set, only := g.policyFor(w, true)
 	if p == nil {
 		return
@@ -86,41 +82,6 @@ func (g *guarding) protect(w *bollwerk.Workload) {
 	g.mu.Lock()
 	g.sets[place(w)] = inForce{set, time.Now(), only}
 	g.mu.Unlock()
-}
-
-// current is the workload with a process that lives. A container that was started again
-// under its number may still be known by the process it had before.
-func (g *guarding) current(w *bollwerk.Workload) *bollwerk.Workload {
-	root := g.a.sensor.Kernel().CgroupRoot
-	if root == "" || w.Container == nil || w.Cgroup == 0 {
-		return w
-	}
-	dir, err := g.a.hierarchy.PathOf(w.Cgroup)
-	if err != nil {
-		return w
-	}
-	b, err := os.ReadFile(filepath.Join(root, dir, "cgroup.procs"))
-	pids := strings.Fields(string(b))
-	if err != nil || len(pids) == 0 || slices.Contains(pids, strconv.FormatUint(uint64(w.Container.PID), 10)) {
-		return w
-	}
-	// The container runtime's own process, before it went inside, is none of the container.
-	host := fmt.Sprintf("mnt:[%d]", g.a.sensor.Kernel().HostNamespaces().Mount)
-	i := slices.IndexFunc(pids[:min(len(pids), 64)], func(p string) bool {
-		ns, err := os.Readlink("/proc/" + p + "/ns/mnt")
-		return err == nil && ns != host
-	})
-	if i < 0 {
-		return w
-	}
-	pid, err := strconv.ParseUint(pids[i], 10, 32)
-	if err != nil {
-		return w
-	}
-	now, c := *w, *w.Container
-	c.PID = uint32(pid)
-	now.Container = &c
-	return &now
 }
 
 func (g *guarding) policyFor(w *bollwerk.Workload, restrict bool) (p *sensor.Policy, set guardSet, only []string) {

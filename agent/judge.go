@@ -30,6 +30,10 @@ func (a *Agent) judgeAll() {
 	due := time.NewTimer(releaseEvery)
 	due.Stop()
 	waits := false
+	// Runs only while a container may have ended.
+	look := time.NewTimer(endDelay)
+	look.Stop()
+	looks := false
 	slow := time.NewTicker(5 * time.Second)
 	defer slow.Stop()
 	var latest time.Time // of the events: folds end by their time
@@ -55,6 +59,21 @@ func (a *Agent) judgeAll() {
 			if !waits && len(a.held) > 0 {
 				due.Reset(releaseEvery)
 				waits = true
+			}
+			if !looks && len(a.ending) > 0 {
+				look.Reset(endDelay)
+				looks = true
+			}
+		case w := <-a.gone:
+			a.mayEnd(w, time.Now())
+			if !looks {
+				look.Reset(endDelay)
+				looks = true
+			}
+		case now := <-look.C:
+			next := a.lookForEnds(now)
+			if looks = !next.IsZero(); looks {
+				look.Reset(next.Sub(now))
 			}
 		case now := <-due.C:
 			a.release(now)
@@ -221,7 +240,11 @@ func (a *Agent) judge(e *bollwerk.Event) {
 	}
 	w := e.Workload
 	if w != nil {
-		a.meet(w, e.Time)
+		if k := a.meet(w, e.Time); !k.ended.IsZero() {
+			a.revive(k, e)
+		} else if lastOf(e) {
+			a.mayEnd(w, time.Now())
+		}
 	}
 	if e.Process != nil && a.isMe(e.Process) {
 		return

@@ -57,11 +57,7 @@ func newMeters(a *Agent) *meters {
 	})
 	m.set.NewGauge("bollwerk_agent_queue_length", func() float64 { return float64(len(a.queue.ch)) })
 	m.set.NewGauge("bollwerk_agent_degradation_level", func() float64 { return float64(a.queue.level()) })
-	m.set.NewGauge("bollwerk_agent_workloads", func() float64 {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		return float64(len(a.workloads))
-	})
+	m.set.NewGauge("bollwerk_agent_workloads", func() float64 { return float64(a.living()) })
 	m.set.NewGauge("bollwerk_agent_degraded", func() float64 {
 		if v, _ := a.verdict(); v != bollwerk.Pass {
 			return 1

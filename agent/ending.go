@@ -1,0 +1,146 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/bollwerk/bollwerk"
+)
+
+// ending are containers that may have ended: their cgroup was removed, or a process that
+// was started from outside of them ended. They are looked at a moment later, when their
+// last events have come. Only the judgement uses it.
+type ending struct {
+	w     *bollwerk.Workload
+	at    time.Time // when it is looked at
+	limit time.Time // then also while events wait
+}
+
+const (
+	endDelay = 200 * time.Millisecond
+	endLimit = 2 * time.Second
+	// endedLife is how long an end is remembered: summaries of what a container did may
+	// come after it.
+	endedLife = 2 * time.Minute
+)
+
+// ends is called by the resolver when the cgroup of a container is gone. The judgement
+// always takes it, as it ends after the resolver.
+func (a *Agent) ends(w *bollwerk.Workload) { a.gone <- w }
+
+// mayEnd notes that a container may have ended.
+func (a *Agent) mayEnd(w *bollwerk.Workload, now time.Time) {
+	if _, ok := a.ending[place(w)]; ok {
+		return
+	}
+	a.ending[place(w)] = ending{w, now.Add(endDelay), now.Add(endLimit)}
+}
+
+// lastOf reports whether the end of a process may be the end of its container: the first
+// one, or one that was put into it. What those start themselves ends with them or is left
+// to the removal of the cgroup.
+func lastOf(e *bollwerk.Event) bool {
+	p := e.Process
+	return e.Kind == bollwerk.EventExit && p != nil && e.Workload != nil && e.Workload.Kind == bollwerk.WorkloadContainer &&
+		(p.Parent == nil || p.Parent.Cgroup != p.Cgroup || p.PID == e.Workload.Container.PID)
+}
+
+// lookForEnds looks at those whose time has come and returns when the next one's has, zero for none.
+func (a *Agent) lookForEnds(now time.Time) (next time.Time) {
+	for id, e := range a.ending {
+		if !now.Before(e.at) && len(a.queue.ch) > 0 && now.Before(e.limit) {
+			e.at = now.Add(endDelay)
+			a.ending[id] = e
+		}
+		if now.Before(e.at) {
+			if next.IsZero() || e.at.Before(next) {
+				next = e.at
+			}
+			continue
+		}
+		delete(a.ending, id)
+		if exists, populated := a.resolver.Lives(e.w); !populated {
+			a.end(e.w, now, exists)
+		}
+	}
+	return next
+}
+
+// end tells that a container ended. Its guards stay for as long as its cgroup exists:
+// its runtime could put a process into it again.
+func (a *Agent) end(w *bollwerk.Workload, now time.Time, exists bool) {
+	a.mu.Lock()
+	k := a.workloads[place(w)]
+	tell := k != nil && k.ended.IsZero()
+	if tell {
+		k.ended = now
+	}
+	lift := k != nil && !exists && k.guarded && !k.lifted
+	if lift {
+		k.lifted = true
+	}
+	if k != nil {
+		w = k.w
+	}
+	a.mu.Unlock()
+	if lift {
+		a.guarding.lift(w)
+		a.sensor.Container(w, false)
+	}
+	if !tell {
+		return
+	}
+	if a.profiles.book != nil {
+		a.profiles.book.Ended(w.Cgroup)
+	}
+	a.container(w, now, "stop")
+}
+
+// revive takes back that a container ended: a program was started in it.
+func (a *Agent) revive(k *known, e *bollwerk.Event) {
+	if e.Kind != bollwerk.EventExec && e.Kind != bollwerk.EventFork {
+		return
+	}
+	if _, populated := a.resolver.Lives(e.Workload); !populated {
+		return // it was that program's end which came first
+	}
+	a.mu.Lock()
+	k.ended = time.Time{}
+	again := k.lifted
+	k.lifted = false
+	a.mu.Unlock()
+	if again {
+		a.guard(k, e.Workload)
+	}
+	a.container(e.Workload, e.Time, "start")
+}
+
+// sweep finds the ends that nobody told, and forgets containers that ended a while ago.
+func (a *Agent) sweep(now time.Time) {
+	alive := map[spot]bool{}
+	for _, w := range a.resolver.Workloads() {
+		alive[place(w)] = true
+	}
+	var unsure []*bollwerk.Workload
+	a.mu.Lock()
+	for id, k := range a.workloads {
+		switch {
+		case k.w.Kind != bollwerk.WorkloadContainer || alive[id]:
+		case !k.ended.IsZero() && k.lifted:
+			if now.Sub(k.ended).Abs() > endedLife {
+				delete(a.workloads, id)
+			}
+		case now.Sub(k.last).Abs() > sweepGrace:
+			unsure = append(unsure, k.w)
+		}
+	}
+	a.mu.Unlock()
+	for _, w := range unsure {
+		// The resolver forgets living ones too, when there are very many.
+		if exists, _ := a.resolver.Lives(w); !exists {
+			a.end(w, now, false)
+		}
+	}
+}
+
+// sweepGrace lets the last events of a container arrive.
+const sweepGrace = 10 * time.Second
