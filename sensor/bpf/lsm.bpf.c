@@ -378,6 +378,12 @@ __noinline int lsm_file_op(void)
 	s->file.origin = o.origin;
 	if (inode && !o.origin)
 		s->file.origin = bw_origin_of(t, inode, mnt);
+	if (o.source == LSM_MAKE) { // there is nothing yet: what it is to be
+		s->file.mode = o.to[0];
+		s->file.origin = bw_origin_of(t, BPF_CORE_READ(up, d_inode), mnt);
+		if (s->file.origin == BW_ORIGIN_IMAGE || s->file.origin == BW_ORIGIN_MODIFIED)
+			s->file.origin = BW_ORIGIN_CREATED;
+	}
 	if (o.kind == BW_CHMOD) {
 		s->file.old_mode = s->file.mode;
 		s->file.mode = (s->file.mode & S_IFMT) | o.to[0];
@@ -513,21 +519,26 @@ int BPF_PROG(file_open, struct file *file)
 	return lsm_ask();
 }
 
+// Of a regular file only the refusal is told: file_open tells that it was made.
 SEC("lsm/path_mknod")
-int BPF_PROG(path_mknod, const struct path *dir, struct dentry *dentry)
+int BPF_PROG(path_mknod, const struct path *dir, struct dentry *dentry, unsigned short mode)
 {
-	LSM_BEGIN(0, LSM_MAKE, LSM_WRITE, A_CREATE);
+	unsigned int type = mode & S_IFMT;
+
+	LSM_BEGIN(type && type != S_IFREG ? BW_CREATE : 0, LSM_MAKE, LSM_WRITE, A_CREATE);
 	o->mnt = dir->mnt;
 	o->dentry = dentry;
+	o->to[0] = mode;
 	return lsm_ask();
 }
 
 SEC("lsm/path_mkdir")
-int BPF_PROG(path_mkdir, const struct path *dir, struct dentry *dentry)
+int BPF_PROG(path_mkdir, const struct path *dir, struct dentry *dentry, unsigned short mode)
 {
-	LSM_BEGIN(0, LSM_MAKE, LSM_WRITE, A_CREATE);
+	LSM_BEGIN(BW_CREATE, LSM_MAKE, LSM_WRITE, A_CREATE);
 	o->mnt = dir->mnt;
 	o->dentry = dentry;
+	o->to[0] = S_IFDIR | (mode & 01777);
 	return lsm_ask();
 }
 

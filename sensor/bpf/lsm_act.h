@@ -216,6 +216,10 @@ int BPF_PROG(capable, const struct cred *cred, struct user_namespace *ns, int ca
 	k.inode = cap;
 	if (bpf_map_lookup_elem(&lsm_repeats, &k) || lsm_runtime())
 		return 0;
+	// Rights borrowed for a moment are not the process's: an overlay works on its layers
+	// with those of whoever mounted it.
+	if (BPF_CORE_READ(t, cred) != BPF_CORE_READ(t, real_cred))
+		return 0;
 	seen.since = bpf_ktime_get_boot_ns();
 	bpf_map_update_elem(&lsm_repeats, &k, &seen, BPF_ANY);
 	r = lsm_act_new(t, BW_CAPABILITY, LSM_CAPABLE, 1, 0);
@@ -451,24 +455,28 @@ int BPF_PROG(unix_connect, struct sock *sock, struct sock *other)
 	return 0;
 }
 
-// a: the family, b: type << 32 | protocol.
+// a: the family, b: type << 32 | protocol. Refused where destinations are restricted: what
+// such sockets send passes no hook that asks where to.
 SEC("lsm/socket_create")
 int BPF_PROG(socket_create, int family, int type, int protocol, int kern)
 {
 	struct task_struct *t;
+	struct lsm_verdict v = {};
 	struct lsm_act *r;
 	__u32 count;
 
 	if (kern || !(family == 17 || ((type & 15) == 3 && (family == 2 || family == 10))))
 		return 0;
 	t = bw_current();
-	count = lsm_act_seen(t, BW_SOCKET, (__u64)family << 32 | protocol, 0);
-	if (!count || !(r = lsm_act_new(t, BW_SOCKET, LSM_SOCKET, count, 0)))
-		return 0;
-	r->a = family;
-	r->b = (__u64)(type & 15) << 32 | (__u32)protocol;
-	bw_submit(r, 0);
-	return 0;
+	if (bw_contained(t))
+		lsm_judge(&v, t, bw_policy_of(t), BW_GUARD_EGRESS);
+	count = lsm_act_seen(t, BW_SOCKET, (__u64)family << 32 | protocol, &v);
+	if (count && (r = lsm_act_new(t, BW_SOCKET, LSM_SOCKET, count, &v))) {
+		r->a = family;
+		r->b = (__u64)(type & 15) << 32 | (__u32)protocol;
+		bw_submit(r, v.deny);
+	}
+	return lsm_answer(v.deny);
 }
 
 // a: kinds that change, b: kinds that are the host's afterwards (bits as in CLONE_NEW*).

@@ -449,6 +449,10 @@ BW_INLINE int checked(struct user_namespace *target, int cap, int ret)
 	}
 	if (bpf_map_lookup_elem(&capabilities, &key))
 		return 0;
+	// Rights borrowed for a moment are not the process's: an overlay works on its layers
+	// with those of whoever mounted it.
+	if (BPF_CORE_READ(t, cred) != BPF_CORE_READ(t, real_cred))
+		return 0;
 	bpf_map_update_elem(&capabilities, &key, &one, BPF_ANY);
 	r = bw_reserve(sizeof(*r));
 	if (!r) {

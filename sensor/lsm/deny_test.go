@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/sensor/process"
@@ -90,6 +92,11 @@ func works(t *testing.T, b *sensortest.Box, script string) {
 
 func path(p string) func(*bollwerk.Event) bool {
 	return func(e *bollwerk.Event) bool { return e.File != nil && e.File.Path == p }
+}
+
+// made is the making of what is no regular file.
+func made(p string, kind uint32) func(*bollwerk.Event) bool {
+	return func(e *bollwerk.Event) bool { return path(p)(e) && e.File.Mode&unix.S_IFMT == kind }
 }
 
 func testMeans(t *testing.T, x *inside) {
@@ -210,7 +217,11 @@ func testWrite(t *testing.T, x *inside) {
 	}
 	x.refused(t, b, "echo x >>/etc/passwd", bollwerk.EventOpen, "file", path("/etc/passwd"))
 	x.refused(t, b, "rm -f /etc/passwd", bollwerk.EventUnlink, "file", path("/etc/passwd"))
-	x.refused(t, b, "mkdir /etc/dir", bollwerk.EventCreate, "file", path("/etc/dir"))
+	x.refused(t, b, "mkdir /etc/dir", bollwerk.EventCreate, "file", made("/etc/dir", unix.S_IFDIR))
+	x.refused(t, b, "busybox mkfifo /etc/pipe", bollwerk.EventCreate, "file", made("/etc/pipe", unix.S_IFIFO))
+	x.refused(t, b, "busybox mknod /etc/zero c 1 5", bollwerk.EventCreate, "file", made("/etc/zero", unix.S_IFCHR))
+	x.refused(t, b, "busybox mknod /etc/disk b 7 0", bollwerk.EventCreate, "file", made("/etc/disk", unix.S_IFBLK))
+	x.refused(t, b, "LSM_HELPER=bind:/etc/socket helper | grep -q nil", bollwerk.EventCreate, "file", made("/etc/socket", unix.S_IFSOCK))
 	x.refused(t, b, "busybox rmdir /var/log", bollwerk.EventUnlink, "file", path("/var/log"))
 	x.refused(t, b, "chmod 666 /etc/passwd", bollwerk.EventChmod, "file", path("/etc/passwd"))
 	x.refused(t, b, "ln -s /etc/shadow /etc/alias", bollwerk.EventSymlink, "file", path("/etc/alias"))
@@ -265,6 +276,7 @@ func testActs(t *testing.T, x *inside) {
 	if e.Target == nil || e.Target.Cgroup != b.Cgroup {
 		t.Errorf("target %+v", e.Target)
 	}
+	x.refused(t, x.box(t, sensor.GuardEgress, 0, nil), "LSM_HELPER=packet helper | grep -q nil", bollwerk.EventSocket, "egress", func(e *bollwerk.Event) bool { return e.Connection.Protocol == "packet" })
 	// The kernel's answer, not only our record of it.
 	for _, h := range []string{"bpf", "module", "module-file"} {
 		if out, _ := b.Sh(t, "LSM_HELPER="+h+" helper"); !strings.Contains(out, "operation not permitted") {
@@ -320,6 +332,22 @@ func testSeen(t *testing.T, x *inside) {
 	seen("new executable", "cp /bin/busybox /root/new", bollwerk.EventCreate, func(e *bollwerk.Event) bool {
 		return e.File.Path == "/root/new" && e.File.Mode&0o111 != 0 && e.File.Origin == bollwerk.OriginCreated && e.File.Access&bollwerk.AccessCreate != 0
 	})
+	if n := len(x.Events(func(e *bollwerk.Event) bool {
+		return e.Kind == bollwerk.EventCreate && e.Process.Cgroup == b.Cgroup && path("/root/new")(e)
+	})); n != 1 {
+		t.Errorf("a file that was made is told %d times", n)
+	}
+	for _, c := range []struct {
+		name, script string
+		kind         uint32
+	}{
+		{"dir", "mkdir -m 750 /root/dir", unix.S_IFDIR}, {"pipe", "busybox mkfifo /root/pipe", unix.S_IFIFO}, {"zero", "busybox mknod /root/zero c 1 5", unix.S_IFCHR},
+		{"socket", "LSM_HELPER=bind:/root/socket helper", unix.S_IFSOCK},
+	} {
+		seen("made", c.script, bollwerk.EventCreate, func(e *bollwerk.Event) bool {
+			return made("/root/"+c.name, c.kind)(e) && e.File.Origin == bollwerk.OriginCreated && e.File.Access == bollwerk.AccessCreate
+		})
+	}
 	seen("set-uid", "chmod 4755 /root/new", bollwerk.EventChmod, func(e *bollwerk.Event) bool {
 		return e.File.Path == "/root/new" && e.File.Mode&0o7777 == 0o4755 && e.File.OldMode&0o7777 == 0o755
 	})

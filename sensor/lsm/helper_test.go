@@ -89,6 +89,12 @@ func help(what string) error {
 			}
 		}
 		return nil
+	case "bind": // a socket with a name
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		if err != nil {
+			return err
+		}
+		return unix.Bind(fd, &unix.SockaddrUnix{Name: arg})
 	case "traceme":
 		_, _, e := unix.RawSyscall(unix.SYS_PTRACE, unix.PTRACE_TRACEME, 0, 0)
 		return e

@@ -92,7 +92,7 @@ var areas = []area{
 	{"mount", []string{"sb_mount", "move_mount"}, bollwerk.Denied, "mounts are seen after they are made"},
 	{"bpf load", []string{"bpf_call"}, bollwerk.Denied, "loads are seen after they are done"},
 	{"module", []string{"kernel_read_file", "kernel_load_data", "kernel_module_request"}, bollwerk.Denied, "module loads are seen after they are done"},
-	{"raw socket", []string{"socket_create"}, bollwerk.Seen, "raw and packet sockets are seen by looking every few seconds"},
+	{"raw socket", []string{"socket_create"}, bollwerk.Denied, "raw and packet sockets are seen by looking every few seconds, and packet sockets are never refused"},
 	{"connect to sockets", []string{"unix_connect"}, bollwerk.Seen, "connections to sockets with a name in the file system (docker.sock) are seen since kernel 6.7 only"},
 	{"namespace", []string{"switch_namespaces", "unshare_begin", "unshare_end", "userns_create", "userns_enter"}, bollwerk.Seen, "setns and unshare are seen without the kind of call"},
 	{"page faults", []string{"anon_inode"}, bollwerk.Seen, "programs that answer their own page faults (userfaultfd) are not seen"},
@@ -106,7 +106,7 @@ var alternatives = map[string]string{"path_chown": "path_chown_plain"}
 var refuses = map[string]bool{
 	"bprm_check": true, "file_open": true, "path_mknod": true, "path_mkdir": true, "path_rename": true, "path_unlink": true, "path_rmdir": true, "path_link": true,
 	"path_symlink": true, "path_chmod": true, "path_chown": true, "path_chown_plain": true, "path_truncate": true, "ptrace_access_check": true,
-	"sb_mount": true, "move_mount": true, "bpf_call": true, "kernel_read_file": true, "kernel_load_data": true,
+	"sb_mount": true, "move_mount": true, "socket_create": true, "bpf_call": true, "kernel_read_file": true, "kernel_load_data": true,
 }
 
 // Open loads and attaches what this kernel allows.
