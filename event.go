@@ -235,18 +235,29 @@ func (p *Process) Inside() *Process {
 // work in the container's cgroup with an executable of the host. A host's executable that
 // descends from a program of the container is another matter: that one got out, and so
 // did all that it starts. For processes in a container's cgroup.
+//
+// Runtimes also run a sealed copy of themselves, a program without a name. It is theirs
+// when a process outside of the container started it before it entered any of the
+// container's namespaces, or is forked from such a one.
 func (p *Process) OfRuntime() bool {
-	if p == nil || p.Origin != OriginHost {
-		return false
-	}
-	n := 0
-	for a := p.Parent; a != nil && a.Cgroup == p.Cgroup && n < ProcessDepth; a = a.Parent {
-		if a.Origin != OriginHost {
-			return false
+	for n := 0; p != nil && n <= ProcessDepth; n++ {
+		up := p.Parent
+		outside := up == nil || up.Cgroup != p.Cgroup
+		if p.Origin != OriginHost {
+			if p.Origin != OriginMemory || up == nil || outside && up.Contained {
+				return false
+			}
+			forked := p.Inode != 0 && p.Inode == up.Inode && p.Device == up.Device
+			if !forked && (p.Contained || !outside) {
+				return false
+			}
 		}
-		n++
+		if outside {
+			return true
+		}
+		p = up
 	}
-	return true
+	return false
 }
 
 // Same reports whether two values speak of the same process (not the same image).
