@@ -249,9 +249,11 @@ func (r *restricted) status(t testing.TB) node.WorkloadStatus {
 	return s
 }
 
+// given are the capabilities of the workload; it uses none when it does its work.
+var given = []string{"CAP_CHOWN", "CAP_SETUID", "CAP_SETGID", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_KILL"}
+
 func withCapabilities(spec map[string]any) {
-	all := []string{"CAP_CHOWN", "CAP_SETUID", "CAP_SETGID", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_KILL"}
-	spec["process"].(map[string]any)["capabilities"] = map[string]any{"bounding": all, "effective": all, "permitted": all}
+	spec["process"].(map[string]any)["capabilities"] = map[string]any{"bounding": given, "effective": given, "permitted": given}
 }
 
 // learnAndRestrict runs a workload until its profile is complete, and restricts it.
@@ -299,7 +301,8 @@ func learnAndRestrict(t *testing.T, fail string) *restricted {
 			said, code = r.mode(t, to)
 		}
 		if code != 0 {
-			t.Fatalf("mode %s: %s", to, said)
+			show, _, _ := r.a.verb(t, "profile", "show", r.id)
+			t.Fatalf("mode %s: %s\n%s", to, said, show)
 		}
 	}
 	return r
@@ -342,6 +345,15 @@ func TestRestrict(t *testing.T) {
 	said := strings.Join(s.ReportedOnly, "\n")
 	if files != lsm || files == strings.Contains(said, "file: ") || !strings.Contains(said, "capability") || !strings.Contains(show, "reported only: user, capability") {
 		t.Errorf("files are enforced: %v, LSM: %v, told: %q", files, lsm, said)
+	}
+	for line := range strings.Lines(show) {
+		switch f := strings.Fields(line); {
+		case len(f) < 2:
+		case f[0] == "capability" && !slices.Contains(given, f[1]):
+			t.Errorf("%s was learned, which the container does not have", f[1])
+		case f[0] == "executable" && f[1] == "(memory)", f[0] == "behaviour" && f[1] == "runs-memory":
+			t.Errorf("%s was learned: the runtime's own doing", f[1])
+		}
 	}
 	before := len(r.detections("profile-"))
 	w.work(t, r.n, 100)
@@ -609,12 +621,22 @@ func TestRestrictInVM(t *testing.T) {
 		cannot(err)
 	}
 	files := append(vmFiles(t, cannot), vm.File{Path: "/srv", Mode: os.ModeDir})
+	env := []string{inVM + "=1", "BOLLWERK_AGENT=/opt/bollwerk-agent", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	if *recordFlag != "" {
+		env = append(env, "ATTACK_DEBUG=/opt/said")
+	}
 	m := vm.Machine{Kernel: k, Memory: 2048, Files: files, Modules: []string{"overlay", "veth", "af_packet", "sch_ingress", "cls_bpf"}, Commands: []vm.Command{
-		{Name: "restrict", Dir: "/opt", Args: []string{"/opt/attack.test", "-test.v", "-test.run=^TestRestrict$", "-test.timeout=14m"}, Timeout: 15 * time.Minute,
-			Env: []string{inVM + "=1", "BOLLWERK_AGENT=/opt/bollwerk-agent", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}},
+		{Name: "restrict", Dir: "/opt", Args: []string{"/opt/attack.test", "-test.v", "-test.run=^TestRestrict$", "-test.timeout=14m"}, Timeout: 15 * time.Minute, Env: env},
 	}}
+	if *recordFlag != "" {
+		m.Commands = append(m.Commands, vm.Command{Name: "record", Args: []string{"cat", "/opt/said"}})
+	}
 	results, err := m.Run(context.Background())
 	for _, r := range results {
+		if r.Name == "record" {
+			must(t, os.WriteFile(*recordFlag, []byte(r.Output), 0o600))
+			continue
+		}
 		t.Logf("code %d in %.1f s\n%s", r.Code, r.Took.Seconds(), r.Output)
 		if r.Code != 0 || !strings.Contains(r.Output, "--- PASS: TestRestrict (") {
 			t.Error("the container was not held to its profile under LSM")

@@ -18,6 +18,7 @@ import (
 var (
 	kernelFlag  = flag.String("kernel", "6.12", "boot this kernel: "+strings.Join(vm.Names(), ", ")+" or all")
 	cgroupsFlag = flag.String("cgroups", "v2", "layout of control groups in the machine: v2, v1 or hybrid")
+	recordFlag  = flag.String("record", "", "keep what the agent in the machine of TestRestrictInVM says, with all events, in this file")
 	insideFlag  = flag.String("inside", "", "-test.run of the attacks inside the machine, without TestAttacks/; \"\": those that show what BPF LSM is for")
 )
 
@@ -258,12 +259,34 @@ func (r *vmRoot) program(from, to string) {
 	}
 }
 
-// python takes the modules that the attacks import, with what these import.
+// python takes the modules that the attacks import, with what these import, and compiled
+// ones that are valid whatever time the files have: an image has these, and the machine
+// would compile for seconds.
 func (r *vmRoot) python() {
-	r.modules("/usr/bin/python3", "-c", `import sys, socket, os, base64, random, ctypes, struct, time, pty, site, encodings.idna, encodings.ascii, encodings.latin_1, encodings.hex_codec
+	dir := r.t.TempDir()
+	r.modules("/usr/bin/python3", "-c", `import sys, socket, os, base64, random, ctypes, struct, time, pty, site, select, errno, encodings.idna, encodings.ascii, encodings.latin_1, encodings.hex_codec
 for m in list(sys.modules.values()):
-    for f in (getattr(m, "__file__", None), getattr(m, "__cached__", None)):
-        if f: print(f)`)
+    f = getattr(m, "__file__", None)
+    if f: print(f)`)
+	out, err := exec.Command("/usr/bin/python3", append([]string{"-c", `import sys, py_compile, importlib.util
+for n, f in enumerate(sys.argv[2:]):
+    to = "%s/%d" % (sys.argv[1], n)
+    py_compile.compile(f, to, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    print(importlib.util.cache_from_source(f), to)`, dir}, r.sources()...)...).Output()
+	must(r.t, err)
+	for line := range strings.Lines(string(out)) {
+		to, from, _ := strings.Cut(strings.TrimSpace(line), " ")
+		r.add(vm.File{Path: to, From: from})
+	}
+}
+
+func (r *vmRoot) sources() (out []string) {
+	for _, f := range r.files {
+		if strings.HasSuffix(f.Path, ".py") {
+			out = append(out, f.Path)
+		}
+	}
+	return out
 }
 
 func (r *vmRoot) perl() {
