@@ -129,6 +129,9 @@ const (
 	placeName                       // entries are told that a watch names
 )
 
+// overlayNames is what fanotify cannot tell where overlayfs gives no file handles.
+const overlayNames = "before kernel 6.6 only reads of secrets and what is written to watched files and folders are seen in containers on overlayfs: not removals, new names, links, modes, nor folders of data"
+
 // Name of the source.
 func (f *Files) Name() string { return "fanotify" }
 
@@ -171,6 +174,10 @@ func (f *Files) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, 
 		f.entries = unix.FAN_CLOSE_WRITE
 		row.Cause += "; this kernel does not tell names, so that only reads and writes of existing files are seen"
 		row.Remedy = "run kernel 5.9 or newer"
+	}
+	if k.Before(6, 6) {
+		row.Cause += "; " + overlayNames
+		row.Remedy += ", or run kernel 6.6 or newer"
 	}
 	if unix.Geteuid() != 0 {
 		row.Cause += "; without CAP_SYS_ADMIN only own processes are named"

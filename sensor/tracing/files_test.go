@@ -135,6 +135,7 @@ func TestTreesSeen(t *testing.T) {
 mkdir -p /data/new/deep; read x
 : > /data/new/deep/two.sql; mv /data/new/deep/two.sql /data/new/deep/two.sql.locked; ln -s /etc/shadow /data/new/deep/s; : > /data/new/deep/x.doc.locked; read x
 : > /data/a/node_modules/x/y; rm /data/a/node_modules/x/y; rm -r /data/new; : > /data/end; rm /data/end; read x`)
+	c.needNames(t, cmd.Process.Pid)
 	c.s.Container(&bollwerk.Workload{Cgroup: 4711, Container: &bollwerk.Container{PID: uint32(cmd.Process.Pid)}}, true)
 	await(t, "marks", func() bool { return c.files.marks("/data/a/b") })
 	in.Write([]byte("\n"))
@@ -186,6 +187,7 @@ func TestSecretMadeInTree(t *testing.T) {
 	c := watch(t, &Files{Root: t.TempDir()})
 	c.need(t, AreaFile)
 	cmd, in := container(t, dir, "read x; mkdir -p /root/.aws; read x; echo k > /root/.aws/credentials; read x; read y < /root/.aws/credentials; read x")
+	c.needNames(t, cmd.Process.Pid)
 	c.s.Container(&bollwerk.Workload{Cgroup: 4711, Container: &bollwerk.Container{PID: uint32(cmd.Process.Pid)}}, true)
 	for _, name := range []string{"/root", "/root/.aws", "/root/.aws/credentials"} {
 		await(t, "a mark on "+name, func() bool { return c.files.marks(name) })
