@@ -20,6 +20,7 @@ var (
 	cgroupsFlag = flag.String("cgroups", "v2", "layout of control groups in the machine: v2, v1 or hybrid")
 	recordFlag  = flag.String("record", "", "keep what the agent in the machine of TestRestrictInVM says, with all events, in this file")
 	insideFlag  = flag.String("inside", "", "-test.run of the attacks inside the machine, without TestAttacks/; \"\": those that show what BPF LSM is for")
+	liveFlag    = flag.String("live", "", "a file that gets what is said inside while it is said")
 )
 
 // inVM is set inside of a machine that TestInVM booted.
@@ -112,6 +113,12 @@ func inMachine(t *testing.T, k vm.Kernel, files []vm.File, run string, least int
 		{Name: "room", Args: []string{"sh", "-c", "rmmod dummy; mkdir /run/x && mount -t cgroup -o none,name=x x /run/x"}},
 		{Name: "attacks", Dir: "/opt", Args: []string{"/opt/attack.test", "-test.v", "-test.run=" + run, "-test.timeout=19m"}, Env: env, Timeout: 20 * time.Minute},
 	}}
+	if *liveFlag != "" {
+		f, err := os.Create(*liveFlag)
+		must(t, err)
+		defer f.Close()
+		m.Live = f
+	}
 	began := time.Now()
 	results, err := m.Run(context.Background())
 	if len(results) == 0 {

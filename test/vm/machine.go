@@ -53,6 +53,8 @@ type Machine struct {
 	Cgroups string
 	// Arguments are added to the kernel's command line.
 	Arguments string
+	// Live, when not nil, gets everything that the commands say while they say it.
+	Live io.Writer
 }
 
 // maxOutput bounds what one machine may say.
@@ -92,7 +94,11 @@ func (m *Machine) Run(ctx context.Context) ([]Result, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	results, done := parse(io.LimitReader(out, maxOutput), nonce)
+	said := io.LimitReader(out, maxOutput)
+	if m.Live != nil {
+		said = io.TeeReader(said, m.Live)
+	}
+	results, done := parse(said, nonce)
 	if !done {
 		cmd.Process.Kill() // more output than allowed, or a hang that the context ended
 	}

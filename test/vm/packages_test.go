@@ -17,6 +17,7 @@ import (
 var (
 	packagesFlag = flag.String("packages", "", "only these packages, joined by commas: sensor/lsm,sensor/process")
 	insideFlag   = flag.String("inside", "", "-test.run of the tests inside")
+	liveFlag     = flag.String("live", "", "a file that gets what is said inside while it is said")
 )
 
 // tested are the packages whose own tests run inside. strict: none of its tests may
@@ -72,7 +73,7 @@ func TestPackages(t *testing.T) {
 			t.Fatal(err)
 		}
 		files = append(files, data...)
-		args := []string{"/tests/" + name, "-test.v", "-test.timeout=170s"}
+		args := []string{"/tests/" + name, "-test.v", "-test.timeout=14m"}
 		if *insideFlag != "" {
 			args = append(args, "-test.run="+*insideFlag)
 		} else {
@@ -82,7 +83,7 @@ func TestPackages(t *testing.T) {
 			args = append(args, "-test.skip="+p.skip)
 		}
 		strict[name] = p.strict
-		commands = append(commands, Command{Name: name, Dir: dir, Args: append(args, p.args...), Env: []string{"BOLLWERK_VM=1"}, Timeout: 3 * time.Minute})
+		commands = append(commands, Command{Name: name, Dir: dir, Args: append(args, p.args...), Env: []string{"BOLLWERK_VM=1"}, Timeout: 15 * time.Minute})
 	}
 	if len(commands) == 0 {
 		t.Fatalf("no tests in %q", *packagesFlag)
@@ -95,6 +96,14 @@ func TestPackages(t *testing.T) {
 	kernels(t, func(t *testing.T, k Kernel) {
 		began := time.Now()
 		m := Machine{Kernel: k, Cgroups: *cgroupsFlag, Files: files, Commands: commands, Modules: []string{"overlay", "veth", "dummy", "sch_ingress", "cls_bpf"}}
+		if *liveFlag != "" {
+			f, err := os.Create(*liveFlag)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			m.Live = f
+		}
 		results, err := m.Run(context.Background())
 		for _, r := range results {
 			t.Logf("%s: code %d in %.1f s", r.Name, r.Code, r.Took.Seconds())
