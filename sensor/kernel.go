@@ -271,6 +271,11 @@ func (k *Kernel) load(spec *ebpf.CollectionSpec, options uint64, names []string)
 		if r < 5<<8|13 {
 			withoutCallbacks(spec)
 		}
+		if r < 6<<8|2 && k.types != nil {
+			if types, err := k.types.Kernel(); err == nil {
+				withoutCast(spec, types)
+			}
+		}
 	}
 	l := &Loaded{Programs: map[string]*ebpf.Program{}, Maps: map[string]*ebpf.Map{}}
 	if err := k.loadMaps(spec, names, l); err != nil {

@@ -3,6 +3,7 @@ package sensor
 import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 )
 
 // Before reports whether the running kernel is older than a release.
@@ -42,5 +43,40 @@ func withoutCallbacks(spec *ebpf.CollectionSpec) {
 			out = append(out, call, asm.Mov.Imm(ins.Dst, 0)) // as long as what it replaces: jumps still fit
 		}
 		p.Instructions = out
+	}
+}
+
+// cast is the one function of the kernel's own that programs may do without.
+const cast = "bpf_rdonly_cast"
+
+// withoutCast does at once what the loader would do for each mention of a weak function
+// that kernels before 6.2 do not have, after it asked for all types of all modules and
+// programs of the machine: nine tenths of the agent's start. The address is zero, and the
+// call, which that makes dead, is one of a helper that nobody has.
+func withoutCast(spec *ebpf.CollectionSpec, kernel *btf.Spec) {
+	var fn *btf.Func
+	if kernel == nil || kernel.TypeByName(cast, &fn) == nil {
+		return
+	}
+	for _, p := range spec.Programs {
+		for i, ins := range p.Instructions {
+			if ins.Reference() != cast {
+				continue
+			}
+			without := ins
+			if ins.IsKfuncCall() {
+				without = asm.BuiltinFunc(0xdedc0de).Call()
+			} else {
+				without.Constant, without.Src = 0, 0
+			}
+			without = without.WithMetadata(asm.Metadata{}).WithSymbol(ins.Symbol())
+			if line := ins.Source(); line != nil {
+				without = without.WithSource(line)
+			}
+			if f := btf.FuncMetadata(&ins); f != nil {
+				without = btf.WithFuncMetadata(without, f)
+			}
+			p.Instructions[i] = without
+		}
 	}
 }
