@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -17,12 +18,14 @@ import (
 func TestMark(t *testing.T) {
 	name := fmt.Sprintf("bw_mark_%d", os.Getpid()%1e6)
 	if child := os.Getenv("BOLLWERK_MARK"); child != "" {
-		if _, err := mark(child, `{"pid":7}`); err != nil {
+		m, err := mark(child, `{"pid":7}`)
+		if err != nil {
 			fmt.Println("error", err)
 			return
 		}
 		fmt.Println("marked")
-		select {}
+		time.Sleep(time.Hour) // not select{}: a program without a timer ends as deadlocked
+		runtime.KeepAlive(m)
 	}
 	first, err := mark(name, "first")
 	if err != nil {
