@@ -20,6 +20,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/internal/cgroup"
@@ -85,6 +86,7 @@ type Kernel struct {
 	links    []link.Link
 	programs []*ebpf.Program
 	closers  []func() error
+	tree     string // our own mount
 
 	rootsMu   sync.Mutex
 	rootsSoon bool // policy_roots is to be emptied once more
@@ -148,6 +150,43 @@ func hierarchyOf(h *cgroup.Hierarchy) (tree Hierarchy, root, unified string) {
 		}
 	}
 	return CgroupV2, h.Unified, h.Unified
+}
+
+// Tree is a folder that shows the root of the version 2 tree, to which programs are
+// attached: where it is mounted, else, on hosts of version 1, a mount that nobody else sees
+// and that goes with the agent. Every process is in that tree, also where nothing uses it.
+func (k *Kernel) Tree() (string, error) {
+	if k.Unified != "" {
+		return k.Unified, nil
+	}
+	k.ownMu.Lock()
+	defer k.ownMu.Unlock()
+	if k.tree != "" {
+		return k.tree, nil
+	}
+	fail := func(err error) (string, error) {
+		return "", fmt.Errorf("there is no cgroup version 2 tree, nor can one be mounted: %w", err)
+	}
+	fs, err := unix.Fsopen("cgroup2", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return fail(err)
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return fail(err)
+	}
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return fail(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Ino != 1 { // the root's number
+		unix.Close(fd)
+		return fail(errors.New("a namespace of control groups hides the host's"))
+	}
+	k.closers = append(k.closers, func() error { return unix.Close(fd) })
+	k.tree = fmt.Sprintf("/proc/self/fd/%d", fd)
+	return k.tree, nil
 }
 
 func (k *Kernel) openMaps() error {

@@ -148,8 +148,9 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	modules := attach("bw_module_load", func() (link.Link, error) {
 		return link.AttachTracing(link.TracingOptions{Program: l.Programs["bw_module_load"]})
 	})
-	sysctl := errors.New("there is no cgroup version 2 tree")
-	if k.Unified != "" && options&noSetting == 0 {
+	tree, noTree := k.Tree()
+	sysctl, device := noTree, noTree
+	if noTree == nil && options&noSetting == 0 {
 		for _, name := range c.settings() {
 			var key bpf.TracingBwSettingKey
 			if !fill(key.Name[:], name) {
@@ -160,13 +161,12 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 			}
 		}
 		sysctl = attach("bw_sysctl", func() (link.Link, error) {
-			return link.AttachCgroup(link.CgroupOptions{Path: k.Unified, Attach: ebpf.AttachCGroupSysctl, Program: l.Programs["bw_sysctl"]})
+			return link.AttachCgroup(link.CgroupOptions{Path: tree, Attach: ebpf.AttachCGroupSysctl, Program: l.Programs["bw_sysctl"]})
 		})
 	}
-	device := errors.New("there is no cgroup version 2 tree")
-	if k.Unified != "" && options&noDevice == 0 {
+	if noTree == nil && options&noDevice == 0 {
 		device = attach("bw_device_open", func() (link.Link, error) {
-			return link.AttachCgroup(link.CgroupOptions{Path: k.Unified, Attach: ebpf.AttachCGroupDevice, Program: l.Programs["bw_device_open"]})
+			return link.AttachCgroup(link.CgroupOptions{Path: tree, Attach: ebpf.AttachCGroupDevice, Program: l.Programs["bw_device_open"]})
 		})
 	}
 	c.restorer = newRestorer(settingFiles("/proc/self/mountinfo"))

@@ -125,10 +125,10 @@ func (r *Reach) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, 
 		held, err := how(p)
 		return k.Keep(held, err)
 	}
-	named := errors.New("there is no cgroup version 2 tree")
-	if k.Unified != "" && options&noUnix == 0 {
+	tree, named := k.Tree()
+	if named == nil && options&noUnix == 0 {
 		named = attach("bw_connect_unix", func(p *ebpf.Program) (link.Link, error) {
-			return link.AttachCgroup(link.CgroupOptions{Path: k.Unified, Attach: ebpf.AttachCgroupUnixConnect, Program: p})
+			return link.AttachCgroup(link.CgroupOptions{Path: tree, Attach: ebpf.AttachCgroupUnixConnect, Program: p})
 		})
 	}
 	mapped := attach("bw_unmapped", func(p *ebpf.Program) (link.Link, error) {
