@@ -221,6 +221,7 @@ func (a *Agent) run(ctx context.Context) error {
 	start("memory", a.watchMemory)
 	start("control", a.serveControl)
 	start("captures", a.capture.run)
+	start("guards", a.guarding.run)
 	if a.c.Metrics != "" {
 		start("metrics", a.serveMetrics)
 	}
@@ -409,6 +410,9 @@ func (a *Agent) verdict() (bollwerk.Verdict, []string) {
 		causes = append(causes, t)
 	}
 	a.mu.Unlock()
+	if a.guarding != nil {
+		causes = append(causes, a.guarding.refusals()...)
+	}
 	if a.recorder != nil {
 		if s := a.recorder.Status(); s.Trouble != "" {
 			causes = append(causes, fmt.Sprintf("recorder: %s; %d records lost", s.Trouble, s.Lost))

@@ -77,13 +77,20 @@ func (a *Agent) status() *Status {
 		}
 		w := WorkloadStatus{Name: k.w.String(), Key: k.w.Key(), Kind: string(k.w.Kind), Since: k.first, Last: k.last, Events: k.events, Watched: k.watched}
 		set := a.guarding.set(k.w)
+		if why := a.guarding.refusal(k.w, time.Now()); why != "" {
+			w.Causes = []string{why}
+		}
 		w.Enforced, w.Reported, w.ReportedOnly = set.enforce.String(), set.report.String(), set.only
 		s.Workloads = append(s.Workloads, w)
 	}
 	a.mu.Unlock()
 	for i := range s.Workloads {
 		w := &s.Workloads[i]
-		w.Verdict, w.Causes = a.ledger.verdict(w.Key)
+		v, causes := a.ledger.verdict(w.Key)
+		if w.Verdict = v; len(w.Causes) > 0 {
+			w.Verdict = bollwerk.Degraded
+		}
+		w.Causes = append(w.Causes, causes...)
 		w.Mode = a.profiles.mode(w.Key)
 	}
 	sort.Slice(s.Workloads, func(i, j int) bool { return s.Workloads[i].Name < s.Workloads[j].Name })

@@ -14,6 +14,7 @@ import (
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/detect"
 	"github.com/bollwerk/bollwerk/internal/cgroup"
+	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/workload"
 )
 
@@ -51,9 +52,9 @@ func (l told) await(t *testing.T) (string, time.Time) {
 }
 
 // judging is an agent that judges the events that are given to it.
-func judging(t *testing.T) (*Agent, told) {
+func judging(t *testing.T, sources ...sensor.Source) (*Agent, told) {
 	t.Helper()
-	a := stopper(t)
+	a := stopper(t, sources...)
 	lines := make(told, 1000)
 	a.out = newOutput(lines, lines)
 	a.ledger, a.queue, a.profiles = newLedger(time.Now), newQueue(100, func(*bollwerk.Event) { t.Error("an event was dropped") }), &learning{a: a}
@@ -61,6 +62,7 @@ func judging(t *testing.T) (*Agent, told) {
 	a.held, a.workloads, a.trouble = map[uint64]*holding{}, map[spot]*known{}, map[string]string{}
 	a.ending, a.gone = map[spot]ending{}, make(chan *bollwerk.Workload, 16)
 	a.guarding = newGuarding(a)
+	a.guarding.pause = 10 * time.Millisecond
 	var err error
 	if a.hierarchy, err = cgroup.Detect("", ""); err != nil {
 		t.Fatal(err)
@@ -75,10 +77,11 @@ func judging(t *testing.T) (*Agent, told) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	resolved, judged := make(chan struct{}), make(chan struct{})
+	resolved, judged, guarded := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() { defer close(guarded); _ = a.guarding.run(ctx) }()
 	go func() { defer close(resolved); _ = a.resolver.Run(ctx) }()
 	go func() { defer close(judged); a.judgeAll() }()
-	t.Cleanup(func() { cancel(); <-resolved; close(a.queue.ch); <-judged })
+	t.Cleanup(func() { cancel(); <-guarded; <-resolved; close(a.queue.ch); <-judged })
 	return a, lines
 }
 

@@ -46,10 +46,15 @@ type guarding struct {
 	released bool
 	means    map[string]sensor.Means // by the word of the guard: the most this host can do
 	ended    map[identity]bool       // by stop; only the judgement uses it
+
+	acting  sync.Mutex      // held while policies are put in force or lifted
+	refused map[spot]*retry // to be tried again
+	again   chan struct{}   // there is one more
+	pause   time.Duration   // before the first time
 }
 
 func newGuarding(a *Agent) *guarding {
-	g := &guarding{a: a, sets: map[spot]inForce{}, means: map[string]sensor.Means{}}
+	g := &guarding{a: a, sets: map[spot]inForce{}, means: map[string]sensor.Means{}, refused: map[spot]*retry{}, again: make(chan struct{}, 1), pause: firstRetry}
 	for _, m := range a.sensor.Means() {
 		g.means[m.Guard.String()] = m
 	}
@@ -57,39 +62,55 @@ func newGuarding(a *Agent) *guarding {
 }
 
 // protect computes and applies the policy of one container: the defaults, less what its
-// profile shows it needs, changed by the configuration, tightened by restrict mode.
+// profile shows it needs, changed by the configuration, tightened by restrict mode. What
+// cannot be put in force is tried again later.
 func (g *guarding) protect(w *bollwerk.Workload) {
-	w = g.a.resolver.Living(w)
-	p, set, only := g.policyFor(w, true)
-	if p == nil {
+	// One at a time: a policy that was computed earlier must not come after a later one, nor
+	// any after enforcement was released.
+	g.acting.Lock()
+	defer g.acting.Unlock()
+	if g.a.alive(w) == nil {
+		return // what was in force is lifted, and nobody would lift it again
+	}
+	set, only, err := g.apply(g.a.resolver.Living(w))
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.released {
 		return
 	}
-	err := g.a.sensor.Apply(p)
-	if err != nil && only != nil {
-		// A profile that cannot be put in force must not cost the workload the rest.
-		g.a.log.Warn("workload is not restricted", "workload", w.String(), "error", err)
-		only = []string{"everything: its profile could not be put in force: " + err.Error()}
-		if p, set, _ = g.policyFor(w, false); p == nil {
-			return
-		}
-		err = g.a.sensor.Apply(p)
+	if set != nil {
+		g.sets[place(w)] = inForce{*set, time.Now(), only}
 	}
-	if err != nil {
-		g.a.log.Warn("workload is not protected", "workload", w.String(), "error", err)
-		g.a.metrics.unprotected.Inc()
-		set = guardSet{}
-	}
-	g.mu.Lock()
-	g.sets[place(w)] = inForce{set, time.Now(), only}
-	g.mu.Unlock()
+	g.noteRefusal(w, err, time.Now())
 }
 
-func (g *guarding) policyFor(w *bollwerk.Workload, restrict bool) (p *sensor.Policy, set guardSet, only []string) {
-	g.mu.Lock()
-	released := g.released
-	g.mu.Unlock()
-	if released || w.Kind != bollwerk.WorkloadContainer || w.Container == nil || w.Cgroup == 0 {
-		return nil, guardSet{}, nil
+// apply puts a policy in force. What is in force then is nil when the workload gets none, and
+// the error says what should be and is not.
+func (g *guarding) apply(w *bollwerk.Workload) (_ *guardSet, only []string, _ error) {
+	p, set, only, err := g.policyFor(w, true)
+	if p == nil {
+		return nil, nil, err
+	}
+	err = g.a.sensor.Apply(p)
+	if err == nil {
+		return &set, only, nil
+	}
+	if only != nil {
+		// A profile that cannot be put in force must not cost the workload the rest.
+		why := err
+		if p, set, _, err = g.policyFor(w, false); p == nil {
+			return nil, nil, err
+		}
+		if err = g.a.sensor.Apply(p); err == nil {
+			return &set, []string{"everything: its profile could not be put in force: " + why.Error()}, fmt.Errorf("its profile is not in force: %w", why)
+		}
+	}
+	return &guardSet{}, nil, err
+}
+
+func (g *guarding) policyFor(w *bollwerk.Workload, restrict bool) (p *sensor.Policy, set guardSet, only []string, _ error) {
+	if g.isReleased() || w.Kind != bollwerk.WorkloadContainer || w.Container == nil || w.Cgroup == 0 {
+		return nil, guardSet{}, nil, nil
 	}
 	set = guardSet{enforce: DefaultGuards}
 	// What a workload is known to do would hurt it to forbid.
@@ -111,7 +132,7 @@ func (g *guarding) policyFor(w *bollwerk.Workload, restrict bool) (p *sensor.Pol
 	}
 	dir, err := g.a.hierarchy.PathOf(w.Cgroup)
 	if err != nil {
-		return nil, guardSet{}, nil // it has ended
+		return nil, guardSet{}, nil, fmt.Errorf("%w: %w", errNoCgroup, err) // it has ended, most often
 	}
 	p = &sensor.Policy{Cgroup: w.Cgroup, CgroupPath: dir, PID: w.Container.PID, Builders: append([]string(nil), builders...)}
 	if restrict {
@@ -128,7 +149,7 @@ func (g *guarding) policyFor(w *bollwerk.Workload, restrict bool) (p *sensor.Pol
 		p.Builders = append(p.Builders, c.Builders...)
 	}
 	p.Enforce, p.Report = set.enforce, set.report
-	return p, set, only
+	return p, set, only, nil
 }
 
 // renew computes the policies of all workloads with a key anew, after their profile changed.
@@ -148,8 +169,11 @@ func (g *guarding) renew(key string) {
 
 // lift removes the policy of a workload that ended.
 func (g *guarding) lift(w *bollwerk.Workload) {
+	g.acting.Lock()
+	defer g.acting.Unlock()
 	g.mu.Lock()
 	delete(g.sets, place(w))
+	delete(g.refused, place(w))
 	g.mu.Unlock()
 	if w.Cgroup != 0 {
 		_ = g.a.sensor.Remove(w.Cgroup) // it may be gone already
@@ -173,10 +197,12 @@ type Released struct {
 // again until it is restarted.
 func (g *guarding) releaseAll() *Released {
 	r := &Released{}
+	g.acting.Lock()
+	defer g.acting.Unlock()
 	g.mu.Lock()
 	g.released = true
 	r.Workloads = len(g.sets)
-	g.sets = map[spot]inForce{}
+	g.sets, g.refused = map[spot]inForce{}, map[spot]*retry{}
 	g.mu.Unlock()
 	r.Pins = len(sensor.Inherited(sensor.PinRoot))
 	if err := g.a.sensor.Release(); err != nil {
@@ -218,6 +244,9 @@ func (g *guarding) settle(d *bollwerk.Detection, e *bollwerk.Event) {
 		d.How = "processes of the host are never stopped by the agent"
 	case isGuard && set.enforce&of.guard == 0:
 		d.How = "the guard " + of.guard.String() + " is not enforced for this workload"
+		if why := g.refusal(d.Workload, time.Now()); why != "" {
+			d.How += ": it is " + why
+		}
 	case isGuard && of.alone && can.Outcome != bollwerk.Seen && can.Outcome != "" && e.Time.After(set.since):
 		d.How = "the guard " + of.guard.String() + " let it pass: a build tool of the image did it, or the kernel saw it only after the fact"
 	case !isGuard && !g.a.rules.kills(d.Rule):

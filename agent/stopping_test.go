@@ -50,9 +50,9 @@ func TestHold(t *testing.T) {
 }
 
 // stopper is an agent that can stop processes and capture them, and nothing else.
-func stopper(t *testing.T) *Agent {
+func stopper(t *testing.T, sources ...sensor.Source) *Agent {
 	t.Helper()
-	s, err := sensor.Open(t.Context(), sensor.Options{NoBPF: true})
+	s, err := sensor.Open(t.Context(), sensor.Options{NoBPF: true}, sources...)
 	if err != nil {
 		t.Fatal(err)
 	}
