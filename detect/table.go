@@ -4,7 +4,8 @@ import "time"
 
 // Table is a bounded memory: when it is full, what was touched longest ago goes; what
 // was not touched for its lifetime is as good as gone. Time is what the events say; when
-// it jumps back, entries of "the future" are taken as fresh and leave by being pushed out.
+// the clock is turned, forward or back, by more than the lifetime, all is as good as gone:
+// what is joined to entries of "the future" would be joined until that future comes.
 //
 // It is a hash map over a slice of linked nodes: a flood of new keys reuses nodes and
 // leaves nothing for the garbage collector.
@@ -40,7 +41,11 @@ func (t *Table[K, V]) Len() int { return len(t.index) }
 func (t *Table[K, V]) Limit() int { return t.limit }
 
 func (t *Table[K, V]) expired(n *node[K, V], now time.Time) bool {
-	return t.life > 0 && now.UnixNano()-n.touched > int64(t.life)
+	if t.life <= 0 {
+		return false
+	}
+	d := now.UnixNano() - n.touched
+	return d > int64(t.life) || d < -int64(t.life)
 }
 
 // Get returns the entry and touches it; nil when there is none. The pointer is good until
@@ -140,6 +145,32 @@ func (t *Table[K, V]) drop(i int32) {
 	delete(t.index, t.nodes[i].key)
 	t.nodes[i] = node[K, V]{next: t.free, prev: -1}
 	t.free = i
+}
+
+// Near reports whether two events lie within a span of each other, whichever is said to be
+// the earlier: a clock may have been turned back between them.
+func Near(a, b time.Time, span time.Duration) bool { return a.Sub(b).Abs() <= span }
+
+// Clock is the time that passed, added up from event to event: the clock of the host may be
+// turned, and a day's learning is not over because it was. The zero value is ready.
+type Clock struct {
+	last    time.Time
+	elapsed time.Duration
+}
+
+// longestStep is the longest pause between events that counts as one.
+const longestStep = 2 * time.Hour
+
+// At moves on to the time of an event and returns what passed since the first one.
+func (c *Clock) At(now time.Time) time.Duration {
+	if d := now.Sub(c.last); !c.last.IsZero() && d > 0 && d <= longestStep {
+		c.elapsed += d
+	}
+	// A little out of order is no clock that was turned back: it would count twice.
+	if d := now.Sub(c.last); d > 0 || d < -time.Minute {
+		c.last = now
+	}
+	return c.elapsed
 }
 
 // Window counts within a span that begins anew when it has passed. It is coarse on

@@ -193,6 +193,8 @@ type Contract struct {
 	// Want is, for each attack file that wants more, the severity it must reach and a
 	// piece of the message.
 	Want map[string]Want
+	// Once: what was told of a workload is not told of it a second time, days later either.
+	Once bool
 	// Bytes is how much a detector may hold under a flood. Default 2 MiB.
 	Bytes uint64
 }
@@ -239,6 +241,7 @@ func Test(t *testing.T, c Contract) {
 			Quiet(t, Read(t, file), c.New())
 		})
 	}
+	t.Run("clock", func(t *testing.T) { c.clock(t, attacks, benign) })
 	t.Run("hostile", func(t *testing.T) { c.hostile(t, attacks) })
 	t.Run("budget", func(t *testing.T) { c.budget(t, benign) })
 	t.Run("bounded", func(t *testing.T) { c.bounded(t, attacks) })
@@ -308,6 +311,57 @@ func Quiet(t testing.TB, events []*bollwerk.Event, ds ...detect.Detector) {
 			t.Errorf("normal work raised %s (%s): %s", d.Rule, d.Severity, d.Message)
 		}
 	}
+}
+
+// clock turns the clock by a day. What happened before it was turned must neither silence an
+// attack afterwards nor, joined with normal work, look like one.
+func (c *Contract) clock(t *testing.T, attacks, benign []string) {
+	turned := func(events []*bollwerk.Event, by time.Duration) []*bollwerk.Event {
+		out := make([]*bollwerk.Event, len(events))
+		for i, e := range events {
+			x := *e
+			x.Time = e.Time.Add(by)
+			if e.Process != nil {
+				x.Process = began(e.Process, by, 0)
+			}
+			out[i] = &x
+		}
+		return out
+	}
+	for _, by := range []time.Duration{24 * time.Hour, -24 * time.Hour} {
+		for _, file := range attacks {
+			if c.Once {
+				continue
+			}
+			events := Read(t, file)
+			d := c.New()
+			Run(t, d, events)
+			var worst bollwerk.Severity
+			for _, found := range Run(t, d, turned(events, by)) {
+				worst = max(worst, found.Severity)
+			}
+			if worst < c.Least {
+				t.Errorf("%s: once more after the clock was turned by %s: severity %s, want at least %s", file, by, worst, c.Least)
+			}
+		}
+		for _, file := range benign {
+			events := Read(t, file)
+			half := len(events) / 2
+			Quiet(t, append(events[:half:half], turned(events[half:], by)...), c.New())
+		}
+	}
+}
+
+func began(p *bollwerk.Process, by time.Duration, depth int) *bollwerk.Process {
+	if p == nil || depth > bollwerk.ProcessDepth {
+		return nil
+	}
+	q := *p
+	if !q.Began.IsZero() {
+		q.Began = q.Began.Add(by)
+	}
+	q.Parent = began(p.Parent, by, depth+1)
+	return &q
 }
 
 // hostile gives the attacks with every string replaced by what could hurt, and with every

@@ -182,7 +182,7 @@ func (d *Detector) exec(e *bollwerk.Event, p *bollwerk.Process, report func(*bol
 		return
 	}
 	s := d.scopes.Peek(detect.ScopeOf(e), e.Time)
-	if s != nil && s.device != "" && e.Time.Sub(s.at) < window {
+	if s != nil && s.device != "" && detect.Near(e.Time, s.at, window) {
 		where := s.device
 		if name := detect.Name(p); name == "chroot" && mentions(p, where) || strings.HasPrefix(p.Path, where+"/") || mentions(p, where+"/etc") || mentions(p, where+"/root") {
 			d.tell(e, "device "+where, "uses "+detect.Text(s.source)+", a disk of the host it mounted at "+detect.Text(where)+": "+detect.Command(p), report)
@@ -299,9 +299,9 @@ func (d *Detector) helper(e *bollwerk.Event, name string, report func(*bollwerk.
 	prepared := ""
 	switch {
 	case s == nil:
-	case !s.cgroup.IsZero() && e.Time.Sub(s.cgroup) < window:
+	case !s.cgroup.IsZero() && detect.Near(e.Time, s.cgroup, window):
 		prepared = "after it mounted a cgroup tree"
-	case !s.unshared.IsZero() && e.Time.Sub(s.unshared) < window:
+	case !s.unshared.IsZero() && detect.Near(e.Time, s.unshared, window):
 		prepared = "after it made namespaces of its own"
 	}
 	if prepared == "" {

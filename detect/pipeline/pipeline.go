@@ -236,7 +236,7 @@ func (d *Detector) substituted(e *bollwerk.Event, p *bollwerk.Process, report fu
 			continue
 		}
 		x := d.parents.Peek(a, e.Time)
-		if x != nil && (x.text.fetched || x.text.decoded) && e.Time.Sub(x.at) < 5*time.Second {
+		if x != nil && (x.text.fetched || x.text.decoded) && detect.Near(e.Time, x.at, 5*time.Second) {
 			if file {
 				d.tell(e, e, x.text, report)
 			} else {

@@ -25,11 +25,14 @@ type Detector struct {
 	allowed   map[string]bool
 	keys      *detect.Table[detect.Scope, uint64] // hash of Workload.Key, which is dear to make
 	workloads *detect.Table[uint64, memory]
+	clock     detect.Clock
 }
 
 // memory is what is known of all replicas of a workload.
 type memory struct {
-	since    time.Time
+	since    time.Time     // as the clock said
+	from     time.Duration // by the detector's own
+	known    bool
 	domains  detect.Set
 	programs detect.Set
 	fresh    [4]program // programs that came after learning
@@ -40,6 +43,7 @@ type memory struct {
 type program struct {
 	path uint64
 	at   time.Time
+	from time.Duration
 }
 
 const (
@@ -80,9 +84,10 @@ func (*Detector) Info() *detect.Info { return &info }
 
 // Observe takes one event.
 func (d *Detector) Observe(e *bollwerk.Event, report func(*bollwerk.Detection)) {
+	now := d.clock.At(e.Time)
 	if e.Kind == bollwerk.EventExec {
 		if e.Process != nil && e.Process.Path != "" {
-			d.ran(e, d.memory(e), e.Process.Path)
+			d.ran(e, now, d.memory(e, now), e.Process.Path)
 		}
 		return
 	}
@@ -94,15 +99,15 @@ func (d *Detector) Observe(e *bollwerk.Event, report func(*bollwerk.Detection)) 
 	if !strings.Contains(domain, ".") || d.allowed[domain] {
 		return
 	}
-	m := d.memory(e)
+	m := d.memory(e, now)
 	path := ""
 	if e.Process != nil {
 		path = e.Process.Path
 		if path != "" {
-			d.ran(e, m, path)
+			d.ran(e, now, m, path)
 		}
 	}
-	learning := e.Time.Sub(m.since) < d.cfg.Learn
+	learning := now-m.from < d.cfg.Learn
 	full := m.domains.Len() >= maxDomains
 	if !m.domains.Add(detect.Hash(domain), maxDomains) || learning || full {
 		return
@@ -115,7 +120,7 @@ func (d *Detector) Observe(e *bollwerk.Event, report func(*bollwerk.Detection)) 
 	det := detect.New(&info, e, domain, text)
 	h := detect.Hash(path)
 	for _, p := range m.fresh {
-		if path != "" && p.path == h && e.Time.Sub(p.at) <= time.Hour && !p.at.IsZero() && detect.Job(e.Process) == nil {
+		if path != "" && p.path == h && now-p.from <= time.Hour && !p.at.IsZero() && detect.Job(e.Process) == nil {
 			det.Severity, det.Mode = bollwerk.SeverityMedium, string(detect.Observe)
 			det.Message += ", and " + detect.Text(path) + " itself ran here for the first time at " + p.at.UTC().Format("15:04")
 			break
@@ -125,7 +130,7 @@ func (d *Detector) Observe(e *bollwerk.Event, report func(*bollwerk.Detection)) 
 }
 
 // ran books a program, and remembers for a while that it is new.
-func (d *Detector) ran(e *bollwerk.Event, m *memory, path string) {
+func (d *Detector) ran(e *bollwerk.Event, now time.Duration, m *memory, path string) {
 	h := detect.Hash(path)
 	if m.programs.Has(h) {
 		return
@@ -134,13 +139,13 @@ func (d *Detector) ran(e *bollwerk.Event, m *memory, path string) {
 		return // everything runs here; nothing is new
 	}
 	m.programs.Add(h, maxPrograms)
-	if e.Time.Sub(m.since) >= d.cfg.Learn {
-		m.fresh[m.next%len(m.fresh)] = program{h, e.Time}
+	if now-m.from >= d.cfg.Learn {
+		m.fresh[m.next%len(m.fresh)] = program{h, e.Time, now}
 		m.next++
 	}
 }
 
-func (d *Detector) memory(e *bollwerk.Event) *memory {
+func (d *Detector) memory(e *bollwerk.Event, now time.Duration) *memory {
 	scope := detect.ScopeOf(e)
 	k := d.keys.Get(scope, e.Time)
 	if k == nil {
@@ -148,8 +153,11 @@ func (d *Detector) memory(e *bollwerk.Event) *memory {
 		*k = detect.Hash(e.Workload.Key())
 	}
 	m := d.workloads.Put(*k, e.Time)
-	if m.since.IsZero() || e.Time.Before(m.since) {
-		m.since = e.Time
+	if !m.known {
+		m.known, m.since, m.from = true, e.Time, now
+	}
+	if e.Time.Before(m.since) {
+		m.since = e.Time // turned back: said only, it is not learned anew
 	}
 	return m
 }

@@ -65,6 +65,7 @@ func TestContract(t *testing.T) {
 	detecttest.Test(t, detecttest.Contract{
 		New:   func() detect.Detector { return raredomain.New(raredomain.Config{}) },
 		Least: bollwerk.SeverityLow,
+		Once:  true,
 		Want: map[string]detecttest.Want{
 			"attack-new-program":   {Severity: bollwerk.SeverityMedium, Message: "for the first time", Mode: "observe"},
 			"attack-known-program": {Severity: bollwerk.SeverityLow, Message: "attacker.net"},
@@ -89,5 +90,42 @@ func TestReplicas(t *testing.T) {
 	day(two, two.Exec(nil, "/usr/local/bin/node"), 1)
 	if got := detecttest.Run(t, d, two.Events); len(got) != 0 {
 		t.Errorf("told of what another replica asked for: %s", got[0].Message)
+	}
+}
+
+// TestClock turns the clock by a day: learning is neither over at once nor begun anew, and
+// what ran here for long is not new because it began "in the future".
+func TestClock(t *testing.T) {
+	for _, by := range []time.Duration{24 * time.Hour, -24 * time.Hour} {
+		// After an hour of learning: nothing is rare yet.
+		d := raredomain.New(raredomain.Config{})
+		s := detecttest.New(detecttest.Pod("shop", "cart", "app", "registry.example/cart:1.4"))
+		p := s.Exec(nil, "/usr/local/bin/node")
+		day(s, p, 1)
+		s.Wait(by)
+		for i := range 4 {
+			s.Ask(p, fmt.Sprintf("api.later%d.com", i), "A", "", 0)
+			s.Wait(time.Minute)
+		}
+		if got := detecttest.Run(t, d, s.Events); len(got) != 0 {
+			t.Errorf("clock turned by %s: told after an hour of learning: %s", by, got[0].Message)
+		}
+		// After two days of it all goes on as before.
+		d = raredomain.New(raredomain.Config{})
+		s = detecttest.New(detecttest.Pod("shop", "cart", "app", "registry.example/cart:1.4"))
+		p = s.Exec(nil, "/usr/local/bin/node")
+		day(s, p, 48)
+		tool := s.Exec(p, "/usr/bin/tool")
+		s.Wait(by)
+		day(s, p, 2)
+		if got := detecttest.Run(t, d, s.Events); len(got) != 0 {
+			t.Fatalf("clock turned by %s: %s", by, got[0].Message)
+		}
+		s.Events = nil
+		s.Ask(tool, "control.attacker.net", "A", "", 0)
+		got := detecttest.Run(t, d, s.Events)
+		if len(got) != 1 || got[0].Severity != bollwerk.SeverityLow {
+			t.Errorf("clock turned by %s: %d detections of a program that ran two hours before: %+v", by, len(got), got)
+		}
 	}
 }

@@ -413,7 +413,7 @@ func (d *Detector) child(e *bollwerk.Event, p *bollwerk.Process, commanded bool,
 		case !commanded:
 		case detect.Made(q) || detect.Scratch(q.Path) || detect.Scratch(told) || fromInput(q, told):
 			say(bollwerk.SeverityCritical, detect.Enforce, peer.String())
-		case e.Time.Sub(at) <= 10*time.Second && e.Time.Sub(q.Began) <= time.Minute && !q.Began.IsZero():
+		case detect.Near(e.Time, at, 10*time.Second) && detect.Near(e.Time, q.Began, time.Minute) && !q.Began.IsZero():
 			// A tool of a person who is logged in may well open a shell ("poetry shell").
 			if person(p) {
 				say(bollwerk.SeverityLow, detect.Observe, peer.String())
