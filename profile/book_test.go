@@ -544,3 +544,101 @@ func TestHostileTextsStayInsideTheirLine(t *testing.T) {
 		t.Error("a file named ** opened a folder")
 	}
 }
+
+// TestClockTurnedBack: after a clock that was a day ahead nothing is silent until that day
+// has passed again.
+func TestClockTurnedBack(t *testing.T) {
+	t.Run("learning after an incident", func(t *testing.T) {
+		w := newWorld(t, Config{})
+		wl := w.container("web", digestA)
+		p := w.start(wl)
+		w.now = w.now.Add(24 * time.Hour)
+		w.book.Observe(w.exec(wl, w.process(wl, "/bin/sh", p)), true)
+		w.now = w.now.Add(-24 * time.Hour)
+		w.quiet(w.open(wl, p, "/srv/during", bollwerk.AccessWrite))
+		w.now = w.now.Add(time.Hour)
+		w.quiet(w.open(wl, p, "/srv/after", bollwerk.AccessWrite))
+		if w.knows(wl, Write, "/srv/during") || !w.knows(wl, Write, "/srv/after") {
+			t.Error("it learns during the incident, or not after it")
+		}
+	})
+	t.Run("deviations", func(t *testing.T) {
+		w := newWorld(t, Config{})
+		wl, p := w.learned(3, 8*24*time.Hour, Observe)
+		w.now = w.now.Add(24 * time.Hour)
+		for i := range 2 * maxDeviations {
+			w.book.Observe(w.exec(wl, w.process(wl, "/opt/"+letters(i), p)), false)
+		}
+		w.now = w.now.Add(-24 * time.Hour)
+		w.one(w.exec(wl, w.process(wl, "/usr/bin/nc", p)), RuleExecutable)
+	})
+	t.Run("samples", func(t *testing.T) {
+		w := newWorld(t, Config{})
+		wl := w.container("web", digestA)
+		p := w.start(wl)
+		w.now = w.now.Add(365 * 24 * time.Hour)
+		w.serve(wl, p)
+		w.now = w.now.Add(-365 * 24 * time.Hour)
+		before := w.status(wl).Completeness.Units
+		for range 60 { // ten hours, with events out of order
+			w.now = w.now.Add(10 * time.Minute)
+			w.serve(wl, p)
+			w.now = w.now.Add(-5 * time.Second)
+			w.serve(wl, p)
+			w.now = w.now.Add(5 * time.Second)
+		}
+		if n := w.status(wl).Completeness.Units - before; n < 58 || n > 60 {
+			t.Errorf("%d samples in sixty windows", n)
+		}
+	})
+	t.Run("edits", func(t *testing.T) {
+		w := newWorld(t, Config{})
+		wl, p := w.learned(3, 8*24*time.Hour, Observe)
+		entry := must(ParseEntry(Executable, "/usr/bin/nc"))
+		w.now = w.now.Add(24 * time.Hour)
+		if err := w.book.Edit(wl.Key(), entry, Edit{Remove: true, By: "ann", Reason: "no"}); err != nil {
+			t.Fatal(err)
+		}
+		w.now = w.now.Add(-24 * time.Hour)
+		if err := w.book.Edit(wl.Key(), entry, Edit{By: "ann", Reason: "it is needed after all"}); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range w.book.Observe(w.exec(wl, w.process(wl, "/usr/bin/nc", p)), false) {
+			if strings.Contains(d.Message, "forbidden") {
+				t.Errorf("the later decision is lost: %s", d.Message)
+			}
+		}
+	})
+}
+
+// TestDeviationSaysWhatCameOfIt: what was refused did not happen.
+func TestDeviationSaysWhatCameOfIt(t *testing.T) {
+	w := newWorld(t, Config{})
+	wl, p := w.learned(3, 8*24*time.Hour, Observe)
+	n := 0
+	run := func() *bollwerk.Event { n++; return w.exec(wl, w.process(wl, "/opt/"+letters(n), p)) }
+	connect := func() *bollwerk.Event { n++; return w.connect(wl, p, "", fmt.Sprintf("198.51.100.%d:4444", n)) }
+	write := func() *bollwerk.Event { n++; return w.open(wl, p, "/opt/"+letters(n)+"/x", bollwerk.AccessWrite) }
+	for _, tt := range []struct {
+		e       *bollwerk.Event
+		outcome bollwerk.Outcome
+		result  int32
+		rule    string
+		want    string
+	}{
+		{run(), bollwerk.Seen, 0, RuleExecutable, " ran: it is not in the profile learned in "},
+		{run(), bollwerk.Denied, 1, RuleExecutable, " was to run and was denied: it is not in"},
+		{run(), bollwerk.Killed, 0, RuleExecutable, " was to run, and the process was killed before: it"},
+		{connect(), bollwerk.Seen, 0, RuleDestination, " was connected to: it"},
+		{connect(), bollwerk.Seen, 115, RuleDestination, " was connected to: it"},
+		{connect(), bollwerk.Denied, 1, RuleDestination, " was to be connected to and was denied: it"},
+		{connect(), bollwerk.Killed, 0, RuleDestination, " was connected to, and the process was killed: it"},
+		{write(), bollwerk.Seen, 0, RuleWrite, " happened: it"},
+		{write(), bollwerk.Denied, 1, RuleWrite, " was tried and was denied: it"},
+	} {
+		tt.e.Outcome, tt.e.Result = tt.outcome, tt.result
+		if d := w.one(tt.e, tt.rule); !strings.Contains(d.Message, tt.want) || d.Outcome != tt.outcome {
+			t.Errorf("%s: %q, want %q", tt.outcome, d.Message, tt.want)
+		}
+	}
+}

@@ -99,7 +99,7 @@ func (b *Book) deviate(m *moment, k key, known *mark, origin bollwerk.Origin) {
 	seen := r.repeats[id]
 	if seen == nil && len(r.repeats) >= maxDeviations {
 		for h, s := range r.repeats {
-			if at > s.said+3600 {
+			if at > s.said+3600 || at+3600 < s.said {
 				delete(r.repeats, h)
 			}
 		}
@@ -132,7 +132,7 @@ func (b *Book) detection(m *moment, k key, known *mark, origin bollwerk.Origin, 
 	r, e := m.rep.r, m.e
 	p := r.p
 	forbidden := p.edited(k, &b.scratch)
-	if r.sum == nil || m.sight.at > r.summed+60 {
+	if r.sum == nil || m.sight.at > r.summed+60 || m.sight.at+60 < r.summed {
 		r.sum, r.summed = p.Completeness(), m.sight.at
 	}
 	d := &bollwerk.Detection{
@@ -170,15 +170,18 @@ func (b *Book) detection(m *moment, k key, known *mark, origin bollwerk.Origin, 
 		who = "; by " + terminal.Clean(who, 120)
 	}
 	d.Message = terminal.Clean(text, 300)
+	if k.cat != 0 {
+		d.Message += " " + deed(k.cat, e)
+	}
 	switch {
 	case k.cat == 0:
 	case forbidden != nil && forbidden.Remove:
 		d.Severity = max(d.Severity, bollwerk.SeverityMedium)
-		d.Message += " was forbidden by " + terminal.Clean(forbidden.By, 60) + " (" + terminal.Clean(forbidden.Reason, 120) + ")"
+		d.Message += ": it was forbidden by " + terminal.Clean(forbidden.By, 60) + " (" + terminal.Clean(forbidden.Reason, 120) + ")"
 	case origin != "" && known != nil:
-		d.Message += fmt.Sprintf(" comes from elsewhere now: origin %s, known is %s", origin, originWords(known.origins))
+		d.Message += fmt.Sprintf(": it comes from elsewhere now: origin %s, known is %s", origin, originWords(known.origins))
 	default:
-		d.Message += fmt.Sprintf(" is not in the profile learned in %s from %s", hours(r.sum.Observed), plural(uint64(r.sum.Replicas), "replica"))
+		d.Message += fmt.Sprintf(": it is not in the profile learned in %s from %s", hours(r.sum.Observed), plural(uint64(r.sum.Replicas), "replica"))
 	}
 	d.Message += who
 	if p.own.lost > 0 {
@@ -187,6 +190,41 @@ func (b *Book) detection(m *moment, k key, known *mark, origin bollwerk.Origin, 
 	}
 	return d
 }
+
+// deed says what came of a behaviour: whether it happened, and what stopped it.
+func deed(c Category, e *bollwerk.Event) string {
+	did, tried := "happened", "was tried"
+	switch c {
+	case Executable:
+		did, tried = "ran", "was to run"
+	case Port:
+		did, tried = "was opened", "was to be opened"
+	case Destination:
+		did, tried = "was connected to", "was to be connected to"
+	case Client:
+		did, tried = "was connected", "tried to connect"
+	case Name:
+		did, tried = "was asked for", "was to be asked for"
+	case Capability, Syscall:
+		did, tried = "was used", "was to be used"
+	case User:
+		did, tried = "was taken", "was to be taken"
+	}
+	switch {
+	case e.Outcome == bollwerk.Denied:
+		return tried + " and was denied"
+	case e.Outcome == bollwerk.Killed && !e.Happened():
+		return tried + ", and the process was killed before"
+	case e.Outcome == bollwerk.Killed:
+		return did + ", and the process was killed"
+	case e.Result != 0 && e.Result != inProgress:
+		return tried // the system did not let it
+	}
+	return did
+}
+
+// inProgress is EINPROGRESS: a connection that is being made.
+const inProgress = 115
 
 func originWords(bits uint8) string {
 	var out []string

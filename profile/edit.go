@@ -79,6 +79,10 @@ func (b *Book) Edit(workload string, entry Entry, edit Edit) error {
 	if r == nil {
 		return fmt.Errorf("%s: %w", clean(workload), ErrUnknown)
 	}
+	// Who decides now knows what was decided before, whatever the clock says by now.
+	if before := r.p.edits[k]; before != nil && edit.At.Before(before.At) {
+		edit.At = before.At.Add(time.Second)
+	}
 	if r.p.edits[k] == nil && len(r.p.edits) >= maxEdits {
 		return fmt.Errorf("%s: %d edits are the most a profile takes: edit a folder or a network instead", clean(workload), maxEdits)
 	}

@@ -62,6 +62,8 @@ func (b *Book) Observe(e *bollwerk.Event, suspicious bool) []*bollwerk.Detection
 	m := moment{e: e, rep: rep}
 	b.unit(&m, at)
 	r := rep.r
+	// A clock that was turned back must not keep a workload from learning until it is that late again.
+	r.held = min(r.held, at+uint32(b.c.Hold/time.Second))
 	before := r.p.bytes
 	if suspicious {
 		b.suspect(rep, e.Process, at)
@@ -106,6 +108,14 @@ func (b *Book) sight(rep *replica, at uint32, n uint64) sight {
 		// Windows only move forward: a clock that jumps back and forth would make two
 		// samples of one with every jump.
 		p.epoch = w
+	} else if w+1 < p.epoch { // one behind may be out of order
+		// The clock was turned back and stays so: what passes there counts by the window.
+		if w > p.lag && w-p.lag <= longestLag && p.lag != 0 {
+			p.epoch++
+		}
+		if w > p.lag || w+1 < p.lag {
+			p.lag = w
+		}
 	}
 	s := sight{at: at, epoch: p.epoch, replica: rep.hash, slot: rep.slot, count: n}
 	s.starting = rep.began != 0 && at+startSlack >= rep.began && at <= rep.began+uint32(b.c.Start/time.Second)
@@ -125,6 +135,9 @@ func (b *Book) sight(rep *replica, at uint32, n uint64) sight {
 	p.last = max(p.last, at)
 	return s
 }
+
+// longestLag is how many windows there may be between two events.
+const longestLag = 12
 
 func (b *Book) lost(e *bollwerk.Event) {
 	if e.Loss == nil {

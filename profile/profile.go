@@ -32,6 +32,7 @@ type Profile struct {
 	inherited   string   // key of the profile whose entries were taken over
 
 	epoch uint32 // highest window seen: time only moves forward here
+	lag   uint32 // the last window seen behind it
 	slot  uint8  // next replica's
 }
 
