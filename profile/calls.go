@@ -34,13 +34,12 @@ func (b *Book) Syscalls(cgroup uint64, calls []uint64) []*bollwerk.Detection {
 	// Calls belong to no process: while the workload is held, or once something
 	// suspicious runs in it, they may be the intruder's.
 	m.count = at >= r.held && rep.taints == 0
-	m.learn = m.count && r.mode == Learn
+	// They are sampled, and go on being learned until the samples agree, whatever the mode:
+	// of calls that nobody looked at before none is news.
+	m.learn = m.count && (r.mode == Learn || !r.p.callsKnown(b.c.Gates.Observe))
 	b.out = nil
-	// Containers that are gone within a minute are never sampled: of calls that nobody
-	// ever looked at none is news.
-	blind := r.mode != Learn && r.p.size[Syscall] == 0 && len(r.p.edits) == 0
 	for i, word := range calls {
-		if i == len(rep.calls) || blind {
+		if i == len(rep.calls) {
 			break
 		}
 		if b.c.Cumulative {

@@ -92,6 +92,9 @@ func (b *Book) deviate(m *moment, k key, known *mark, origin bollwerk.Origin) {
 	ru := ruleOf(k.cat)
 	text := describe(k)
 	id := hash(ru.id + "\x00" + text + "\x00" + string(origin))
+	if o := m.e.Outcome; o == bollwerk.Denied || o == bollwerk.Killed {
+		id ^= hash(string(o)) // what was refused and what happened are not told as one
+	}
 	if r.repeats == nil {
 		r.repeats = map[uint64]*repeat{}
 	}

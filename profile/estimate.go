@@ -27,11 +27,15 @@ import (
 // in a replica's life, and would stay "seen once" for ever. Windows in the start are
 // counted apart, with starts as samples.
 //
+// System calls are not among "all together": short samples are taken of them, so that
+// for long some are seen in one sample only, and nothing is refused for their sake. They
+// are judged by themselves (callsKnown).
+//
 // What none of them can see: behaviour that is rarer than the time observed (a
 // monthly job), and samples that are not alike (a release, a Sunday). The gates ask
 // for a span of time for that reason.
 
-// Estimate is the completeness of one category, or of all together.
+// Estimate is the completeness of one category, or of all but system calls together.
 type Estimate struct {
 	Category Category `json:"category,omitempty"` // 0: all
 	Known    int      `json:"known"`
@@ -89,12 +93,35 @@ func (p *Profile) Completeness() *Completeness {
 		e := s[cat].estimate(c.Units, c.Starts)
 		e.Category, e.Saturated = cat, p.saturated[cat]
 		c.Categories = append(c.Categories, e)
-		all.add(&s[cat])
+		if cat != Syscall {
+			all.add(&s[cat])
+		}
 	}
 	c.Overall = all.estimate(c.Units, c.Starts)
 	c.Overall.Saturated = len(c.Saturated) > 0
 	c.Sentence = c.sentence()
 	return c
+}
+
+// callsKnown reports whether the system calls are known well enough that another one is
+// news: whether the next sample brings no more new ones than the gate allows.
+func (p *Profile) callsKnown(g Gate) bool {
+	if p.size[Syscall] == 0 {
+		return false
+	}
+	var s counts
+	for k, m := range p.entries {
+		if k.cat == Syscall {
+			s.take(m)
+		}
+	}
+	t := p.sum()
+	c := &Completeness{Units: uint64(t.units), Starts: uint64(t.starts)}
+	e := s.estimate(c.Units, c.Starts)
+	if c.Brief() {
+		return e.StartNext <= g.Unseen
+	}
+	return e.Next <= g.Unseen
 }
 
 // counts are the frequencies an estimate needs.
@@ -232,6 +259,9 @@ func (c *Completeness) sentence() string {
 		b.WriteString("That is too little to estimate what is still unseen. ")
 	default:
 		fmt.Fprintf(&b, "An estimated %.1f %% of what it does is still unseen; the next window of a replica brings at most %s new behaviours (95 %% sure). ", 100*c.Overall.Unseen, number(c.Overall.Next))
+	}
+	if calls := c.Categories[Syscall-Executable]; calls.Known > 0 {
+		fmt.Fprintf(&b, "%s known from samples. ", plural(uint64(calls.Known), "system call"))
 	}
 	if c.Until.After(c.Since) {
 		fmt.Fprintf(&b, "What happens less often than once in %s cannot be known.", hours(c.Until.Sub(c.Since)))

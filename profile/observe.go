@@ -205,11 +205,14 @@ func (b *Book) Suspect(w *bollwerk.Workload, process *bollwerk.Process, since ti
 	}
 	r.held = max(r.held, now+uint32(b.c.Hold/time.Second))
 	from, ok := seconds(since)
-	if !ok || r.mode != Learn {
+	if !ok {
 		return 0
 	}
 	before, n := r.p.bytes, 0
 	for k, m := range r.p.entries {
+		if r.mode != Learn && k.cat != Syscall {
+			continue
+		}
 		if m.meta&15 == sourceLearned && m.first >= from && m.others == nil {
 			r.p.drop(k)
 			n++
