@@ -568,10 +568,17 @@ func (f *Files) kindOf(pl place, names ...string) placeKind {
 
 // changed tells what a notice of changed attributes means, as far as one about the same
 // file came before: times and numbers of links are attributes, too. The first one is
-// taken for a change of the mode, and what the mode was is then not known. A look at the
-// file when it is made would not help: by then it may have its last mode already.
+// compared with the file of the image; without one it is taken for a change of the mode, and
+// what the mode was is then not known (OldMode 0). A look at the file when it is made would
+// not help: by then it may have its last mode already.
 func (f *Files) changed(e *bollwerk.FileEvent, p *bollwerk.Process, r *root) {
 	before, known := f.facts.put(&unix.Stat_t{Dev: e.Device, Ino: e.Inode, Mode: e.Mode, Uid: e.UID, Gid: e.GID})
+	if !known {
+		if mode, ok := r.before(e.Path, e.Inode); ok {
+			// Who owns it in the image may be another number there (user namespaces).
+			before, known = fact{mode, e.UID, e.GID}, true
+		}
+	}
 	switch {
 	case known && before.mode != e.Mode:
 		e.OldMode = before.mode

@@ -32,6 +32,7 @@ type root struct {
 	folders int      // marked for that
 	over    uint64   // events above the rate: counted, not told
 	refused []error
+	image   image
 }
 
 // Bounds of what one pattern may cost: folders belong to whoever fills them.
