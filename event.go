@@ -295,8 +295,8 @@ type FileEvent struct {
 	Target    string `json:"target,omitempty"`
 	Truncated bool   `json:"truncated,omitempty"`
 	Access    Access `json:"access,omitempty"`
-	Mode      uint32 `json:"mode,omitempty"` // as in stat(2), with the type
-	OldMode   uint32 `json:"old_mode,omitempty"`
+	Mode      uint32 `json:"mode,omitempty"`     // as in stat(2), with the type
+	OldMode   uint32 `json:"old_mode,omitempty"` // before chmod; 0 (no type) when it is not known
 	UID       uint32 `json:"uid,omitempty"`
 	GID       uint32 `json:"gid,omitempty"`
 	Inode     uint64 `json:"inode,omitempty"`

@@ -276,13 +276,18 @@ func fileMembers() []member {
 		path(textField("written", "the path that got new content or a new name: opened for writing, created, the new name of rename and link, the link of symlink; \"\" otherwise",
 			func(s *Scratch, _ *bollwerk.Process) string { return s.written() })),
 		number("mode", "as in stat(2), with the type", func(f *bollwerk.FileEvent) int64 { return int64(f.Mode) }),
-		number("old_mode", "before chmod", func(f *bollwerk.FileEvent) int64 { return int64(f.OldMode) }),
-		boolField("setuid", "the mode has the set-uid or set-gid bit, and had not", func(s *Scratch, _ *bollwerk.Process) bool {
+		number("old_mode", "before chmod; -1 when it is not known", func(f *bollwerk.FileEvent) int64 {
+			if f.OldMode == 0 && f.Mode != 0 { // a mode has a type
+				return -1
+			}
+			return int64(f.OldMode)
+		}),
+		boolField("setuid", "the mode has the set-uid or set-gid bit, and had not as far as is known", func(s *Scratch, _ *bollwerk.Process) bool {
 			return s.file.Mode&0o6000&^s.file.OldMode != 0
 		}),
 		boolField("executable", "the mode lets somebody execute it", func(s *Scratch, _ *bollwerk.Process) bool { return s.file.Mode&0o111 != 0 }),
 		boolField("made_executable", "chmod let somebody execute it who could not", func(s *Scratch, _ *bollwerk.Process) bool {
-			return s.file.Mode&0o111 != 0 && s.file.OldMode&0o111 == 0
+			return s.file.Mode&0o111 != 0 && s.file.OldMode != 0 && s.file.OldMode&0o111 == 0
 		}),
 		access("read", "opened for reading", bollwerk.AccessRead),
 		access("write", "opened for writing", bollwerk.AccessWrite|bollwerk.AccessAppend),

@@ -401,3 +401,22 @@ func TestMatcherIsShared(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestUnknownMode: a mode that nobody knows is no mode without rights.
+func TestUnknownMode(t *testing.T) {
+	for condition, want := range map[string][3]bool{ // not known, had none, had them
+		`event.file.made_executable`: {false, true, false},
+		`event.file.old_mode == -1`:  {true, false, false},
+		`event.kind == "chmod" && math.bitAnd(event.file.mode, 73) != 0 && math.bitAnd(event.file.old_mode, 73) == 0`: {false, true, false},
+		`event.file.setuid`: {true, true, false}, // nothing says that it had the bit
+	} {
+		m := matcher(t, eventPolicy("t", condition))
+		for i, old := range []uint32{0, 0o100644, 0o104755} {
+			var s policy.Scratch
+			e := &bollwerk.Event{Kind: bollwerk.EventChmod, Process: &bollwerk.Process{Name: "chmod"}, File: &bollwerk.FileEvent{Path: "/usr/bin/x", Mode: 0o104755, OldMode: old}}
+			if got := len(m.Match(&s, e)) == 1; got != want[i] {
+				t.Errorf("%s after %o: %v, want %v", condition, old, got, want[i])
+			}
+		}
+	}
+}

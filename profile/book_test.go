@@ -642,3 +642,21 @@ func TestDeviationSaysWhatCameOfIt(t *testing.T) {
 		}
 	}
 }
+
+// TestUnknownModeIsNotLearned: who touches a program did not make one.
+func TestUnknownModeIsNotLearned(t *testing.T) {
+	for old, want := range map[uint32]bool{0: false, 0o100644: true, 0o104755: false} {
+		w := newWorld(t, Config{})
+		wl := w.container("web", digestA)
+		p := w.start(wl)
+		e := w.event(wl, bollwerk.EventChmod, p)
+		e.File = &bollwerk.FileEvent{Path: "/usr/bin/x", Mode: 0o104755, OldMode: old}
+		w.quiet(e)
+		if got := w.knows(wl, Behaviour, MakesProgram); got != want {
+			t.Errorf("mode before %o: makes programs: %v, want %v", old, got, want)
+		}
+		if got := w.knows(wl, Behaviour, MakesSetID); got != want {
+			t.Errorf("mode before %o: sets the bit: %v, want %v", old, got, want)
+		}
+	}
+}

@@ -382,7 +382,7 @@ func (b *Book) change(m *moment, f *bollwerk.FileEvent) {
 	if m.e.Kind == bollwerk.EventRename || m.e.Kind == bollwerk.EventLink {
 		b.write(m, f.Target, f.Origin)
 	}
-	if m.e.Kind == bollwerk.EventChmod || m.e.Kind == bollwerk.EventCreate {
+	if m.e.Kind == bollwerk.EventChmod && f.OldMode != 0 || m.e.Kind == bollwerk.EventCreate { // 0: it is not known
 		if f.Mode&^f.OldMode&0o111 != 0 && f.Mode&0o170000 != 0o040000 {
 			b.did(m, MakesProgram)
 		}

@@ -39,7 +39,10 @@ func eventSummary(e *bollwerk.Event) string {
 			}
 		}
 		if e.Kind == bollwerk.EventChmod {
-			add("%04o → %04o", f.OldMode&0o7777, f.Mode&0o7777)
+			if f.OldMode != 0 {
+				add("%04o", f.OldMode&0o7777)
+			}
+			add("→ %04o", f.Mode&0o7777)
 		}
 	}
 	if c := e.Connection; c != nil {
