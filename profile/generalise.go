@@ -114,7 +114,7 @@ func appendComponent(dst []byte, c string, loose, valid bool) []byte {
 			j++
 		}
 		// Most words are plain ones; only digits, capitals and "tmp" make them suspect.
-		if lower && !strings.HasPrefix(c[i:j], "tmp") {
+		if lower && !strings.HasPrefix(c[i:j], "tmp") || version(dst[start:], c[i:j]) {
 			dst = append(dst, c[i:j]...)
 		} else {
 			dst = appendToken(dst, start, c[i:j], before)
@@ -122,6 +122,21 @@ func appendComponent(dst []byte, c string, loose, valid bool) []byte {
 		i = j
 	}
 	return dst
+}
+
+// version reports whether t is the second number of a version, "11" of "python3.11": such a
+// folder has one name for years, and as "python3.*" would allow all that is in it.
+func version(before []byte, t string) bool {
+	n := len(before)
+	if len(t) > 2 || n < 2 || before[n-1] != '.' || !digit(before[n-2]) {
+		return false
+	}
+	for i := range len(t) {
+		if !digit(t[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 const uuidLen = 36

@@ -13,9 +13,13 @@ import (
 
 func TestPathsAreMadeGeneral(t *testing.T) {
 	for in, want := range map[string]string{
-		"/var/log/nginx/access.log":                            "/var/log/nginx/access.log",
-		"/var/log/app-2024-05-01.log":                          "/var/log/app-*.log",
-		"/var/log/syslog.1":                                    "/var/log/syslog.*",
+		"/var/log/nginx/access.log":   "/var/log/nginx/access.log",
+		"/var/log/app-2024-05-01.log": "/var/log/app-*.log",
+		"/var/log/syslog.1":           "/var/log/syslog.*",
+		"/usr/lib/python3.11/__pycache__/re.cpython-311.pyc.1403365154": "/usr/lib/python3.11/__pycache__/re.cpython-*.pyc.*",
+		"/opt/node-v18.17.1/x":                                 "/opt/node-v18.17.1/x",
+		"/var/log/app-2024.05.01.log":                          "/var/log/app-*.log",
+		"/srv/cache/v2.117/x":                                  "/srv/cache/v2.*/x",
 		"/data/3f2504e0-4f89-11d3-9a0c-0305e82c3301/part":      "/data/*/part",
 		"/proc/4711/fd/3":                                      "/proc/*/fd/*",
 		"/tmp/tmpab3f9x/out":                                   "/tmp/tmp*/out",
