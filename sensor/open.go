@@ -20,8 +20,8 @@ import (
 // Options of a sensor; the zero value is usable.
 type Options struct {
 	Log *slog.Logger
-	// Ring is the size of the kernel's ring in bytes, a power of two; 0: 2 MiB. Once it
-	// was full it counts twice in the agent's resident memory.
+	// Ring is the size of the kernel's ring in bytes, a power of two; 0: 2 MiB. It counts
+	// as the agent's resident memory.
 	Ring int
 	// Processes is the most processes remembered, dead ones included; 0: 32,768.
 	Processes int

@@ -44,10 +44,11 @@ type ring struct {
 	file *os.File // the runtime's poller waits on it
 	conn syscall.RawConn
 
-	page, rest []byte // the consumer's page; the producer's and the data, twice
+	page, rest []byte // the consumer's page; the producer's and the data
 	consumer   *atomic.Uint64
 	producer   *atomic.Uint64
 	data       []byte
+	wrapped    []byte // room for a record that lies across the end of the data
 	mask       uint64
 	at         uint64 // end of the last record read
 	quiet      int    // looks since the last record
@@ -80,7 +81,9 @@ func newRing(m *ebpf.Map) (*ring, error) {
 		r.page, err = unix.Mmap(fd, 0, page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	}
 	if err == nil {
-		r.rest, err = unix.Mmap(fd, int64(page), page+2*size, unix.PROT_READ, unix.MAP_SHARED)
+		// The kernel offers the data twice, one after the other, so that no record lies across
+		// an end; but what is mapped counts as this process's memory, also the second time.
+		r.rest, err = unix.Mmap(fd, int64(page), page+size, unix.PROT_READ, unix.MAP_SHARED)
 	}
 	if err != nil {
 		r.close()
@@ -115,12 +118,23 @@ func (r *ring) drain(each func(raw []byte)) (n int, busy bool) {
 		length := uint64(head &^ ringDiscarded)
 		next := r.at + ringHeader + (length+7)&^7
 		if head&ringDiscarded == 0 {
-			each(r.data[start+ringHeader : start+ringHeader+length : start+ringHeader+length])
+			each(r.record(start+ringHeader, length))
 			n++
 		}
 		r.at = next
 		r.consumer.Store(next - 8)
 	}
+}
+
+// record is the bytes of one that begins at a place of the data, or right behind them.
+func (r *ring) record(from, length uint64) []byte {
+	size := uint64(len(r.data))
+	if from+length <= size {
+		return r.data[from : from+length : from+length]
+	}
+	from = min(from, size)
+	r.wrapped = append(append(r.wrapped[:0], r.data[from:]...), r.data[:length-(size-from)]...)
+	return r.wrapped
 }
 
 // read hands out records until the ring is stopped. looked is called after every look.

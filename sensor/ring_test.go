@@ -2,6 +2,7 @@ package sensor
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -9,9 +10,11 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
 )
 
 // producer is a program that writes one record with the time of boot into a ring of the
@@ -256,4 +259,95 @@ func TestRingFlush(t *testing.T) {
 	if done := p.ring.flush(); done != nil {
 		t.Error("a stopped ring flushes")
 	}
+}
+
+// Records that lie across the end of the ring come out whole, though the data is mapped
+// only once.
+func TestRingWraps(t *testing.T) {
+	p := newProducer(t, 4096)
+	defer p.ring.close()
+	const words = 5 // with its head a record takes 48 bytes, which is no part of 4096
+	m, err := ebpf.NewMapFromFD(dup(t, p.ring))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	ins := asm.Instructions{asm.FnKtimeGetBootNs.Call()}
+	for i := int16(1); i <= words; i++ {
+		ins = append(ins, asm.StoreMem(asm.RFP, -8*i, asm.R0, asm.DWord), asm.Add.Imm(asm.R0, 1))
+	}
+	ins = append(ins,
+		asm.LoadMapPtr(asm.R1, m.FD()),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, -8*words),
+		asm.Mov.Imm(asm.R3, 8*words),
+		asm.Mov.Imm(asm.R4, 0),
+		asm.FnRingbufOutput.Call(),
+		asm.Return(),
+	)
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SocketFilter, License: "GPL", Instructions: ins})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer prog.Close()
+	across, last := 0, uint64(0)
+	for range 1000 {
+		p.run(t, prog)
+		n, busy := p.ring.drain(func(raw []byte) {
+			first := binary.NativeEndian.Uint64(raw)
+			for i := range words {
+				if got := binary.NativeEndian.Uint64(raw[8*i:]); got != first-uint64(i) {
+					t.Fatalf("word %d is %d, the first %d", i, got, first)
+				}
+			}
+			if len(raw) != 8*words || first <= last {
+				t.Fatalf("%d bytes, %d after %d", len(raw), first, last)
+			}
+			last = first
+			if unsafe.SliceData(raw) == unsafe.SliceData(p.ring.wrapped) {
+				across++
+			}
+		})
+		if n != 1 || busy {
+			t.Fatalf("%d records, busy %v", n, busy)
+		}
+	}
+	if across < 5 {
+		t.Errorf("only %d records lay across the end", across)
+	}
+}
+
+// dup is a descriptor of the ring's map.
+func dup(t *testing.T, r *ring) (fd int) {
+	t.Helper()
+	var problem error
+	if err := r.conn.Control(func(of uintptr) { fd, problem = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) }); err != nil || problem != nil {
+		t.Fatal(err, problem)
+	}
+	return fd
+}
+
+// What the ring takes counts once as the agent's memory.
+func TestRingIsMappedOnce(t *testing.T) {
+	const size = 1 << 20
+	before := residentFile(t)
+	p := newProducer(t, size)
+	defer p.ring.close()
+	if more := residentFile(t) - before; more > size+size/4 {
+		t.Errorf("a ring of %d bytes makes the process %d larger", size, more)
+	}
+}
+
+// residentFile is the memory of this process that is shared with something, bytes.
+func residentFile(t *testing.T) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var size, resident, shared int
+	if _, err := fmt.Sscan(string(b), &size, &resident, &shared); err != nil {
+		t.Fatal(err)
+	}
+	return shared * os.Getpagesize()
 }
