@@ -8,9 +8,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/detect"
@@ -107,6 +110,7 @@ type known struct {
 
 // Run protects until the context ends.
 func Run(ctx context.Context, p Parts) error {
+	defer debug.SetGCPercent(debug.SetGCPercent(startGarbage))
 	a, err := open(ctx, p)
 	if err != nil {
 		return err
@@ -181,7 +185,6 @@ func open(ctx context.Context, p Parts) (_ *Agent, err error) {
 	for _, problem := range a.rules.Problems {
 		a.setTrouble("rule "+problem.String(), "a rule is not evaluated: "+problem.String())
 	}
-	debug.FreeOSMemory()
 	a.guarding = newGuarding(a)
 	a.capture = newCapturing(a)
 	return a, nil
@@ -240,9 +243,12 @@ func (a *Agent) run(ctx context.Context) error {
 func (a *Agent) begin(ctx context.Context) {
 	found, trouble := a.resolver.Existing(ctx)
 	a.setTrouble("existing workloads", trouble)
+	var meet errgroup.Group
+	meet.SetLimit(runtime.GOMAXPROCS(0))
 	for _, w := range found {
-		a.meet(w, time.Now())
+		meet.Go(func() error { a.meet(w, time.Now()); return nil })
 	}
+	_ = meet.Wait()
 	// Containers of runtimes that nobody here knows show by their processes only.
 	for _, p := range a.sensor.Kernel().Processes.All() {
 		if p.Contained {
@@ -256,15 +262,14 @@ func (a *Agent) begin(ctx context.Context) {
 	if err := a.sensor.TakeOver(); err != nil {
 		a.setTrouble("take over", fmt.Sprintf("what a former agent left in force could not be lifted: %v; run `bollwerk-agent release`", err))
 	}
-	dropStart()
-	if a.p.Ready == nil {
-		return
+	if a.p.Ready != nil {
+		_, causes := a.verdict()
+		a.p.Ready(Started{
+			Took: time.Since(a.began), Areas: Areas(a.sensor.Capabilities()), Workloads: a.living(), Rules: a.rules.len(), Detectors: len(a.p.Detectors), Causes: causes,
+		})
 	}
-	n := a.living()
-	_, causes := a.verdict()
-	a.p.Ready(Started{
-		Took: time.Since(a.began), Areas: Areas(a.sensor.Capabilities()), Workloads: n, Rules: a.rules.len(), Detectors: len(a.p.Detectors), Causes: causes,
-	})
+	debug.FreeOSMemory()
+	dropStart()
 }
 
 // receive is called by the sensor, one event at a time; it must not wait.

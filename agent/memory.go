@@ -19,8 +19,7 @@ func (a *Agent) watchMemory(ctx context.Context) error {
 	limit := int64(a.c.Memory)
 	before := debug.SetMemoryLimit(limit * 8 / 10)
 	defer debug.SetMemoryLimit(before)
-	percent := leastGarbage
-	defer debug.SetGCPercent(debug.SetGCPercent(percent))
+	percent := startGarbage // set in Run
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	buf := make([]byte, 256)
 	t := time.NewTicker(time.Second)
@@ -45,6 +44,10 @@ func (a *Agent) watchMemory(ctx context.Context) error {
 }
 
 const (
+	// startGarbage is how much of it there may be while the agent starts: rules and kernel
+	// programs are made of many times the memory that is kept of them, and at half of this
+	// collecting it was a tenth of the start.
+	startGarbage = 200
 	// leastGarbage and mostGarbage are how much of it may lie between two collections, in
 	// percent of what is in use.
 	leastGarbage, mostGarbage = 50, 200

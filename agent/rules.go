@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -38,8 +37,6 @@ func newRules(ps []*policy.Policy, except *policy.Config, others ...string) (*ru
 		ps, o.Parameters = active, except.Parameters()
 	}
 	r.matcher, r.Problems = policy.NewMatcher(ps, o)
-	// Compiling takes many times the memory of what is kept.
-	debug.FreeOSMemory()
 	for _, p := range ps {
 		i := &ruleInfo{attack: []string{}}
 		for _, m := range p.Mappings {

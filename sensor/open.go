@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/sensor/bpf"
 )
 
 // Options of a sensor; the zero value is usable.
@@ -74,7 +74,7 @@ func Open(ctx context.Context, o Options, sources ...Source) (*Sensor, error) {
 		s.Close()
 		return nil, err
 	}
-	debug.FreeOSMemory()
+	bpf.Drop()
 	return s, nil
 }
 
