@@ -65,7 +65,7 @@ int bw_connect_unix(struct bpf_sock_addr *ctx)
 #pragma unroll
 	for (int i = 0; i < 14; i++)
 		key.hash = (key.hash ^ text[i]) * 0x9e3779b97f4a7c15ULL ^ key.hash >> 29;
-	count = again(&key);
+	count = again(key.cgroup, key.hash);
 	if (!count)
 		return 1;
 	r = bw_reserve(sizeof(*r));
@@ -137,7 +137,7 @@ static __noinline int reach_tell(struct file *f, int sure)
 	key.hash = (__u64)inode ^ sure;
 	if (memory) // modules that were installed at run time are mapped by each process of a workload: once is enough
 		key.hash ^= (__u64)BPF_CORE_READ(t, tgid) << 40;
-	count = again(&key);
+	count = again(key.cgroup, key.hash);
 	if (!count)
 		return 0;
 	m = bpf_map_lookup_elem(&reach_scratch, &zero);

@@ -130,8 +130,12 @@ BW_INLINE unsigned int mount_ns_of(struct file___t *f)
 // nowhere (a sealed copy in memory), and their parent lives there. What these do is
 // neither told nor refused. A program of the host that somebody inside found a way to has
 // a parent inside.
-BW_INLINE int own_program(struct task_struct *t)
+//
+// This and what else is not static the verifier looks at once, not once for each call and
+// each state it is called in. For the sake of older kernels (5.12) it has no pointers.
+__noinline int own_program(void)
 {
+	struct task_struct *t = bw_current();
 	struct task_struct___t *x = (void *)t;
 	struct file___t *f = BPF_CORE_READ(x, mm, exe_file);
 	unsigned int ns;
@@ -144,32 +148,59 @@ BW_INLINE int own_program(struct task_struct *t)
 	return BPF_CORE_READ(t, real_parent, nsproxy, mnt_ns, ns.inum) != config.host_mnt_ns;
 }
 
-// Kills the caller when its workload's policy says so, and writes down the truth.
-static __noinline int guard(struct bw_header *h, __u64 bit, __u32 number)
-{
-	struct task_struct *t = bw_current();
-	struct bw_policy *p;
+// What the policy of the caller's workload says of a guard.
+enum { UNGUARDED, REPORTED, ENFORCED };
 
-	if (!h || !(h->flags & BW_F_CONTAINED) || h->pid == config.agent_pid || !own_program(t))
-		return 0;
-	p = bw_policy_of(t);
-	if (!p || !((p->enforce | p->report) & bit))
-		return 0;
-	h->guard = number;
-	if (p->enforce & bit && !bpf_send_signal(9))
-		h->outcome = BW_KILLED;
-	return 0;
+__noinline int guarded(__u64 bit)
+{
+	struct bw_policy *p = bw_policy_of(bw_current());
+
+	if (!p)
+		return UNGUARDED;
+	return p->enforce & bit ? ENFORCED : p->report & bit ? REPORTED : UNGUARDED;
 }
 
-static __noinline int on_mount(struct call *c)
+// Kills the caller when its workload's policy says so, and writes down the truth.
+BW_INLINE void guard(struct bw_header *h, __u64 bit, __u32 number)
+{
+	int says;
+
+	if (!(h->flags & BW_F_CONTAINED) || h->pid == config.agent_pid || !own_program())
+		return;
+	says = guarded(bit);
+	if (says == UNGUARDED)
+		return;
+	h->guard = number;
+	if (says == ENFORCED && !bpf_send_signal(9))
+		h->outcome = BW_KILLED;
+}
+
+// The call that a check of capabilities is made in. No other program comes in between:
+// none runs inside itself on one CPU.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct call);
+} checked_call SEC(".maps");
+
+BW_INLINE struct call *call(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&checked_call, &zero);
+}
+
+__noinline int on_mount(void)
 {
 	struct task_struct *t = bw_current();
-	struct bw_mount_key key = {};
+	struct call *c = call();
 	struct bw_mount *r;
+	__u64 what;
 
 	if (!c)
 		return 0;
-	if (bw_contained(t) && !own_program(t))
+	if (bw_contained(t) && !own_program())
 		return 0; // a runtime at work
 	r = bw_reserve(sizeof(*r));
 	if (!r) {
@@ -198,9 +229,8 @@ static __noinline int on_mount(struct call *c)
 		break;
 	}
 	guard(&r->h, BW_GUARD_MOUNT, 15);
-	key.cgroup = r->h.cgroup;
-	key.hash = hash(hash(hash(c->nr ^ r->flags, r->target, 64), r->type, 16), r->source, 64);
-	tell(&r->h, again(&key), r->h.guard != 0);
+	what = hash(hash(hash(c->nr ^ r->flags, r->target, 64), r->type, 16), r->source, 64);
+	tell(&r->h, again(r->h.cgroup, what), r->h.guard != 0);
 	return 0;
 }
 
@@ -237,17 +267,17 @@ BW_INLINE int bw_equal(const char *a, const char *b, int n)
 #define CGROUP_SUPER_MAGIC 0x27e0eb
 #define SYSFS_MAGIC 0x62656572
 
-static __noinline int on_write(struct call *c)
+__noinline int on_write(void)
 {
 	struct task_struct *t = bw_current();
-	struct bw_mount_key key = {};
+	struct call *c = call();
 	struct file___t *f;
 	struct bw_setting *r;
 	const unsigned char *name;
 	unsigned long magic;
 	__u32 n;
 
-	if (!c || !bw_contained(t) || !own_program(t))
+	if (!c || !bw_contained(t) || !own_program())
 		return 0;
 	f = file_of(c->a0);
 	if (!f)
@@ -284,9 +314,7 @@ static __noinline int on_write(struct call *c)
 	// "release_agent" and "uevent_helper" are programs that the kernel starts.
 	if (!bw_equal(r->name, "release_agent", 14) || !bw_equal(r->name, "uevent_helper", 14))
 		guard(&r->h, BW_GUARD_SETTING, 5);
-	key.cgroup = r->h.cgroup;
-	key.hash = hash(hash(5, r->name, 32), r->value, 64);
-	tell(&r->h, again(&key), 1);
+	tell(&r->h, again(r->h.cgroup, hash(hash(5, r->name, 32), r->value, 64)), 1);
 	return 0;
 }
 
@@ -294,17 +322,17 @@ static __noinline int on_write(struct call *c)
 #define CLONE_NEW 0x7e020080ULL
 #define NSFS_MAGIC 0x6e736673
 
-static __noinline int on_namespace(struct call *c)
+__noinline int on_namespace(void)
 {
 	struct task_struct *t = bw_current();
-	struct bw_mount_key key = {};
+	struct call *c = call();
 	struct bw_namespace *r;
 	struct ns_common___t *ns;
 	struct file___t *f;
 	struct pid *p;
-	__u64 flags;
+	__u64 flags, what;
 
-	if (!c || (bw_contained(t) && !own_program(t)))
+	if (!c || (bw_contained(t) && !own_program()))
 		return 0;
 	flags = c->nr == NR_setns ? c->a1 : c->a0;
 	if (c->nr == NR_clone3 && bpf_probe_read_user(&flags, sizeof(flags), (void *)c->a0))
@@ -313,11 +341,10 @@ static __noinline int on_namespace(struct call *c)
 	if (!flags && c->nr != NR_setns)
 		return 0;
 	// One call asks for its capability several times.
-	key.cgroup = ((__u64)BPF_CORE_READ(t, pid) << 32) | c->nr;
-	key.hash = hash(c->a0 ^ (c->a1 << 32), 0, 0) ^ BPF_CORE_READ(t, start_boottime);
+	what = c->a0 ^ (c->a1 << 32) ^ BPF_CORE_READ(t, start_boottime);
 	if (c->nr == NR_setns && (f = file_of(c->a0)))
-		key.hash ^= (__u64)BPF_CORE_READ(f, f_inode, i_private);
-	if (!again(&key))
+		what ^= (__u64)BPF_CORE_READ(f, f_inode, i_private);
+	if (!again(((__u64)BPF_CORE_READ(t, pid) << 32) | c->nr, what))
 		return 0;
 	r = bw_reserve(sizeof(*r));
 	if (!r) {
@@ -344,24 +371,24 @@ static __noinline int on_namespace(struct call *c)
 	return 0;
 }
 
-static __noinline int on_object(struct call *c, __u32 kind)
+__noinline int on_object(__u32 kind)
 {
 	struct task_struct *t = bw_current();
-	struct bw_mount_key key = {};
+	struct call *c = call();
 	struct bw_object *r;
 	struct file___t *f;
 	char name[16] = {};
+	__u64 what;
 
 	if (!c)
 		return 0;
 	// One call asks for its capability several times.
-	key.cgroup = ((__u64)BPF_CORE_READ(t, pid) << 32) | c->nr;
-	key.hash = c->a0 ^ c->a1 ^ (BPF_CORE_READ(t, start_boottime) << 8);
+	what = c->a0 ^ c->a1 ^ (BPF_CORE_READ(t, start_boottime) << 8);
 	if (kind == BW_BPF) {
 		bpf_probe_read_user(name, sizeof(name), (void *)c->a1 + 48);
-		key.hash = hash(key.hash, name, sizeof(name));
+		what = hash(what, name, sizeof(name));
 	}
-	if (!again(&key))
+	if (!again(((__u64)BPF_CORE_READ(t, pid) << 32) | c->nr, what))
 		return 0;
 	r = bw_reserve(sizeof(*r));
 	if (!r) {
@@ -395,8 +422,8 @@ BW_INLINE int checked(struct user_namespace *target, int cap, int ret)
 	struct bw_capability *r;
 	struct task_struct *t;
 	struct pt_regs___t *regs;
-	struct call c = {};
-	__u32 one = 1;
+	struct call *c;
+	__u32 one = 1, nr;
 
 	// Before anything is read: most checks that fail are questions nobody minds the answer to.
 	if (cap < 0 || cap > 63 || (ret && !(CAPS_TELLING & (1ULL << (cap & 63)))))
@@ -405,47 +432,52 @@ BW_INLINE int checked(struct user_namespace *target, int cap, int ret)
 	if (t->flags & BW_PF_KTHREAD || t->tgid == config.agent_pid)
 		return 0;
 	regs = (void *)bpf_task_pt_regs((void *)t);
-	c.nr = number_of(t, regs);
+	nr = number_of(t, regs);
 	if (cap == CAP_SYS_ADMIN) {
-		switch (c.nr) {
+		switch (nr) {
 		case NR_mmap: case NR_mprotect: case NR_brk: case NR_mremap: case NR_execve: case NR_execveat:
 			return 0; // memory accounting asks for it, and does not mind the answer
 		}
 	}
-	if (cap == CAP_SYS_ADMIN || cap == CAP_SYS_MODULE || cap == CAP_BPF || cap == CAP_NET_RAW)
-		arguments_of(&c, regs);
-	if (ret == 0 && cap == CAP_SYS_ADMIN) {
-		switch (c.nr) {
-		case NR_mount: case NR_move_mount: case NR_fsopen: case NR_mount_setattr:
-			if (!(config.options & BW_TRACING_NO_MOUNT))
-				on_mount(&c);
-			break;
-		case NR_setns: case NR_unshare: case NR_clone: case NR_clone3:
-			if (!(config.options & BW_TRACING_NO_NAMESPACE))
-				on_namespace(&c);
-			break;
-		case NR_write: case NR_pwrite: case NR_writev:
-			if (!(config.options & BW_TRACING_NO_SETTING))
-				on_write(&c);
-			break;
+	if (cap == CAP_SYS_ADMIN || cap == CAP_SYS_MODULE || cap == CAP_BPF || cap == CAP_NET_RAW) {
+		c = call();
+		if (!c)
+			return 0;
+		c->nr = nr;
+		arguments_of(c, regs);
+		if (ret == 0 && cap == CAP_SYS_ADMIN) {
+			switch (nr) {
+			case NR_mount: case NR_move_mount: case NR_fsopen: case NR_mount_setattr:
+				if (!(config.options & BW_TRACING_NO_MOUNT))
+					on_mount();
+				break;
+			case NR_setns: case NR_unshare: case NR_clone: case NR_clone3:
+				if (!(config.options & BW_TRACING_NO_NAMESPACE))
+					on_namespace();
+				break;
+			case NR_write: case NR_pwrite: case NR_writev:
+				if (!(config.options & BW_TRACING_NO_SETTING))
+					on_write();
+				break;
+			}
 		}
+		if (!(config.options & BW_TRACING_NO_OBJECT)) {
+			if (cap == CAP_SYS_MODULE && (nr == NR_init_module || nr == NR_finit_module))
+				on_object(BW_MODULE);
+			else if (cap == CAP_BPF && nr == NR_bpf && c->a0 == 5 /* BPF_PROG_LOAD */)
+				on_object(BW_BPF);
+		}
+		if (cap == CAP_NET_RAW && !ret && nr == NR_socket && c->a0 == AF_PACKET && !(config.options & BW_TRACING_NO_PACKET))
+			on_object(BW_SOCKET);
 	}
-	if (!(config.options & BW_TRACING_NO_OBJECT)) {
-		if (cap == CAP_SYS_MODULE && (c.nr == NR_init_module || c.nr == NR_finit_module))
-			on_object(&c, BW_MODULE);
-		else if (cap == CAP_BPF && c.nr == NR_bpf && c.a0 == 5 /* BPF_PROG_LOAD */)
-			on_object(&c, BW_BPF);
-	}
-	if (cap == CAP_NET_RAW && !ret && c.nr == NR_socket && c.a0 == AF_PACKET && !(config.options & BW_TRACING_NO_PACKET))
-		on_object(&c, BW_SOCKET);
 	if (config.options & BW_TRACING_NO_CAPABILITY)
 		return 0;
 	key.cgroup = bw_cgroup(t);
 	key.cap = cap;
 	key.ok = ret == 0;
-	switch (c.nr) { // what is told apart, whatever used the capability before
+	switch (nr) { // what is told apart, whatever used the capability before
 	case NR_open_by_handle_at: case NR_ptrace: case NR_process_vm_readv: case NR_process_vm_writev: case NR_chroot: case NR_mknodat: case NR_mknod:
-		key.ok |= c.nr << 1;
+		key.ok |= nr << 1;
 	}
 	if (bpf_map_lookup_elem(&capabilities, &key))
 		return 0;
@@ -463,7 +495,7 @@ BW_INLINE int checked(struct user_namespace *target, int cap, int ret)
 	r->h.source = BW_FROM_TRACING;
 	r->h.result = ret;
 	r->cap = cap;
-	r->syscall = c.nr;
+	r->syscall = nr;
 	r->user_ns = BPF_CORE_READ(target, ns.inum);
 	r->pad = 0;
 	bw_submit(r, 0);
@@ -514,10 +546,8 @@ int bw_sysctl(struct bpf_sysctl *ctx)
 	struct task_struct *t;
 	struct bw_setting_key *key;
 	struct bw_setting *r;
-	struct bw_policy *p;
 	__u32 zero = 0;
-	struct bw_mount_key seen = {};
-	int deny = 0, guarded = 0, n;
+	int says = UNGUARDED, deny, n;
 
 	if (!ctx->write || config.options & BW_TRACING_NO_SETTING)
 		return 1;
@@ -529,13 +559,9 @@ int bw_sysctl(struct bpf_sysctl *ctx)
 		return 1;
 	__builtin_memset(key, 0, sizeof(*key));
 	bpf_sysctl_get_name(ctx, key->name, sizeof(key->name), 0);
-	if (bw_contained(t) && own_program(t) && bpf_map_lookup_elem(&settings, key)) {
-		p = bw_policy_of(t);
-		if (p) {
-			deny = !!(p->enforce & BW_GUARD_SETTING);
-			guarded = !!((p->enforce | p->report) & BW_GUARD_SETTING);
-		}
-	}
+	if (bw_contained(t) && own_program() && bpf_map_lookup_elem(&settings, key))
+		says = guarded(BW_GUARD_SETTING);
+	deny = says == ENFORCED;
 	r = bw_reserve(sizeof(*r));
 	if (!r) {
 		bw_lost(bw_cgroup(t), BW_SETTING);
@@ -552,15 +578,13 @@ int bw_sysctl(struct bpf_sysctl *ctx)
 	r->length = n < 0 ? 0 : n;
 	if (n == -7)
 		r->h.flags |= BW_F_TRUNCATED;
-	if (guarded)
+	if (says != UNGUARDED)
 		r->h.guard = 5;
 	if (deny) {
 		r->h.outcome = BW_DENIED;
 		r->h.result = -1;
 	}
-	seen.cgroup = r->h.cgroup;
-	seen.hash = hash(hash(6, r->name, 64), r->value, 64);
-	tell(&r->h, again(&seen), deny);
+	tell(&r->h, again(r->h.cgroup, hash(hash(6, r->name, 64), r->value, 64)), deny);
 	return !deny;
 }
 
@@ -569,25 +593,21 @@ int bw_sysctl(struct bpf_sysctl *ctx)
 SEC("cgroup/dev")
 int bw_device_open(struct bpf_cgroup_dev_ctx *ctx)
 {
-	struct bw_mount_key seen = {};
 	__u32 access = ctx->access_type, major = ctx->major, minor = ctx->minor;
 	struct task_struct *t;
-	struct bw_policy *p;
 	struct bw_device *r;
-	int deny = 0, guarded = 0;
+	int says, deny;
+	__u64 what;
 
 	if ((access & 0xffff) != BPF_DEVCG_DEV_BLOCK && !(major == 1 && (minor == 1 || minor == 2 || minor == 4)))
 		return 1;
 	if (config.options & BW_TRACING_NO_DEVICE)
 		return 1;
 	t = bw_current();
-	if (BPF_CORE_READ(t, tgid) == config.agent_pid || !bw_contained(t) || !own_program(t))
+	if (BPF_CORE_READ(t, tgid) == config.agent_pid || !bw_contained(t) || !own_program())
 		return 1;
-	p = bw_policy_of(t);
-	if (p) {
-		deny = !!(p->enforce & BW_GUARD_MOUNT);
-		guarded = !!((p->enforce | p->report) & BW_GUARD_MOUNT);
-	}
+	says = guarded(BW_GUARD_MOUNT);
+	deny = says == ENFORCED;
 	r = bw_reserve(sizeof(*r));
 	if (!r) {
 		bw_lost(bw_cgroup(t), BW_OPEN);
@@ -599,14 +619,13 @@ int bw_device_open(struct bpf_cgroup_dev_ctx *ctx)
 	r->major = major;
 	r->minor = minor;
 	r->pad = 0;
-	if (guarded)
+	if (says != UNGUARDED)
 		r->h.guard = 15;
 	if (deny) {
 		r->h.outcome = BW_DENIED;
 		r->h.result = -1;
 	}
-	seen.cgroup = r->h.cgroup;
-	seen.hash = ((__u64)access << 48) ^ ((__u64)major << 20) ^ minor ^ (7ULL << 60) ^ ((__u64)r->h.pid << 32);
-	tell(&r->h, again(&seen), deny);
+	what = ((__u64)access << 48) ^ ((__u64)major << 20) ^ minor ^ (7ULL << 60) ^ ((__u64)r->h.pid << 32);
+	tell(&r->h, again(r->h.cgroup, what), deny);
 	return !deny;
 }

@@ -186,6 +186,7 @@ type TracingBwSettingKey struct {
 const (
 	TracingMapAlive             = "alive"
 	TracingMapCapabilities      = "capabilities"
+	TracingMapCheckedCall       = "checked_call"
 	TracingMapEvents            = "events"
 	TracingMapLosses            = "losses"
 	TracingMapLossesTotal       = "losses_total"
@@ -264,6 +265,7 @@ type TracingProgramSpecs struct {
 type TracingMapSpecs struct {
 	Alive        *ebpf.MapSpec `ebpf:"alive"`
 	Capabilities *ebpf.MapSpec `ebpf:"capabilities"`
+	CheckedCall  *ebpf.MapSpec `ebpf:"checked_call"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
 	LossesTotal  *ebpf.MapSpec `ebpf:"losses_total"`
@@ -310,6 +312,7 @@ func (o *TracingObjects) Close() error {
 type TracingMaps struct {
 	Alive        *ebpf.Map `ebpf:"alive"`
 	Capabilities *ebpf.Map `ebpf:"capabilities"`
+	CheckedCall  *ebpf.Map `ebpf:"checked_call"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Losses       *ebpf.Map `ebpf:"losses"`
 	LossesTotal  *ebpf.Map `ebpf:"losses_total"`
@@ -325,6 +328,7 @@ func (m *TracingMaps) Close() error {
 	return _TracingClose(
 		m.Alive,
 		m.Capabilities,
+		m.CheckedCall,
 		m.Events,
 		m.Losses,
 		m.LossesTotal,

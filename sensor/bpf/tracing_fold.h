@@ -29,18 +29,16 @@ BW_INLINE __u64 hash(__u64 h, const char *s, int most)
 }
 
 // How many equal things a record would stand for now: 0 when one was told a moment ago.
-static __noinline __u32 again(struct bw_mount_key *key)
+__noinline int again(__u64 cgroup, __u64 what)
 {
-	struct bw_fold first = {}, *f;
+	struct bw_mount_key key = {.cgroup = cgroup, .hash = what};
+	struct bw_fold first = {}, *f = bpf_map_lookup_elem(&told, &key);
 	__u64 now = bpf_ktime_get_boot_ns();
 	__u32 n;
 
-	if (!key)
-		return 1;
-	f = bpf_map_lookup_elem(&told, key);
 	if (!f) {
 		first.last = now;
-		bpf_map_update_elem(&told, key, &first, BPF_ANY);
+		bpf_map_update_elem(&told, &key, &first, BPF_ANY);
 		return 1;
 	}
 	if (now - f->last < BW_TRACING_AGAIN) {
@@ -54,7 +52,7 @@ static __noinline __u32 again(struct bw_mount_key *key)
 }
 
 // A workload that makes up something new each time must not fill the ring for all.
-static __noinline int rated(__u64 cgroup, __u32 kind)
+__noinline int rated(__u64 cgroup, __u32 kind)
 {
 	struct bw_fold first = {.more = 1}, *f = bpf_map_lookup_elem(&rates, &cgroup);
 	__u64 now = bpf_ktime_get_boot_ns();
