@@ -93,9 +93,11 @@ BW_INLINE __u64 bw_call_cgroup(struct task_struct *t)
 	return bw_cgroup(t);
 }
 
-BW_INLINE __u64 bw_call_root(struct task_struct *t, __u64 id)
+// This and what else is not static the verifier looks at once, not at each turn of a loop.
+__noinline __u64 bw_call_root(__u64 id)
 {
 	__u64 *known = bpf_map_lookup_elem(&syscall_roots, &id), root = id;
+	struct task_struct *t = bw_current();
 	struct kernfs_node *kn;
 
 	if (known)
@@ -145,9 +147,9 @@ BW_INLINE struct inode *bw_exe_inode(struct task_struct *t)
 }
 
 // The workload of another task, as far as it made a call lately.
-BW_INLINE __u64 bw_other_root(struct task_struct *t)
+__noinline __u64 bw_other_root(__u64 task)
 {
-	__u64 id = bw_cgroup(t), *known = bpf_map_lookup_elem(&syscall_roots, &id);
+	__u64 id = bw_cgroup((struct task_struct *)task), *known = bpf_map_lookup_elem(&syscall_roots, &id);
 
 	return known ? *known : id;
 }
@@ -155,12 +157,12 @@ BW_INLINE __u64 bw_other_root(struct task_struct *t)
 // Whether a task runs the runtime's program. Its first stage is a child from outside that
 // runs what its parent runs (so is a service before systemd starts its program); later
 // ones run a file of another mount namespace, or a copy that is mounted nowhere.
-BW_INLINE int bw_from_outside(struct task_struct *t, __u64 root, __u32 space)
+__noinline int bw_from_outside(__u64 task, __u64 root, __u32 space)
 {
-	struct task_struct *parent = BPF_CORE_READ(t, real_parent);
+	struct task_struct *t = (struct task_struct *)task, *parent = BPF_CORE_READ(t, real_parent);
 	__u32 exe;
 
-	if (bw_other_root(parent) != root && bw_exe_inode(t) == bw_exe_inode(parent))
+	if (bw_other_root((__u64)parent) != root && bw_exe_inode(t) == bw_exe_inode(parent))
 		return 1;
 	exe = bw_exe_space(t);
 	return exe && space ? exe != space : bw_named_runc(t);
@@ -175,10 +177,10 @@ BW_INLINE int bw_runtime(struct task_struct *t, __u64 root)
 
 #pragma unroll
 	for (int i = 0; i < 5; i++) {
-		if (!bw_from_outside(t, root, space))
+		if (!bw_from_outside((__u64)t, root, space))
 			return 0;
 		t = BPF_CORE_READ(t, real_parent);
-		if (!t || bw_other_root(t) != root)
+		if (!t || bw_other_root((__u64)t) != root)
 			return 1;
 	}
 	return 0;
@@ -203,7 +205,7 @@ int bw_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	c = bpf_map_lookup_elem(&syscalls_used, &id);
 	if (c && c->used[nr])
 		return 0;
-	root = bw_call_root(t, id);
+	root = bw_call_root(id);
 	if (root != id) {
 		c = bpf_map_lookup_elem(&syscalls_used, &root);
 		bw_mask(nr, 0x1ff);
