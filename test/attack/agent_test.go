@@ -112,8 +112,8 @@ func (a *agent) start(args ...string) {
 	go a.read(lines)
 	select {
 	case <-ready:
-	case <-time.After(2 * time.Minute):
-		a.t.Fatalf("the agent is not ready after two minutes:\n%s", a.log())
+	case <-time.After(startLimit()):
+		a.t.Fatalf("the agent is not ready in time:\n%s", a.log())
 	}
 	if !strings.Contains(a.log(), "watching") {
 		a.t.Fatalf("the agent did not start:\n%s", a.log())
@@ -211,6 +211,14 @@ func (a *agent) areas(t testing.TB) map[string]node.Area {
 		out[r.Name] = r
 	}
 	return out
+}
+
+// startLimit is long where an emulated processor verifies the programs.
+func startLimit() time.Duration {
+	if os.Getenv("BOLLWERK_VM") != "" {
+		return 6 * time.Minute
+	}
+	return 2 * time.Minute
 }
 
 // pollEvery spares an emulated processor.

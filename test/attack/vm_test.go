@@ -111,7 +111,7 @@ func inMachine(t *testing.T, k vm.Kernel, files []vm.File, run string, least int
 		// A module that an attacker can insert, and a hierarchy of version 1 that he can
 		// mount: from a namespace of control groups nobody can begin one.
 		{Name: "room", Args: []string{"sh", "-c", "rmmod dummy; mkdir /run/x && mount -t cgroup -o none,name=x x /run/x"}},
-		{Name: "attacks", Dir: "/opt", Args: []string{"/opt/attack.test", "-test.v", "-test.run=" + run, "-test.timeout=19m"}, Env: env, Timeout: 20 * time.Minute},
+		{Name: "attacks", Dir: "/opt", Args: []string{"/opt/attack.test", "-test.v", "-test.run=" + run, "-test.timeout=34m"}, Env: env, Timeout: 35 * time.Minute},
 	}}
 	if *liveFlag != "" {
 		f, err := os.Create(*liveFlag)

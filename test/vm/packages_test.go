@@ -146,13 +146,22 @@ func tree(from, to string) (out []File, err error) {
 	return out, err
 }
 
-// containerTools are runc with its libraries.
+// containerTools are runc, and programs with libraries that containers are made of.
 func containerTools() ([]File, error) {
-	runc, err := exec.LookPath("runc")
-	if err != nil {
-		return nil, err
+	// busybox's own "true" has no libraries; ldd is a script for a shell that is not inside.
+	out := []File{{Path: "/usr/bin/ldd", Data: []byte("#!/bin/sh\nLD_TRACE_LOADED_OBJECTS=1 exec /lib64/ld-linux-x86-64.so.2 \"$1\"\n")}}
+	for name, to := range map[string]string{"runc": "/usr/bin/runc", "socat": "/usr/bin/socat", "true": "/bin/true"} {
+		from, err := exec.LookPath(name)
+		if err != nil {
+			return nil, err
+		}
+		files, err := withLibraries(from, to)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, files...)
 	}
-	return withLibraries(runc, "/usr/bin/runc")
+	return out, nil
 }
 
 // withLibraries is a program of this machine with the shared libraries it needs.
