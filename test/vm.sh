@@ -14,20 +14,29 @@ shift
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 rows=() failed=0 start=$SECONDS
+row() {
+  rows+=("$(printf '%-6s %-34s %-5s %5d s' "$@")")
+  echo "${rows[-1]}"
+}
 step() { # KERNEL WHAT PACKAGE arguments
   local k=$1 what=$2 began=$SECONDS result=pass
   shift 2
-  go test -timeout 40m -count 1 "$@" -kernel "$k" >"$log" 2>&1 || { result=FAIL failed=1; cat "$log"; }
-  rows+=("$(printf '%-6s %-28s %-5s %5d s' "$k" "$what" "$result" $((SECONDS - began)))")
-  echo "${rows[-1]}"
+  go test -timeout 60m -count 1 -v "$@" -kernel "$k" >"$log" 2>&1 || { result=FAIL failed=1; cat "$log"; }
+  # One machine runs several packages: each says how it ended.
+  local package code took
+  while read -r package code took; do
+    [ "$code" = 0 ] && code=pass || code=FAIL
+    row "$k" "  $package" "$code" "${took%.*}"
+  done < <(sed -nE 's/^ *packages_test.go:[0-9]+: (sensor-[a-z]+): code (-?[0-9]+) in ([0-9.]+) s$/\1 \2 \3/p' "$log")
+  row "$k" "$what" "$result" $((SECONDS - began))
 }
 for k in "$@"; do
   step "$k" "boot, layouts, doctor" ./test/vm -run '^(TestBoot|TestCgroups|TestDoctor)$'
-  for p in lsm process network tracing; do
-    step "$k" "sensor/$p" ./test/vm -run '^TestPackages$' -packages "sensor/$p"
-  done
-  step "$k" "process, network on v1" ./test/vm -run '^TestPackages$' -packages sensor/process,sensor/network -cgroups v1
+  step "$k" "packages" ./test/vm -run '^TestPackages$'
+  step "$k" "packages on cgroup v1" ./test/vm -run '^TestPackages$' -packages sensor/process,sensor/network,sensor/tracing -cgroups v1
+  step "$k" "packages on hybrid" ./test/vm -run '^TestPackages$' -packages sensor/process,sensor/tracing -cgroups hybrid
   step "$k" "attacks" ./test/attack -run '^TestInVM$' -inside .
+  step "$k" "attacks on cgroup v1" ./test/attack -run '^TestInVM$' -cgroups v1
   step "$k" "rough treatment" ./test/attack -run '^TestRoughInVM$'
   [ "$k" != 6.12 ] || step "$k" "restrict mode" ./test/attack -run '^TestRestrictInVM$'
 done

@@ -112,7 +112,7 @@ func (a *agent) start(args ...string) {
 	go a.read(lines)
 	select {
 	case <-ready:
-	case <-time.After(startLimit()):
+	case <-time.After(2 * time.Minute * slowness()):
 		a.t.Fatalf("the agent is not ready in time:\n%s", a.log())
 	}
 	if !strings.Contains(a.log(), "watching") {
@@ -172,6 +172,7 @@ func (a *agent) take(b []byte) {
 
 // await waits until ok, called under the lock, is true.
 func (a *agent) await(limit time.Duration, ok func() bool) bool {
+	limit *= slowness()
 	stop := time.AfterFunc(limit, func() {
 		a.mu.Lock()
 		a.changed.Broadcast()
@@ -213,17 +214,17 @@ func (a *agent) areas(t testing.TB) map[string]node.Area {
 	return out
 }
 
-// startLimit is long where an emulated processor verifies the programs.
-func startLimit() time.Duration {
-	if os.Getenv("BOLLWERK_VM") != "" {
-		return 6 * time.Minute
+// slowness is how much longer an emulated processor may take; nobody waits for it in vain.
+func slowness() time.Duration {
+	if os.Getenv(inVM) != "" {
+		return 3
 	}
-	return 2 * time.Minute
+	return 1
 }
 
 // pollEvery spares an emulated processor.
 func pollEvery() time.Duration {
-	if os.Getenv("BOLLWERK_VM") != "" {
+	if os.Getenv(inVM) != "" {
 		return 500 * time.Millisecond
 	}
 	return 10 * time.Millisecond
@@ -232,7 +233,7 @@ func pollEvery() time.Duration {
 // awaitProtected waits until the agent knows a container and has its guards in force.
 func (a *agent) awaitProtected(t testing.TB, id string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(pollEvery()) {
+	for deadline := time.Now().Add(30 * time.Second * slowness()); time.Now().Before(deadline); time.Sleep(pollEvery()) {
 		var s node.Status
 		if node.Ask(context.Background(), a.socket, "GET", "/status", &s) != nil {
 			continue
@@ -243,7 +244,7 @@ func (a *agent) awaitProtected(t testing.TB, id string) {
 			}
 		}
 	}
-	t.Fatalf("%s is not protected after 30 seconds:\n%s", id, a.log())
+	t.Fatalf("%s is not protected in time:\n%s", id, a.log())
 }
 
 func (a *agent) stop() {
