@@ -27,14 +27,14 @@ step() { # KERNEL WHAT PACKAGE arguments
   while read -r package code took; do
     [ "$code" = 0 ] && code=pass || code=FAIL
     row "$k" "  $package" "$code" "${took%.*}"
-  done < <(sed -nE 's/^ *packages_test.go:[0-9]+: (sensor-[a-z]+): code (-?[0-9]+) in ([0-9.]+) s$/\1 \2 \3/p' "$log")
+  done < <(sed -nE 's/^ *packages_test.go:[0-9]+: ([a-z-]+): code (-?[0-9]+) in ([0-9.]+) s$/\1 \2 \3/p' "$log")
   row "$k" "$what" "$result" $((SECONDS - began))
 }
 for k in "$@"; do
   step "$k" "boot, layouts, doctor" ./test/vm -run '^(TestBoot|TestCgroups|TestDoctor)$'
   step "$k" "packages" ./test/vm -run '^TestPackages$'
-  step "$k" "packages on cgroup v1" ./test/vm -run '^TestPackages$' -packages sensor/process,sensor/network,sensor/tracing -cgroups v1
-  step "$k" "packages on hybrid" ./test/vm -run '^TestPackages$' -packages sensor/process,sensor/tracing -cgroups hybrid
+  step "$k" "packages on cgroup v1" ./test/vm -run '^TestPackages$' -packages sensor/process,sensor/network,sensor/tracing,sensor,workload,agent -cgroups v1
+  step "$k" "packages on hybrid" ./test/vm -run '^TestPackages$' -packages sensor/process,sensor/tracing,sensor,workload,agent -cgroups hybrid
   step "$k" "attacks" ./test/attack -run '^TestInVM$' -inside .
   step "$k" "attacks on cgroup v1" ./test/attack -run '^TestInVM$' -cgroups v1
   step "$k" "rough treatment" ./test/attack -run '^TestRoughInVM$'

@@ -32,6 +32,9 @@ var tested = []struct {
 	{path: "sensor/process"},
 	{path: "sensor/network"},
 	{path: "sensor/tracing"},
+	{path: "sensor"},
+	{path: "workload"},
+	{path: "agent"},
 }
 
 var skipped = regexp.MustCompile(`(?m)^\s*--- SKIP: (\S+)`)
@@ -148,9 +151,9 @@ func tree(from, to string) (out []File, err error) {
 
 // containerTools are runc, and programs with libraries that containers are made of.
 func containerTools() ([]File, error) {
-	// busybox's own "true" has no libraries; ldd is a script for a shell that is not inside.
+	// busybox's own have no libraries, or not all options; ldd is a script.
 	out := []File{{Path: "/usr/bin/ldd", Data: []byte("#!/bin/sh\nLD_TRACE_LOADED_OBJECTS=1 exec /lib64/ld-linux-x86-64.so.2 \"$1\"\n")}}
-	for name, to := range map[string]string{"runc": "/usr/bin/runc", "socat": "/usr/bin/socat", "true": "/bin/true"} {
+	for name, to := range map[string]string{"runc": "/usr/bin/runc", "socat": "/usr/bin/socat", "true": "/bin/true", "bash": "/bin/bash", "unshare": "/usr/bin/unshare"} {
 		from, err := exec.LookPath(name)
 		if err != nil {
 			return nil, err
