@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -84,4 +85,25 @@ func TestOutcomesAreNotFolded(t *testing.T) {
 			t.Errorf("told twice: %v", rulesOf(d))
 		}
 	}
+}
+
+// A flow that sums up refused attempts is not a visit.
+func TestRefusedFlowsAreNoVisits(t *testing.T) {
+	w := newWorld(t, Config{})
+	wl, p := w.learned(3, 8*24*time.Hour, Restrict)
+	e := w.connect(wl, p, "", "198.51.100.7:4444")
+	e.Outcome = bollwerk.Denied
+	w.one(e, RuleDestination)
+	e = w.connect(wl, p, "", "198.51.100.7:4444")
+	e.Kind, e.Flow = bollwerk.EventFlow, &bollwerk.Flow{Connections: 2, Failed: 2}
+	w.quiet(e)
+	e.Flow = &bollwerk.Flow{Connections: 3, Failed: 2, SentPackets: 4, ReceivedPackets: 3}
+	if d := w.one(e, RuleDestination); d.Outcome != bollwerk.Seen {
+		t.Error(d.Outcome)
+	}
+	e = w.event(wl, bollwerk.EventFlow, p)
+	e.Connection = &bollwerk.Connection{Protocol: "tcp", Local: netip.MustParseAddrPort("0.0.0.0:80")}
+	e.Connection.Remote = netip.MustParseAddrPort("198.51.100.8:0")
+	e.Flow = &bollwerk.Flow{Failed: 1}
+	w.quiet(e)
 }

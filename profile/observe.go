@@ -397,6 +397,9 @@ func (b *Book) network(m *moment) {
 	if c == nil {
 		return
 	}
+	if f := m.e.Flow; f != nil && f.Failed > 0 && f.Failed >= f.Connections && f.SentPackets+f.ReceivedPackets+f.SentBytes+f.ReceivedBytes == 0 {
+		return // a sum of what never was; the attempts were told one by one
+	}
 	proto := protocolOf(c.Protocol)
 	switch k := m.e.Kind; {
 	case k == bollwerk.EventListen, k == bollwerk.EventBind && proto == protoUDP && c.Local.Port() != 0 && c.Local.Port() < highPort:
