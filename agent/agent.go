@@ -41,8 +41,8 @@ type Parts struct {
 	// Syscalls hands out the system calls that were seen by cgroup since the last call;
 	// nil where no source samples them.
 	Syscalls func(func(cgroup uint64, calls []uint64))
-	// Show, if set, is called for each detection that is told.
-	Show func(*bollwerk.Detection)
+	// Show, if set, prints a detection for people, in place of JSON.
+	Show func(io.Writer, *bollwerk.Detection)
 	// Ready is called once everything watches.
 	Ready func(Started)
 }
@@ -133,7 +133,7 @@ func open(ctx context.Context, p Parts) (_ *Agent, err error) {
 	}
 	a.ledger = newLedger(time.Now)
 	a.queue = newQueue(8192, a.dropped)
-	a.out = newOutput(p.Detections, p.Events)
+	a.out = newOutput(p.Detections, p.Events, p.Show)
 	a.metrics = newMeters(a)
 	defer func() {
 		if err != nil {

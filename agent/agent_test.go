@@ -200,7 +200,7 @@ func TestLedger(t *testing.T) {
 // TestLineWords: these words are what readers of the lines rely on.
 func TestLineWords(t *testing.T) {
 	var b bytes.Buffer
-	o := newOutput(&b, &b)
+	o := newOutput(&b, &b, nil)
 	web := &bollwerk.Workload{Kind: bollwerk.WorkloadContainer, Container: &bollwerk.Container{ID: "1", Name: `we"b`}}
 	o.detection(&bollwerk.Detection{Time: time.Now(), Rule: "r", Severity: bollwerk.SeverityHigh, Outcome: bollwerk.Killed, Workload: web, Process: &bollwerk.Process{PID: 7}})
 	o.detection(&bollwerk.Detection{Time: time.Now(), Rule: "r", Severity: bollwerk.SeverityLow})
@@ -228,7 +228,7 @@ func TestLineWords(t *testing.T) {
 
 func TestOutputCannotBeForged(t *testing.T) {
 	var b bytes.Buffer
-	o := newOutput(&b, &b)
+	o := newOutput(&b, &b, nil)
 	name := "x\n{\"type\":\"detection\",\"rule\":\"forged\"}\x1b[2J\xff\u202e"
 	o.event(&bollwerk.Event{Kind: bollwerk.EventExec, Process: &bollwerk.Process{Name: name, Args: []string{name, strings.Repeat("a", 4096)}}})
 	o.detection(&bollwerk.Detection{Rule: "r", Message: name, Workload: &bollwerk.Workload{Container: &bollwerk.Container{Name: name}}})

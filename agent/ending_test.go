@@ -56,7 +56,7 @@ func judging(t *testing.T, sources ...sensor.Source) (*Agent, told) {
 	t.Helper()
 	a := stopper(t, sources...)
 	lines := make(told, 1000)
-	a.out = newOutput(lines, lines)
+	a.out = newOutput(lines, lines, nil)
 	a.ledger, a.queue, a.profiles = newLedger(time.Now), newQueue(100, func(*bollwerk.Event) { t.Error("an event was dropped") }), &learning{a: a}
 	a.metrics, a.folder = newMeters(a), detect.NewFolder(detect.FolderConfig{})
 	a.held, a.workloads, a.trouble = map[uint64]*holding{}, map[spot]*known{}, map[string]string{}

@@ -344,9 +344,6 @@ func (a *Agent) unsure(d *bollwerk.Detection) bool {
 // tell hands a detection to people and machines.
 func (a *Agent) tell(d *bollwerk.Detection) {
 	a.out.detection(d)
-	if a.p.Show != nil {
-		a.p.Show(d)
-	}
 	a.metrics.detection(d)
 	if a.recorder != nil {
 		a.recorder.Detection(d)

@@ -17,7 +17,7 @@ func TestMissed(t *testing.T) {
 		t.Fatal(err)
 	}
 	var lines bytes.Buffer
-	a := &Agent{resolver: r, ledger: newLedger(time.Now), out: newOutput(&lines, &lines), began: time.Now()}
+	a := &Agent{resolver: r, ledger: newLedger(time.Now), out: newOutput(&lines, &lines, nil), began: time.Now()}
 	a.metrics = newMeters(a)
 	for i := range 3 {
 		w, _ := r.Now(uint64(1<<40+i), "", 0) // a cgroup that is gone, with nobody to ask

@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,14 +84,18 @@ func runRun(ctx context.Context, e *env, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.json {
-		parts.Detections = e.stdout
-		if f.events {
-			parts.Events = e.stdout
-		}
-	} else {
-		parts.Show = func(d *bollwerk.Detection) { printDetection(e.stdout, d, e.colour()) }
+	parts.Detections = e.stdout
+	switch {
+	case !f.json:
+		colour := e.colour()
+		parts.Show = func(w io.Writer, d *bollwerk.Detection) { printDetection(w, d, colour) }
+	case f.events:
+		parts.Events = e.stdout
 	}
+	// Who reads the lines may end; who guards a machine goes on, and says so in its status.
+	gone := make(chan os.Signal, 1)
+	signal.Notify(gone, syscall.SIGPIPE)
+	defer signal.Stop(gone)
 	release, warning, err := agent.Claim(c)
 	if err != nil {
 		return err
