@@ -57,6 +57,8 @@ learn: {observe: {observed: 1h, replicas: 2}, syscalls: always}
 		"workloads: [{match: x, fail: over}]":            "open or closed",
 		"learn: {syscalls: some}":                        "sampled or always",
 		"recorder: {size: 1KiB}":                         "at least 1MiB",
+		"memory: 5":                                      "at least 32MiB",
+		"metrics: 9469":                                  "an address and a port",
 	} {
 		if _, err := LoadConfig(strings.NewReader(text), "agent.yaml"); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "agent.yaml: ") {
 			t.Errorf("%s: %v, want %q", text, err, want)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"regexp"
 	"strconv"
@@ -212,6 +213,14 @@ func (c *Config) Validate() error {
 	}
 	if c.Memory == 0 {
 		c.Memory = 96 << 20
+	}
+	if c.Memory < 32<<20 {
+		return errors.New("memory: at least 32MiB is needed; the agent takes that much by itself")
+	}
+	if c.Metrics != "" {
+		if _, _, err := net.SplitHostPort(c.Metrics); err != nil {
+			return fmt.Errorf("metrics: %w: want an address and a port, such as 127.0.0.1:9469", err)
+		}
 	}
 	if c.Recorder.Snapshots == 0 {
 		c.Recorder.Snapshots = 64

@@ -80,6 +80,9 @@ func ownPolicies(c *agent.Config) (own []*policy.Policy, shipped int, err error)
 		if err != nil {
 			return nil, 0, usageError(fmt.Errorf("rules: %s: %w", dir, err))
 		}
+		if len(more) == 0 {
+			return nil, 0, usageError(fmt.Errorf("rules: %s: there are no policies in it; each is a file named policy.yaml, in a folder of its own", dir))
+		}
 		all = append(all, more...)
 	}
 	for i, p := range all {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 
 	"github.com/bollwerk/bollwerk/agent"
 	detectors "github.com/bollwerk/bollwerk/detect/all"
@@ -114,8 +113,8 @@ func loadRules(name string) ([]*policy.Policy, error) {
 	if fi.IsDir() {
 		ps, err = policy.Load(os.DirFS(name))
 	} else {
-		is, err := isFalcoFile(name)
-		if err != nil {
+		var is bool
+		if is, err = isFalcoFile(name); err != nil {
 			return nil, err
 		}
 		if is {
@@ -128,7 +127,7 @@ func loadRules(name string) ([]*policy.Policy, error) {
 		var b []byte
 		if b, err = os.ReadFile(name); err == nil {
 			var p *policy.Policy
-			if p, err = policy.Parse(filepath.Base(name), b); err == nil {
+			if p, err = policy.Parse(name, b); err == nil {
 				ps = append(ps, p)
 			}
 		}

@@ -208,6 +208,9 @@ func runRulesCheck(e *env, args []string, asJSON bool) error {
 			rows = append(rows, row)
 		}
 	}
+	if len(rows) == 0 {
+		return usageError(fmt.Errorf("there are no rules in %s: name files of Falco's, or a folder with policies (each a file named policy.yaml)", strings.Join(args, ", ")))
+	}
 	count := map[falco.Verdict]int{}
 	for _, r := range rows {
 		count[r.Verdict]++

@@ -67,6 +67,7 @@ message: "{{ event.process.name }}"
 
 func TestRulesCheck(t *testing.T) {
 	dir := put(t, map[string]string{"a.yaml": falcoFine, "b.yaml": falcoHalf, "c.yaml": falcoNot, "bad.yaml": "- rule: R\n", "p/policy.yaml": ownPolicy,
+		"broken.yaml": "id: x\nsubjet: event\n", "none/my-rule.yaml": ownPolicy,
 		"q/policy.yaml": strings.Replace(ownPolicy, `event.process.name == "nc"`, `event.process.args[0] == "nc"`, 1)})
 	at := func(names ...string) []string {
 		out := []string{"rules", "check"}
@@ -92,6 +93,10 @@ func TestRulesCheck(t *testing.T) {
 		{at("p"), exitFine, "1 exact"},
 		{at("q"), exitFindings, "a place in a list is not compiled for events"},
 		{at(), exitUsage, "needs a file or folder"},
+		{at("broken.yaml"), exitUsage, "subjet"},
+		{at("none"), exitUsage, "there are no rules in"},
+		{[]string{"rules", "list", "--rules", filepath.Join(dir, "none")}, exitUsage, "there are no policies in it"},
+		{[]string{"recall", "--rules", filepath.Join(dir, "broken.yaml")}, exitUsage, "subjet"},
 	} {
 		code, out, errs := command(t, c.args...)
 		if code != c.code || !strings.Contains(out+errs, c.says) {
