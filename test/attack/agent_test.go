@@ -259,10 +259,10 @@ func (a *agent) stop() {
 	go func() { _ = a.cmd.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(30 * time.Second * slowness()):
 		_ = a.cmd.Process.Kill()
 		<-done
-		a.t.Errorf("the agent did not stop within 30 seconds:\n%s", a.log())
+		a.t.Errorf("the agent did not stop in time:\n%s", a.log())
 	}
 }
 

@@ -163,7 +163,7 @@ func hiding() []attackCase {
 
 func others() []attackCase {
 	return []attackCase{
-		{name: "ptrace", script: `sleep 2 & python3 -c 'import ctypes,sys;l=ctypes.CDLL(None);print(l.ptrace(16,int(sys.argv[1]),0,0));import time;time.sleep(1)' $!`, opts: []option{privileged},
+		{name: "ptrace", script: `sleep 60 & python3 -c 'import ctypes,sys;l=ctypes.CDLL(None);print(l.ptrace(16,int(sys.argv[1]),0,0));import time;time.sleep(1)' $!; kill -9 $!`, opts: []option{privileged},
 			rules: []string{"process-traced-in-container"}, least: medium},
 		{name: "raw-socket", script: `python3 -c 'import socket;socket.socket(socket.AF_INET,socket.SOCK_RAW,1)'; python3 -c 'import socket;socket.socket(socket.AF_PACKET,socket.SOCK_RAW,3)'`, opts: []option{privileged},
 			rules: []string{"raw-socket-in-container"}, least: low},
