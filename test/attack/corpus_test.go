@@ -132,8 +132,8 @@ func credentials() []attackCase {
 		{name: "shadow", script: `cat /etc/shadow > /dev/null`, rules: []string{"password-file-read"}, least: medium},
 		{name: "ssh-key", script: `mkdir -p /root/.ssh; echo KEY > /root/.ssh/id_rsa; sleep 0.2; cat /root/.ssh/id_rsa`, rules: []string{"private-key-read"}, least: medium},
 		{name: "cloud-key", script: `mkdir -p /root/.aws; echo x > /root/.aws/credentials; sleep 0.2; cat /root/.aws/credentials`, rules: []string{"cloud-credential-read"}, least: medium},
-		{name: "environ", script: `sleep 3 & cat /proc/1/environ > /dev/null; cat /proc/$!/environ | tr '\0' '\n' > /dev/null`, rules: []string{"environment-of-others-read"}, least: low},
-		{name: "process-memory", script: `sleep 3 & python3 -c 'import sys;open("/proc/%s/mem"%sys.argv[1],"rb")' $!`, opts: []option{privileged}, rules: []string{"process-memory-opened"}, least: medium},
+		{name: "environ", script: `sleep 60 & cat /proc/1/environ > /dev/null; cat /proc/$!/environ | tr '\0' '\n' > /dev/null`, rules: []string{"environment-of-others-read"}, least: low},
+		{name: "process-memory", script: `sleep 60 & python3 -c 'import sys;open("/proc/%s/mem"%sys.argv[1],"rb")' $!`, opts: []option{privileged}, rules: []string{"process-memory-opened"}, least: medium},
 		{name: "metadata", script: timed + `curl -s http://169.254.169.254/latest/meta-data/iam/ || bash -c 'exec 3<>/dev/tcp/169.254.169.254/80'`, rules: []string{"metadata-service-by-tool", "metadata-service-contact"}, least: medium},
 		{name: "api-server", script: timed + `curl -sk https://10.96.0.1:443/api`, rules: []string{"control-plane-contact", "kubernetes-api-by-tool"}, least: low},
 	}
@@ -163,7 +163,7 @@ func hiding() []attackCase {
 
 func others() []attackCase {
 	return []attackCase{
-		{name: "ptrace", script: `sleep 60 & python3 -c 'import ctypes,sys;l=ctypes.CDLL(None);print(l.ptrace(16,int(sys.argv[1]),0,0));import time;time.sleep(1)' $!; kill -9 $!`, opts: []option{privileged},
+		{name: "ptrace", script: `sleep 60 & python3 -c 'import ctypes,sys;l=ctypes.CDLL(None);print(l.ptrace(16,int(sys.argv[1]),0,0));import time;time.sleep(1)' $!`, opts: []option{privileged},
 			rules: []string{"process-traced-in-container"}, least: medium},
 		{name: "raw-socket", script: `python3 -c 'import socket;socket.socket(socket.AF_INET,socket.SOCK_RAW,1)'; python3 -c 'import socket;socket.socket(socket.AF_PACKET,socket.SOCK_RAW,3)'`, opts: []option{privileged},
 			rules: []string{"raw-socket-in-container"}, least: low},
