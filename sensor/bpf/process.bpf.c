@@ -118,7 +118,9 @@ BW_INLINE void bw_task_of(struct bw_task *o, struct task_struct *t)
 	if (bpf_core_field_exists(t->seccomp.mode))
 		o->seccomp = BW_READ(t, seccomp.mode);
 	o->pad = 0;
-	BPF_CORE_READ_INTO(&o->comm, t, comm);
+	// Before 5.17 the rest of a longer former name stands behind the end.
+	__builtin_memset(o->comm, 0, sizeof(o->comm));
+	BPF_CORE_READ_STR_INTO(&o->comm, t, comm);
 }
 
 // These work on exec_buffer and are verified once each.
