@@ -25,6 +25,19 @@ type inside struct {
 	image string
 }
 
+// without reports whether this kernel lacks what an area needs of a program, as the
+// product says itself.
+func (x *inside) without(t *testing.T, area, program string) bool {
+	t.Helper()
+	for _, r := range x.Sensor.Capabilities() {
+		if r.Area == area && old(r) && strings.Contains(r.Cause, program) {
+			t.Logf("this kernel cannot, and the product says so: %s: %s: %s", area, r.Verdict, r.Cause)
+			return true
+		}
+	}
+	return false
+}
+
 // TestLSM does to containers what an attacker does, on a kernel that asks BPF LSM.
 func TestLSM(t *testing.T) {
 	if !inForce() {
@@ -357,7 +370,9 @@ func testSeen(t *testing.T, x *inside) {
 		return e.File.Path == "/root/soft" && e.File.Target == "/etc/shadow"
 	})
 	seen("log removed", "rm /var/log/app.log", bollwerk.EventUnlink, path("/var/log/app.log"))
-	seen("chown", "busybox chown 12:34 /root/newer", bollwerk.EventChown, func(e *bollwerk.Event) bool { return e.File.UID == 12 && e.File.GID == 34 })
+	if !x.without(t, "file", "path_chown") {
+		seen("chown", "busybox chown 12:34 /root/newer", bollwerk.EventChown, func(e *bollwerk.Event) bool { return e.File.UID == 12 && e.File.GID == 34 })
+	}
 	seen("mount", "mkdir -p /mnt; mount -o bind /etc /mnt", bollwerk.EventMount, func(e *bollwerk.Event) bool { return e.Mount.Source == "/etc" && e.Mount.Target == "/mnt" })
 	seen("write through another name", "echo >>/mnt/passwd", bollwerk.EventOpen, path("/mnt/passwd"))
 	seen("packet socket", "LSM_HELPER=packet helper", bollwerk.EventSocket, func(e *bollwerk.Event) bool { return e.Connection.Protocol == "packet" })
@@ -371,15 +386,19 @@ func testSeen(t *testing.T, x *inside) {
 	if out, err := exec.Command("busybox", "unshare", "-U", "true").CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
-	x.Find(t, "user namespace", func(e *bollwerk.Event) bool {
-		return e.Kind == bollwerk.EventNamespace && strings.Join(e.Namespace.Kinds, " ") == "user"
-	})
+	if !x.without(t, "namespace", "userns_create") {
+		x.Find(t, "user namespace", func(e *bollwerk.Event) bool {
+			return e.Kind == bollwerk.EventNamespace && strings.Join(e.Namespace.Kinds, " ") == "user"
+		})
+	}
 	enterUserNamespace(t, x)
 	seen("executable mapping", "cp /bin/busybox /root/lib.so; LSM_HELPER=mmap:/root/lib.so helper", bollwerk.EventMmap, path("/root/lib.so"))
 	seen("BPF", "LSM_HELPER=bpf helper", bollwerk.EventBPF, func(e *bollwerk.Event) bool { return e.Object.Name == "guest" && e.Object.Type == "socketfilter" })
 	seen("ptrace", "sleep 1000 & LSM_HELPER=attach:$! helper; kill -9 $!", bollwerk.EventPtrace, func(e *bollwerk.Event) bool { return e.Target != nil && e.Target.PID != e.Process.PID })
 	seen("traced by its parent", "LSM_HELPER=traceme helper", bollwerk.EventTraceme, func(e *bollwerk.Event) bool { return e.Target != nil && e.Target.Same(e.Process.Parent) })
-	seen("own page faults", "LSM_HELPER=userfaultfd helper", bollwerk.EventUserfault, func(e *bollwerk.Event) bool { return e.Process.Name == "helper" })
+	if !x.without(t, "page faults", "anon_inode") {
+		seen("own page faults", "LSM_HELPER=userfaultfd helper", bollwerk.EventUserfault, func(e *bollwerk.Event) bool { return e.Process.Name == "helper" })
+	}
 	seen("folder removed", "mkdir /root/folder; busybox rmdir /root/folder", bollwerk.EventUnlink, func(e *bollwerk.Event) bool {
 		return e.File.Path == "/root/folder" && e.File.Mode&syscall.S_IFMT == syscall.S_IFDIR
 	})

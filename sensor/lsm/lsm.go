@@ -82,8 +82,8 @@ func (a area) needs() ebpf.ProgramType {
 
 var areas = []area{
 	{"deny exec", []string{"bprm_check"}, bollwerk.Denied, "programs are ended at their start instead of refused"},
-	{"file", []string{"file_open", "path_rename", "path_unlink", "path_rmdir", "path_link", "path_symlink", "path_chmod", "path_truncate"}, bollwerk.Denied, "file operations are seen on marked folders only"},
-	{"deny file", []string{"file_open", "path_mknod", "path_mkdir", "path_rename", "path_unlink", "path_rmdir", "path_link", "path_symlink", "path_chmod", "path_truncate"}, bollwerk.Denied, "opens can be refused through fanotify only, other operations not at all"},
+	{"file", []string{"file_open", "path_rename", "path_unlink", "path_rmdir", "path_link", "path_symlink", "path_chmod", "path_chown", "path_truncate"}, bollwerk.Denied, "file operations are seen on marked folders only"},
+	{"deny file", []string{"file_open", "path_mknod", "path_mkdir", "path_rename", "path_unlink", "path_rmdir", "path_link", "path_symlink", "path_chmod", "path_chown", "path_truncate"}, bollwerk.Denied, "opens can be refused through fanotify only, other operations not at all"},
 	{"setting", []string{"file_open"}, bollwerk.Denied, "release_agent and uevent_helper can be restored but not refused"},
 	{"executable mapping", []string{"mmap_file"}, bollwerk.Seen, "libraries that were made at run time are seen as far as loaders map them"},
 	{"credentials", []string{"task_fix_setuid", "capset"}, bollwerk.Seen, "changes are seen at the next start, fork or end of the process"},
@@ -234,7 +234,8 @@ func (s *Source) rows(refused map[string]error, remedy string) []sensor.Capabili
 		var missing []string
 		var cause error
 		for _, p := range a.programs {
-			if err := refused[p]; err != nil {
+			second, has := alternatives[p]
+			if err := refused[p]; err != nil && (!has || refused[second] != nil || !s.attached[second]) {
 				missing = append(missing, p)
 				if cause == nil {
 					cause = err
@@ -247,7 +248,10 @@ func (s *Source) rows(refused map[string]error, remedy string) []sensor.Capabili
 		case missing[0] == a.programs[0]:
 			r.Verdict, r.Outcome = bollwerk.NotEvaluated, bollwerk.Seen
 			r.Cause = cause.Error() + "; " + a.loss
-			if r.Remedy = remedy; remedy == "" {
+			switch r.Remedy = remedy; {
+			case remedy == "" && len(s.attached) > 0: // others work here
+				r.Remedy = "a newer kernel"
+			case remedy == "":
 				r.Remedy = needs
 			}
 		default:

@@ -117,8 +117,9 @@ func TestPackages(t *testing.T) {
 				t.Errorf("%s failed on %s", r.Name, k.Release)
 			}
 			for _, s := range skipped.FindAllStringSubmatch(r.Output, -1) {
-				// Counting instructions needs a machine of its own (-run TestInstructions).
-				if strict[r.Name] && s[1] != "TestInstructions" {
+				// Counting instructions needs a machine of its own (-run TestInstructions), and
+				// before 5.16 the kernel does not say what the verifier looked at.
+				if strict[r.Name] && s[1] != "TestInstructions" && (s[1] != "TestVerifierEffort" || k.Name != "5.10") {
 					t.Errorf("%s: %s was skipped on %s", r.Name, s[1], k.Release)
 				}
 			}
