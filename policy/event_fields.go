@@ -176,6 +176,7 @@ func processMembers() []member {
 		number("pid", "as the host sees it", func(p *proc) int64 { return int64(p.PID) }),
 		number("ns_pid", "as its container sees it; 1 is the container's first process", func(p *proc) int64 { return int64(p.NSID) }),
 		text("name", "the kernel's name, 15 letters at most", func(p *proc) string { return p.Name }),
+		text("program", "name, where the executable or script may be called so; a shell, tool or interpreter that took another name is called as its file is", programName),
 		text("path", "of the executable, in its own mount namespace", func(p *proc) string { return p.Path }),
 		text("exe_name", "last part of the path; for a script this is the interpreter", func(p *proc) string { return base(p.Path) }),
 		text("exe_dir", "folder of the executable", func(p *proc) string { return dir(p.Path) }),
@@ -244,6 +245,89 @@ func processMembers() []member {
 		{name: "ancestors", doc: "parent, grandparent and so on, inside of the same container", chain: true, object: "Process"},
 	}
 }
+
+// programName is the name by which a program may be trusted. The kernel's name is whatever
+// a process or a symbolic link says: "ln -s /bin/cat sshd" reads the password file as sshd.
+// It is believed of programs that have work of their own, and of scripts where programs are
+// installed; not of what does any work it is told.
+func programName(p *bollwerk.Process) string {
+	exe := base(p.Path)
+	if exe == "" || strings.HasPrefix(exe, p.Name) {
+		return p.Name // the same, cut at 15 letters, or without the version
+	}
+	if exe == "busybox" && len(p.Args) > 0 && base(p.Args[0]) == p.Name {
+		return p.Name // busybox itself goes by this word
+	}
+	kind := generalTools[exe]
+	if kind == 0 {
+		// python3.11, vim.basic, nc.openbsd
+		if i := strings.IndexAny(exe, "0123456789."); i > 1 {
+			kind = generalTools[exe[:i]]
+		}
+	}
+	switch kind {
+	case 0:
+		return p.Name
+	case generalInterpreter:
+		if s := told(p); installed(s) {
+			return cut(base(s))
+		}
+	}
+	return cut(exe)
+}
+
+// told is the script that an interpreter was started for, "" without one.
+func told(p *bollwerk.Process) string {
+	if p.Script != "" {
+		return p.Script
+	}
+	for i := 1; i < len(p.Args) && i < 8; i++ {
+		switch a := p.Args[i]; {
+		case a == "" || a == "-c" || a == "-e" || a == "-r" || a == "-m":
+			return ""
+		case a[0] != '-':
+			return a
+		}
+	}
+	return ""
+}
+
+// cut is what the kernel keeps of a name.
+func cut(name string) string { return name[:min(len(name), 15)] }
+
+// installed reports whether a file lies where programs are installed, in a virtual
+// environment or a home also.
+func installed(path string) bool {
+	for _, d := range [...]string{"/tmp/", "/var/tmp/", "/dev/", "/run/", "/proc/"} {
+		if strings.HasPrefix(path, d) {
+			return false
+		}
+	}
+	for _, d := range [...]string{"/usr/", "/sbin/", "/opt/", "/etc/", "/lib/", "/var/lib/", "/nix/"} {
+		if strings.HasPrefix(path, d) {
+			return true
+		}
+	}
+	return strings.Contains(path, "/bin/")
+}
+
+const (
+	generalTool        = 1
+	generalInterpreter = 2
+)
+
+// generalTools do whatever work they are told.
+var generalTools = func() map[string]int {
+	m := map[string]int{}
+	for _, n := range strings.Fields(`cat tac nl head tail less more strings xxd od hexdump base64 base32 basenc grep egrep rg sed cut sort cp mv rm ln dd tee install chmod touch truncate shred tar zip
+		gzip xz cpio rsync scp curl wget nc ncat socat openssl telnet vi vim nano ed ex find xargs env gdb strace unshare nsenter setpriv script busybox toybox coreutils ld-linux-x ld-linux-aarch ld-musl-x ld-musl-aarch`) {
+		m[n] = generalTool
+	}
+	for _, n := range strings.Fields(`sh bash dash ash zsh ksh mksh fish tcsh python pypy perl ruby php node lua luajit tclsh expect gawk mawk awk`) {
+		m[n] = generalInterpreter
+	}
+	return m
+}()
 
 // remoteStdio finds the standard descriptor that is an internet socket.
 func remoteStdio(p *bollwerk.Process) *bollwerk.OpenFile {

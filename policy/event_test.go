@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/bollwerk/bollwerk"
@@ -51,6 +52,37 @@ func TestInContainer(t *testing.T) {
 		}
 		if d := judgeEvent(t, "event.in_container", c.subject); d.Verdict != want {
 			t.Errorf("%s: %s %s", c.name, d.Verdict, d.Cause)
+		}
+	}
+}
+
+// A program is trusted by a name that its file bears out, not by one it took.
+func TestProgramName(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		process m
+		want    string
+	}{
+		{"its own name", m{"name": "sshd", "path": "/usr/sbin/sshd"}, "sshd"},
+		{"cut by the kernel", m{"name": "systemd-sysuser", "path": "/usr/bin/systemd-sysusers"}, "systemd-sysuser"},
+		{"a version", m{"name": "python3", "path": "/usr/bin/python3.11"}, "python3"},
+		{"no path", m{"name": "kworker/0:1"}, "kworker/0:1"},
+		{"one file of many programs", m{"name": "systemd-udevd", "path": "/usr/bin/udevadm"}, "systemd-udevd"},
+		{"an applet", m{"name": "passwd", "path": "/bin/busybox", "args": []any{"passwd"}}, "passwd"},
+		{"an applet under another name", m{"name": "sshd", "path": "/bin/busybox", "args": []any{"cat", "/etc/shadow"}}, "busybox"},
+		{"a link to a tool", m{"name": "sshd", "path": "/usr/bin/cat", "args": []any{"/home/sshd", "/usr/sbin/sshd", "/etc/shadow"}}, "cat"},
+		{"an alternative", m{"name": "pager", "path": "/usr/bin/vim.basic"}, "vim.basic"},
+		{"a script", m{"name": "unattended-upgr", "path": "/usr/bin/python3.11", "script": "/usr/bin/unattended-upgrade"}, "unattended-upgr"},
+		{"a script with options", m{"name": "adduser", "path": "/usr/bin/perl", "args": []any{"/usr/bin/perl", "-w", "/usr/sbin/adduser", "x"}}, "adduser"},
+		{"a script of an environment", m{"name": "ansible-playboo", "path": "/usr/bin/python3.11", "script": "/home/ci/venv/bin/ansible-playbook"}, "ansible-playboo"},
+		{"a script that anybody may write", m{"name": "dpkg", "path": "/usr/bin/dash", "script": "/tmp/bin/dpkg"}, "dash"},
+		{"a script in a home", m{"name": "dpkg", "path": "/usr/bin/bash", "script": "/root/dpkg"}, "bash"},
+		{"a name of one's own choice", m{"name": "cron", "path": "/usr/bin/perl", "args": []any{"perl", "-e", "$0='cron'"}}, "perl"},
+		{"a long name", m{"name": "dpkg", "path": "/lib64/ld-linux-x86-64.so.2"}, "ld-linux-x86-64"},
+	} {
+		subject := m{"kind": "exec", "process": c.process}
+		if d := judgeEvent(t, fmt.Sprintf("event.process.program == %q", c.want), subject); d.Verdict != bollwerk.Fail {
+			t.Errorf("%s: not %s: %s", c.name, c.want, d.Cause)
 		}
 	}
 }
