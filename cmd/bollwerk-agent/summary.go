@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"syscall"
 
 	"github.com/bollwerk/bollwerk"
 )
@@ -23,7 +24,12 @@ func eventSummary(e *bollwerk.Event) string {
 			add("(%s)", o)
 		}
 	case e.Kind == bollwerk.EventExit && e.Process != nil:
-		add("status %d", e.Process.ExitCode)
+		switch w := syscall.WaitStatus(e.Process.ExitCode); { // as the kernel keeps it
+		case w.Signaled():
+			add("ended by signal %d", w.Signal())
+		default:
+			add("status %d", w.ExitStatus())
+		}
 	}
 	if f := e.File; f != nil {
 		add("%s", f.Path)
