@@ -141,8 +141,8 @@ func (a *Agent) stranger(w *bollwerk.Workload, p *bollwerk.Process) bool {
 	if w.Kind != bollwerk.WorkloadHost || !p.Contained || p.Kernel || p.Cgroup == 0 || p.MountNS == 0 || p.PIDNS == 0 {
 		return false
 	}
-	host := a.sensor.Kernel().HostNamespaces() // a unit's or a browser's sandbox keeps one of them
-	return p.MountNS != host.Mount && p.PIDNS != host.PID && a.resolver.MayBeContainer(p.Cgroup)
+	// A container may have the host's PIDs; what has the host's root too is none (Contained).
+	return p.MountNS != a.sensor.Kernel().HostNamespaces().Mount && a.resolver.MayBeContainer(p.Cgroup)
 }
 
 // contained is the workload of a process that was taken for the host's and is none of

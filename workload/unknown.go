@@ -26,15 +26,16 @@ func (r *Resolver) MayBeContainer(id uint64) bool {
 	return e != nil && e.body == r.host && r.config.Now().Sub(time.Unix(0, e.looked.Load())).Abs() >= lookAgain
 }
 
-// Contained returns the workload of a cgroup in which a process runs that shares neither
-// the mount nor the PID namespace of the host. Where nothing names a container or unit,
+// Contained returns the workload of a cgroup in which a process runs that does not share
+// the mount namespace of the host, and either not its PIDs or not its root. Where nothing names a container or unit,
 // and nobody of the host is in that cgroup, it is a container of a runtime that is not
 // known here, and is called by its cgroup. Cgroups below it belong to it, whatever they
 // are called. A runtime that names it later is believed.
 //
 // Processes with namespaces of their own in a unit, or in a cgroup they share with the
 // host (a browser's sandbox, unshare in a shell), are no container: no policy could hold
-// them without holding others.
+// them without holding others. Nor is what has the host's PIDs and the host's root, with
+// mounts of its own: so does whoever hides a folder from himself.
 func (r *Resolver) Contained(id uint64, path string, pid uint32) *bollwerk.Workload {
 	b := r.lookup(id, path, pid)
 	if b != r.host {
@@ -60,10 +61,14 @@ func (r *Resolver) Contained(id uint64, path string, pid uint32) *bollwerk.Workl
 	if path == "/" || len(path) > maxPath || p.Unit != "" || len(p.Containers) > 0 || strings.HasSuffix(path, ".slice") || r.sharedWithHost(path) {
 		return b.value.Load()
 	}
+	hostPID := r.sharesPIDs(pid)
+	if hostPID && !r.ownRoot(pid) {
+		return b.value.Load()
+	}
 	name := cut(strings.TrimPrefix(path, "/"), maxName)
 	u := &body{key: bodyKey{id: unknownID + path, cgroup: id}, path: path, began: now, done: make(chan struct{}), complete: true, unknown: true}
 	u.value.Store(&bollwerk.Workload{Kind: bollwerk.WorkloadContainer, Cgroup: id, Node: r.config.Node,
-		Container: &bollwerk.Container{ID: name, Name: name, Runtime: bollwerk.UnknownRuntime, PID: pid}})
+		Container: &bollwerk.Container{ID: name, Name: name, Runtime: bollwerk.UnknownRuntime, PID: pid, HostPID: hostPID}})
 	u.finish()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -112,6 +117,28 @@ func (r *Resolver) sharedWithHost(path string) bool {
 		return false // the first tree that has it is the one that counts
 	}
 	return false
+}
+
+// first is process 1 of the host, or this one where some kernels keep it from being looked at.
+func (r *Resolver) first() string {
+	if r.mountNamespace("1") != 0 {
+		return "1"
+	}
+	return "self"
+}
+
+// sharesPIDs reports whether a process is in the PID namespace of the host.
+func (r *Resolver) sharesPIDs(pid uint32) bool {
+	var a, b syscall.Stat_t
+	return pid != 0 && syscall.Stat(filepath.Join(r.h.Proc, strconv.FormatUint(uint64(pid), 10), "ns/pid"), &a) == nil &&
+		syscall.Stat(filepath.Join(r.h.Proc, r.first(), "ns/pid"), &b) == nil && a.Ino == b.Ino
+}
+
+// ownRoot reports whether a process has another root folder than the host, by all that can be seen.
+func (r *Resolver) ownRoot(pid uint32) bool {
+	var a, b syscall.Stat_t
+	return syscall.Stat(filepath.Join(r.h.Proc, strconv.FormatUint(uint64(pid), 10), "root")+"/", &a) == nil &&
+		syscall.Stat(filepath.Join(r.h.Proc, r.first(), "root")+"/", &b) == nil && (a.Ino != b.Ino || a.Dev != b.Dev)
 }
 
 func (r *Resolver) mountNamespace(pid string) uint64 {

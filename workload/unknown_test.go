@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/internal/cgroup"
 )
@@ -149,6 +151,69 @@ func TestNoUnknownRuntime(t *testing.T) {
 	}
 	if w := r.Contained(1<<41+1, "/user.slice", 1); w != r.Host() {
 		t.Errorf("a slice is %+v", w)
+	}
+}
+
+// TestUnknownRuntimeWithHostPIDs: a container of no runtime that has the host's PIDs is
+// known by its root; what is only a part of that is the host's.
+func TestUnknownRuntimeWithHostPIDs(t *testing.T) {
+	h := host(t)
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	// Another root with the same files.
+	room := t.TempDir()
+	tmp := filepath.Join(room, "root")
+	mount := func(what, at, kind, options string) {
+		if err := unix.Mount(what, at, kind, 0, options); err != nil {
+			missing(t, "mount of %s: %v", kind, err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
+	}
+	mount("tmpfs", room, "tmpfs", "")
+	for _, d := range []string{"root", "upper", "work"} {
+		if err := os.Mkdir(filepath.Join(room, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mount("overlay", tmp, "overlay", "lowerdir=/,upperdir="+room+"/upper,workdir="+room+"/work")
+	r := run(t, Config{})
+	const up = "echo up; exec sleep 60"
+	for i, tt := range []struct {
+		what      string
+		args      []string
+		container bool
+	}{
+		{"a container with the host's PIDs", []string{"unshare", "--mount", "--root=" + tmp, "sh", "-c", up}, true},
+		{"a service with private mounts", []string{"unshare", "--mount", "sh", "-c", up}, false},
+		{"a service that hid a folder", []string{"unshare", "--mount", "sh", "-c", "mount -t tmpfs tmpfs /mnt; " + up}, false},
+		{"a chroot", []string{"chroot", tmp, "sh", "-c", up}, false},
+	} {
+		name := fmt.Sprintf("/bollwerk-pids-%d-%d", os.Getpid(), i)
+		cgroupOf(t, h, name)
+		inCgroup(t, h, name, tt.args...)
+		id, err := h.ID(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(filepath.Join(h.Trees()[0], name, "cgroup.procs"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pid uint32
+		if _, err := fmt.Sscan(string(b), &pid); err != nil {
+			t.Fatal(err)
+		}
+		w := r.Contained(id, name, pid)
+		if got := w.Kind == bollwerk.WorkloadContainer; got != tt.container {
+			t.Errorf("%s is %+v", tt.what, w)
+		} else if got && (!w.Container.HostPID || w.Container.Runtime != bollwerk.UnknownRuntime) {
+			t.Errorf("%+v", w.Container)
+		}
+	}
+	// The same in a unit, whatever its root is (RootDirectory=, snap, systemd-nspawn), is the unit's.
+	if w := r.Contained(1<<41, "/system.slice/own-root.service", 1); w.Kind != bollwerk.WorkloadUnit {
+		t.Errorf("%+v", w)
 	}
 }
 
