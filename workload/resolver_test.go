@@ -130,8 +130,9 @@ func TestHangingRuntime(t *testing.T) {
 	for i := range 200 {
 		r.Resolve(ctx, uint64(1<<40+1+i), scope(fmt.Sprintf("%064x", i+1)), 0)
 	}
-	if s := r.Stats(); s.Expired != before.Expired || s.Expired != 1 {
-		t.Errorf("%d more events waited in vain", s.Expired-before.Expired)
+	// On a busy machine the waiting is ended for the first one before its own time is up.
+	if s := r.Stats(); s.Expired != before.Expired || s.Expired > 1 || s.Waited != before.Waited {
+		t.Errorf("%d more events waited, %d of all in vain", s.Waited-before.Waited, s.Expired)
 	}
 	eventually(t, "it is said who does not answer", func() bool {
 		w := r.Resolve(ctx, 1<<40, scope(hexA), 0)
