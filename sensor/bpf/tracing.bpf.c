@@ -416,6 +416,8 @@ __noinline int on_object(__u32 kind)
 	return 0;
 }
 
+#define KEY_OWN (1U << 31) // of bw_capability_key.ok
+
 BW_INLINE int checked(struct user_namespace *target, int cap, int ret)
 {
 	struct bw_capability_key key = {};
@@ -479,12 +481,19 @@ BW_INLINE int checked(struct user_namespace *target, int cap, int ret)
 	case NR_open_by_handle_at: case NR_ptrace: case NR_process_vm_readv: case NR_process_vm_writev: case NR_chroot: case NR_mknodat: case NR_mknod:
 		key.ok |= nr << 1;
 	}
+	key.ok |= KEY_OWN;
 	if (bpf_map_lookup_elem(&capabilities, &key))
 		return 0;
 	// Rights borrowed for a moment are not the process's: an overlay works on its layers
 	// with those of whoever mounted it.
 	if (BPF_CORE_READ(t, cred) != BPF_CORE_READ(t, real_cred))
 		return 0;
+	// What the runtime needed to make the container says nothing of the container's own.
+	if (bw_contained((void *)t) && !own_program()) {
+		key.ok &= ~KEY_OWN;
+		if (bpf_map_lookup_elem(&capabilities, &key))
+			return 0;
+	}
 	bpf_map_update_elem(&capabilities, &key, &one, BPF_ANY);
 	r = bw_reserve(sizeof(*r));
 	if (!r) {

@@ -68,7 +68,7 @@ struct bw_namespace {
 struct bw_capability_key {
 	__u64 cgroup;
 	__u32 cap;
-	__u32 ok; // bit 0: it was there; above: the call, for those that are told apart
+	__u32 ok; // bit 0: it was there; above: the call, for those that are told apart; bit 31: by a program of its own
 };
 
 struct bw_mount_key {

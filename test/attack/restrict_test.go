@@ -418,6 +418,16 @@ func (r *restricted) attack(t *testing.T, files bool) {
 		w.want(t, c.want, "%s", c.verb)
 		r.told(t, c.outcome, c.rules...)
 	}
+	// The runtime uses both before the container's program starts; that hides neither.
+	for _, used := range []string{"CAP_SETGID", "CAP_SETUID"} {
+		if !r.a.await(attackWait, func() bool {
+			return slices.ContainsFunc(r.a.of(r.id), func(d *bollwerk.Detection) bool {
+				return d.Rule == "profile-new-capability" && strings.Contains(d.Message, used)
+			})
+		}) {
+			t.Errorf("the use of %s is not told", used)
+		}
+	}
 	if files {
 		w.want(t, "EPERM", "write /srv/evil")
 		r.told(t, bollwerk.Denied, "profile-new-write")
