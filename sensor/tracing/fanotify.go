@@ -108,15 +108,15 @@ func parseInfo(b []byte) (info, bool) {
 }
 
 // handleOf is the handle that fanotify reports for an open file or directory.
-func handleOf(path string) (handle, error) {
+func handleOf(fd int) (handle, error) {
 	var st unix.Statfs_t
-	if err := unix.Statfs(path, &st); err != nil {
+	if err := unix.Fstatfs(fd, &st); err != nil {
 		return "", err
 	}
 	const handleFID = 0x200 // AT_HANDLE_FID, since 6.5: file systems that cannot be exported
-	h, _, err := unix.NameToHandleAt(unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW|handleFID)
+	h, _, err := unix.NameToHandleAt(fd, "", unix.AT_EMPTY_PATH|handleFID)
 	if err != nil {
-		if h, _, err = unix.NameToHandleAt(unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW); err != nil {
+		if h, _, err = unix.NameToHandleAt(fd, "", unix.AT_EMPTY_PATH); err != nil {
 			return "", err
 		}
 	}

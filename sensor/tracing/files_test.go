@@ -171,7 +171,7 @@ func TestContainerSettles(t *testing.T) {
 	c.s.Container(&bollwerk.Workload{Cgroup: 4711, Container: &bollwerk.Container{PID: uint32(cmd.Process.Pid)}}, true)
 	in.Write([]byte("\n"))
 	await(t, "a mark on its own files", func() bool {
-		id, err := handleOf(dir + "/etc/cron.d")
+		id, err := handleAt(dir + "/etc/cron.d")
 		c.files.mu.Lock()
 		defer c.files.mu.Unlock()
 		return err == nil && len(c.files.places[id]) > 0
@@ -213,7 +213,7 @@ func TestReplacedFileStaysWatched(t *testing.T) {
 	run(t, "sh", "-c", "cd "+dir+"/etc && cp shadow shadow.new && mv shadow.new shadow")
 	c.find(t, "rename", fileEvent(bollwerk.EventRename, "/etc/shadow.new"))
 	await(t, "a mark on the new file", func() bool {
-		id, err := handleOf(dir + "/etc/shadow")
+		id, err := handleAt(dir + "/etc/shadow")
 		c.files.mu.Lock()
 		defer c.files.mu.Unlock()
 		return err == nil && len(c.files.places[id]) > 0

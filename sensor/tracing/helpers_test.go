@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var timeZero time.Time
@@ -87,7 +89,7 @@ func (f *Files) marks(name string) bool {
 // not told: by the words of the product, which must be true.
 func (c *collector) needNames(t *testing.T, pid int) {
 	t.Helper()
-	_, err := handleOf("/proc/" + strconv.Itoa(pid) + "/root")
+	_, err := handleAt("/proc/" + strconv.Itoa(pid) + "/root")
 	said := ""
 	for _, r := range c.s.Capabilities() {
 		if r.Area == AreaFile && strings.Contains(r.Cause, overlayNames) {
@@ -100,4 +102,13 @@ func (c *collector) needNames(t *testing.T, pid int) {
 	case said != "":
 		t.Skipf("this kernel cannot, and the product says so: %s: %s", AreaFile, said)
 	}
+}
+
+func handleAt(path string) (handle, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	return handleOf(fd)
 }

@@ -30,6 +30,7 @@ type root struct {
 	looks   bucket   // at what was made
 	trees   []string // folders all of whose folders are marked
 	folders int      // marked for that
+	pass    *pass    // while all watches are looked for
 	over    uint64   // events above the rate: counted, not told
 	refused []error
 	image   image
@@ -45,16 +46,64 @@ const (
 	treeVolumes = 16
 )
 
-// open resolves a path inside the root: no link in it leads out.
-func (r *root) open(name string, flags int) (int, error) {
-	if r.pid != 0 && mountNS(r.pid) != r.mountNS {
-		return -1, unix.ESRCH // the container is gone, and perhaps its PID is another's
+// pass is what was found since a look for all watches began. They have most of their
+// folders in common: asking for each anew was a third of the agent's start among many
+// containers. What changes meanwhile is told by the marks.
+type pass struct {
+	dir    int // the root
+	there  map[string]bool
+	names  map[string]listing
+	marked map[passMark]bool
+}
+
+type listing struct {
+	names []string
+	err   error
+}
+
+type passMark struct {
+	name string
+	kind placeKind
+}
+
+// begin a pass; the caller owes the end.
+func (r *root) begin() (end func()) {
+	dir, err := r.enter()
+	if err != nil {
+		return func() {} // each look will find that it is gone
 	}
+	r.pass = &pass{dir: dir, there: map[string]bool{}, names: map[string]listing{}, marked: map[passMark]bool{}}
+	return func() {
+		r.pass = nil
+		unix.Close(dir)
+	}
+}
+
+// enter opens the root itself.
+func (r *root) enter() (int, error) {
 	dir, err := unix.Open(r.prefix, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
-	defer unix.Close(dir)
+	if r.pid != 0 && mountNS(r.pid) != r.mountNS {
+		unix.Close(dir)
+		return -1, unix.ESRCH // the container is gone, and perhaps its PID is another's
+	}
+	return dir, nil
+}
+
+// open resolves a path inside the root: no link in it leads out.
+func (r *root) open(name string, flags int) (int, error) {
+	var dir int
+	if r.pass != nil {
+		dir = r.pass.dir
+	} else {
+		var err error
+		if dir, err = r.enter(); err != nil {
+			return -1, err
+		}
+		defer unix.Close(dir)
+	}
 	return unix.Openat2(dir, name, &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
 }
 
@@ -97,11 +146,40 @@ func (r *root) handle(name string) (handle, error) {
 		return "", err
 	}
 	defer unix.Close(fd)
-	return handleOf(procFD(fd))
+	return handleOf(fd)
+}
+
+// exists reports whether a path leads anywhere.
+func (r *root) exists(name string) bool {
+	if r.pass != nil {
+		if there, known := r.pass.there[name]; known {
+			return there
+		}
+	}
+	fd, err := r.open(name, unix.O_PATH)
+	if err == nil {
+		unix.Close(fd)
+	}
+	if r.pass != nil {
+		r.pass.there[name] = err == nil
+	}
+	return err == nil
 }
 
 // names lists a folder, at most globEntries of it.
 func (r *root) names(dir string) ([]string, error) {
+	if r.pass == nil {
+		return r.readNames(dir)
+	}
+	l, known := r.pass.names[dir]
+	if !known {
+		l.names, l.err = r.readNames(dir)
+		r.pass.names[dir] = l
+	}
+	return l.names, l.err
+}
+
+func (r *root) readNames(dir string) ([]string, error) {
 	fd, err := r.open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK)
 	if err != nil {
 		return nil, err
@@ -123,6 +201,7 @@ var errTooMany = errors.New("too many entries")
 // arm marks whatever of the watch list is there, and the folders in which the rest
 // would appear.
 func (f *Files) arm(r *root) {
+	defer r.begin()()
 	for i := range f.Watches {
 		if !f.Watches[i].Tree {
 			f.armWatch(r, &f.Watches[i], nil, true)
@@ -138,6 +217,7 @@ func (f *Files) plant(r *root) {
 	if f.roots[r.cgroup] != r {
 		return // gone meanwhile
 	}
+	defer r.begin()()
 	for i := range f.Watches {
 		if f.Watches[i].Tree {
 			f.armWatch(r, &f.Watches[i], nil, true)
@@ -272,8 +352,7 @@ func (f *Files) descend(r *root, dir string, rest []string, kind placeKind, by *
 	next := rest[0]
 	if !strings.Contains(next, "*") {
 		name := path.Join(dir, next)
-		if fd, err := r.open(name, unix.O_PATH); err == nil {
-			unix.Close(fd)
+		if r.exists(name) {
 			f.descend(r, name, rest[1:], kind, by, first)
 			return
 		}
@@ -321,6 +400,13 @@ func (f *Files) before(r *root, dir string, kind placeKind, by *bollwerk.Process
 // mark puts a mark on one inode and remembers what it is; new says that it was not yet
 // marked for this.
 func (f *Files) mark(r *root, name string, kind placeKind) (isNew bool) {
+	if r.pass != nil {
+		this := passMark{name, kind}
+		if r.pass.marked[this] {
+			return false
+		}
+		r.pass.marked[this] = true
+	}
 	fd, err := r.open(name, unix.O_PATH)
 	if err != nil {
 		return false
@@ -342,7 +428,7 @@ func (f *Files) mark(r *root, name string, kind placeKind) (isNew bool) {
 	default:
 		return false
 	}
-	id, err := handleOf(procFD(fd))
+	id, err := handleOf(fd)
 	if err != nil || r.group == nil {
 		f.markLegacy(r, fd, kind)
 		return false
@@ -397,7 +483,13 @@ func (f *Files) add(r *root, fd int, kind placeKind) error {
 	case placeWay:
 		mask = f.entries&^(unix.FAN_DELETE|unix.FAN_ATTRIB|unix.FAN_CLOSE_WRITE) | unix.FAN_ONDIR
 	}
-	err := unix.FanotifyMark(r.group.fd, unix.FAN_MARK_ADD, mask, unix.AT_FDCWD, procFD(fd))
+	var err error = unix.EACCES
+	if kind != placeRead { // a folder names itself, which is half the work of a link of /proc
+		err = unix.FanotifyMark(r.group.fd, unix.FAN_MARK_ADD, mask, fd, ".")
+	}
+	if err != nil {
+		err = unix.FanotifyMark(r.group.fd, unix.FAN_MARK_ADD, mask, unix.AT_FDCWD, procFD(fd))
+	}
 	if errors.Is(err, unix.EINVAL) && f.entries&unix.FAN_RENAME != 0 {
 		// Before 5.17 a rename is told in two halves.
 		f.entries = f.entries&^unix.FAN_RENAME | unix.FAN_MOVED_FROM | unix.FAN_MOVED_TO
