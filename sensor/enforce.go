@@ -77,6 +77,16 @@ func (s *Sensor) Apply(p *Policy) error {
 	return nil
 }
 
+// Together calls f, which applies many policies. They are all in force when it returns.
+func (s *Sensor) Together(f func()) {
+	for _, src := range s.sources {
+		if b, ok := src.(Batcher); ok {
+			defer b.Together()()
+		}
+	}
+	f()
+}
+
 // Remove lifts the policy of a workload. It is no error when there is none.
 func (s *Sensor) Remove(cgroup uint64) error {
 	s.policyMu.Lock()

@@ -44,6 +44,13 @@ type Enforcer interface {
 	Remove(cgroup uint64) error
 }
 
+// Batcher is an Enforcer for which many policies at once are less work than one by one.
+type Batcher interface {
+	// Together begins such a batch. What was applied until end is in force as a whole when
+	// end returns.
+	Together() (end func())
+}
+
 // Means is how far a guard can be held on this host.
 type Means struct {
 	Guard   Guard

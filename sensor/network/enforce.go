@@ -97,10 +97,35 @@ func (s *Source) Apply(p *sensor.Policy) error {
 	if err := s.count(); err != nil {
 		return err
 	}
+	if s.together == 0 {
+		s.inform()
+	} else {
+		s.owed = true
+	}
+	return nil
+}
+
+// inform lets the sockets that exist know the policies; wants the lock held.
+func (s *Source) inform() {
 	if err := s.refresh(); err != nil {
 		s.k.Log.Debug("sockets that exist do not know their policy", "error", err)
 	}
-	return nil
+}
+
+// Together implements sensor.Batcher: to inform the sockets is to walk all descriptors of
+// all processes.
+func (s *Source) Together() (end func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.together++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.together--; s.together == 0 && s.owed {
+			s.owed = false
+			s.inform()
+		}
+	}
 }
 
 // Remove lifts what Apply put in force.

@@ -187,3 +187,24 @@ func TestDenyMiner(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// Sockets that are older than policies which come together know theirs when all are in force.
+func TestPoliciesTogether(t *testing.T) {
+	w := sharedWatch(t)
+	boxes := [2]*helper{contained(t), contained(t)}
+	for _, h := range boxes {
+		h.cgroup(w.sensor.Kernel())
+		h.ok("address 10.1.2.3/32")
+		h.ok("listen tcp4 0.0.0.0:80")
+		h.ok("listen tcp4 0.0.0.0:81")
+	}
+	w.sensor.Together(func() {
+		for _, h := range boxes {
+			w.hold(h, sensor.Policy{Enforce: sensor.GuardIngress, Ingress: []sensor.Peer{peer("10.0.0.0/8", 80, "tcp")}})
+		}
+	})
+	for _, h := range boxes {
+		expect(t, h, "ok", "dial tcp4 10.1.2.3:80")
+		expect(t, h, "err timeout", "dial tcp4 10.1.2.3:81 500ms")
+	}
+}

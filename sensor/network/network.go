@@ -53,6 +53,9 @@ type Source struct {
 	sets    map[uint64]*set
 	nextSet uint32
 	dirty   bool // a policy came: the sockets that exist must learn of it
+	// together counts callers that apply many policies; owed: one of these came.
+	together int
+	owed     bool
 	// tellAgain: the programs will be told of the policies once more.
 	tellAgain, closed bool
 	epoch             uint32
