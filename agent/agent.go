@@ -243,12 +243,14 @@ func (a *Agent) run(ctx context.Context) error {
 func (a *Agent) begin(ctx context.Context) {
 	found, trouble := a.resolver.Existing(ctx)
 	a.setTrouble("existing workloads", trouble)
-	var meet errgroup.Group
-	meet.SetLimit(runtime.GOMAXPROCS(0))
-	for _, w := range found {
-		meet.Go(func() error { a.meet(w, time.Now()); return nil })
-	}
-	_ = meet.Wait()
+	a.sensor.Together(func() {
+		var meet errgroup.Group
+		meet.SetLimit(runtime.GOMAXPROCS(0))
+		for _, w := range found {
+			meet.Go(func() error { a.meet(w, time.Now()); return nil })
+		}
+		_ = meet.Wait()
+	})
 	// Containers of runtimes that nobody here knows show by their processes only.
 	for _, p := range a.sensor.Kernel().Processes.All() {
 		if p.Contained {
@@ -258,6 +260,14 @@ func (a *Agent) begin(ctx context.Context) {
 			}
 		}
 	}
+	// Ready means that their files are watched too; a file system that does not answer must
+	// not keep the rest of the machine waiting for it.
+	looking, enough := context.WithTimeout(ctx, lookTime)
+	a.sensor.Followed(looking)
+	if looking.Err() != nil && ctx.Err() == nil {
+		a.log.Warn("the files of some containers are not watched yet", "after", lookTime)
+	}
+	enough()
 	// What a former agent left in force held until here.
 	if err := a.sensor.TakeOver(); err != nil {
 		a.setTrouble("take over", fmt.Sprintf("what a former agent left in force could not be lifted: %v; run `bollwerk-agent release`", err))
@@ -268,9 +278,11 @@ func (a *Agent) begin(ctx context.Context) {
 			Took: time.Since(a.began), Areas: Areas(a.sensor.Capabilities()), Workloads: a.living(), Rules: a.rules.len(), Detectors: len(a.p.Detectors), Causes: causes,
 		})
 	}
-	debug.FreeOSMemory()
-	dropStart()
+	giveBack()
 }
+
+// lookTime is how long the agent waits for the files of existing containers to be marked.
+const lookTime = 3 * time.Second
 
 // receive is called by the sensor, one event at a time; it must not wait.
 func (a *Agent) receive(e *bollwerk.Event) { a.queue.put(e) }

@@ -22,6 +22,7 @@ func (a *Agent) watchMemory(ctx context.Context) error {
 	percent := startGarbage // set in Run
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	buf := make([]byte, 256)
+	looks := 0
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	for {
@@ -29,6 +30,9 @@ func (a *Agent) watchMemory(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
+			if looks++; looks == settled {
+				giveBack()
+			}
 			used := residentAnonymous(buf)
 			// Below 80 % nothing is given up; from there the steps follow each other.
 			share := float64(used) / float64(limit)
@@ -48,6 +52,9 @@ const (
 	// programs are made of many times the memory that is kept of them, and at half of this
 	// collecting it was a tenth of the start.
 	startGarbage = 200
+	// settled is how many seconds after its start the files of existing containers are
+	// marked and their first events judged, which leaves a second heap of garbage.
+	settled = 5
 	// leastGarbage and mostGarbage are how much of it may lie between two collections, in
 	// percent of what is in use.
 	leastGarbage, mostGarbage = 50, 200
@@ -87,6 +94,12 @@ func residentAnonymous(buf []byte) int64 {
 		return 0
 	}
 	return (resident - shared) * int64(os.Getpagesize())
+}
+
+// giveBack gives back what only the start needed.
+func giveBack() {
+	debug.FreeOSMemory()
+	dropStart()
 }
 
 // dropStart gives back the pages of the program that only its start needed: the compiler

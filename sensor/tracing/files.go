@@ -71,6 +71,24 @@ type order struct {
 	pid    uint32
 	began  bool
 	since  time.Time
+	done   chan<- struct{} // nothing but a question whether all before it is done
+}
+
+// followed waits until all orders of now are carried out.
+func followed(ctx context.Context, orders chan<- order) {
+	if orders == nil {
+		return
+	}
+	done := make(chan struct{})
+	select {
+	case orders <- order{done: done}:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }
 
 func orderOf(w *bollwerk.Workload, began bool) (o order, ok bool) {
@@ -204,7 +222,15 @@ func (f *Files) Container(w *bollwerk.Workload, began bool) {
 	}
 }
 
+// Followed implements sensor.Follower. The trees of containers, of which links and losses
+// are told, are marked later.
+func (f *Files) Followed(ctx context.Context) { followed(ctx, f.orders) }
+
 func (f *Files) follow(o order) {
+	if o.done != nil {
+		close(o.done)
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if r := f.roots[o.cgroup]; r != nil && (!o.began || r.pid != o.pid) {

@@ -120,7 +120,14 @@ func (p *Procs) lost(area string, cgroup, n uint64) {
 		Loss: &bollwerk.Loss{To: now, Count: n, Area: area, Kind: bollwerk.EventOpen, Cgroup: cgroup}})
 }
 
+// Followed implements sensor.Follower.
+func (p *Procs) Followed(ctx context.Context) { followed(ctx, p.orders) }
+
 func (p *Procs) follow(o order) {
+	if o.done != nil {
+		close(o.done)
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if b := p.boxes[o.cgroup]; b != nil && (!o.began || b.root.pid != o.pid) {
