@@ -49,9 +49,9 @@ func (a *Agent) watchMemory(ctx context.Context) error {
 
 const (
 	// startGarbage is how much of it there may be while the agent starts: rules and kernel
-	// programs are made of many times the memory that is kept of them, and at half of this
-	// collecting it was a tenth of the start.
-	startGarbage = 200
+	// programs are made of many times the memory that is kept of them. Twice as much does
+	// not make the start shorter, but needs up to twenty mebibytes more at its height.
+	startGarbage = 100
 	// settled is how many seconds after its start the files of existing containers are
 	// marked and their first events judged, which leaves a second heap of garbage.
 	settled = 5
