@@ -271,6 +271,21 @@ func (k *Kernel) Load(spec *ebpf.CollectionSpec, options uint64, skip ...string)
 	return l, nil
 }
 
+// LoadMore loads programs of an object that Load was told to skip; they use no maps but
+// those of the others.
+func (k *Kernel) LoadMore(l *Loaded, spec *ebpf.CollectionSpec, names ...string) {
+	for _, name := range names {
+		p, err := k.loadProgram(spec, name, l.Maps)
+		if err != nil {
+			l.Refused = append(l.Refused, Refusal{Program: name, Type: spec.Programs[name].Type, Err: explain(err)})
+			continue
+		}
+		l.Programs[name] = p
+		k.programs = append(k.programs, p)
+		k.closers = append(k.closers, p.Close)
+	}
+}
+
 // Try reports whether this kernel takes a program; nothing of it stays.
 func (k *Kernel) Try(spec *ebpf.CollectionSpec, program string) error {
 	l, err := k.load(spec, 0, []string{program})
