@@ -281,8 +281,10 @@ func (k *Kernel) LoadMore(l *Loaded, spec *ebpf.CollectionSpec, names ...string)
 			continue
 		}
 		l.Programs[name] = p
+		k.ownMu.Lock()
 		k.programs = append(k.programs, p)
 		k.closers = append(k.closers, p.Close)
+		k.ownMu.Unlock()
 	}
 }
 

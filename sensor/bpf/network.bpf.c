@@ -12,7 +12,7 @@
 // an iterator reads those while they live.
 // bpf2go-type: bw_net_event bw_dns_event bw_probe_event bw_flow_key bw_flow bw_seen_key
 // bpf2go-type: bw_seen bw_net_set bw_net_prefix bw_net_ports bw_net_port bw_net_state
-// bpf2go-type: bw_net_name bw_net_named bw_net_named_key
+// bpf2go-type: bw_net_name bw_net_named bw_net_named_key bw_net_pages
 #include "bollwerk.h"
 #include "network.h"
 #include <bpf/bpf_endian.h>
@@ -37,4 +37,6 @@ struct bw_probe_event *unused_probe_event __attribute__((unused));
 #include "network_state.h"
 #include "network_packet.h"
 #include "network_call_fn.h"
+#include "network_room.h"
+#include "network_packet_fn.h"
 #include "network_iter.h"

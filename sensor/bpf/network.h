@@ -9,7 +9,8 @@
 enum bw_net_source {
 	BW_NET_CONNECT = 161, BW_NET_SENDMSG = 162, BW_NET_BIND = 163, BW_NET_POST_BIND = 164, BW_NET_STATE = 165,
 	BW_NET_EGRESS = 166, BW_NET_INGRESS = 167, BW_NET_SOCK_CREATE = 168, BW_NET_RELEASE = 169, BW_NET_ITER = 170,
-	BW_NET_FAILED = 171, BW_NET_RAW = 172,
+	BW_NET_FAILED = 171, BW_NET_RAW = 172, BW_NET_UDP_OUT = 173, BW_NET_UDP_IN = 174, BW_NET_SENT = 175, BW_NET_PUSHED = 176,
+	BW_NET_READ = 177,
 };
 
 enum bw_net_direction { BW_NET_UNKNOWN = 0, BW_NET_OUT = 1, BW_NET_IN = 2 };
@@ -173,6 +174,12 @@ struct bw_net_named {
 	struct bw_net_ports rule[BW_NAMED_RULES];
 };
 #define BW_NAMED_MOST 512 // addresses of one workload
+
+// Where the kernel keeps the beginning of its memory and of the table of its pages; 0: not
+// known.
+struct bw_net_pages {
+	__u64 memory, table;
+};
 
 // A question for a name of the list. Only its answer is believed.
 struct bw_net_question {

@@ -121,6 +121,12 @@ type NetworkBwNetNamedKey struct {
 	Address [16]uint8
 }
 
+type NetworkBwNetPages struct {
+	_      structs.HostLayout
+	Memory uint64
+	Table  uint64
+}
+
 type NetworkBwNetPort struct {
 	_        structs.HostLayout
 	Set      uint32
@@ -207,9 +213,11 @@ const (
 	NetworkMapNetNamed         = "net_named"
 	NetworkMapNetNames         = "net_names"
 	NetworkMapNetOverflow      = "net_overflow"
+	NetworkMapNetPages         = "net_pages"
 	NetworkMapNetPorts         = "net_ports"
 	NetworkMapNetPrefixes      = "net_prefixes"
 	NetworkMapNetRecent        = "net_recent"
+	NetworkMapNetRoom          = "net_room"
 	NetworkMapNetRoots         = "net_roots"
 	NetworkMapNetSeen          = "net_seen"
 	NetworkMapNetSets          = "net_sets"
@@ -222,24 +230,34 @@ const (
 	NetworkProgConnect4        = "connect4"
 	NetworkProgConnect6        = "connect6"
 	NetworkProgEgress          = "egress"
+	NetworkProgEgressGuard     = "egress_guard"
 	NetworkProgExisting        = "existing"
 	NetworkProgFailed4         = "failed4"
 	NetworkProgFailed6         = "failed6"
 	NetworkProgGone4           = "gone4"
 	NetworkProgGone6           = "gone6"
 	NetworkProgIngress         = "ingress"
+	NetworkProgIngressGuard    = "ingress_guard"
 	NetworkProgLiving          = "living"
 	NetworkProgPostBind4       = "post_bind4"
 	NetworkProgPostBind6       = "post_bind6"
+	NetworkProgPushed          = "pushed"
+	NetworkProgPushedOne       = "pushed_one"
 	NetworkProgRawMade         = "raw_made"
+	NetworkProgReceived        = "received"
 	NetworkProgSendmsg4        = "sendmsg4"
 	NetworkProgSendmsg6        = "sendmsg6"
+	NetworkProgSent            = "sent"
 	NetworkProgSetState        = "set_state"
 	NetworkProgSockCreate      = "sock_create"
 	NetworkProgSockRelease     = "sock_release"
+	NetworkProgUdpReceived     = "udp_received"
+	NetworkProgUdpSent4        = "udp_sent4"
+	NetworkProgUdpSent6        = "udp_sent6"
 	NetworkVarConfig           = "config"
 	NetworkVarUnusedDnsEvent   = "unused_dns_event"
 	NetworkVarUnusedNetEvent   = "unused_net_event"
+	NetworkVarUnusedNetPages   = "unused_net_pages"
 	NetworkVarUnusedProbeEvent = "unused_probe_event"
 )
 
@@ -285,26 +303,35 @@ type NetworkSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkProgramSpecs struct {
-	Bind4       *ebpf.ProgramSpec `ebpf:"bind4"`
-	Bind6       *ebpf.ProgramSpec `ebpf:"bind6"`
-	Connect4    *ebpf.ProgramSpec `ebpf:"connect4"`
-	Connect6    *ebpf.ProgramSpec `ebpf:"connect6"`
-	Egress      *ebpf.ProgramSpec `ebpf:"egress"`
-	Existing    *ebpf.ProgramSpec `ebpf:"existing"`
-	Failed4     *ebpf.ProgramSpec `ebpf:"failed4"`
-	Failed6     *ebpf.ProgramSpec `ebpf:"failed6"`
-	Gone4       *ebpf.ProgramSpec `ebpf:"gone4"`
-	Gone6       *ebpf.ProgramSpec `ebpf:"gone6"`
-	Ingress     *ebpf.ProgramSpec `ebpf:"ingress"`
-	Living      *ebpf.ProgramSpec `ebpf:"living"`
-	PostBind4   *ebpf.ProgramSpec `ebpf:"post_bind4"`
-	PostBind6   *ebpf.ProgramSpec `ebpf:"post_bind6"`
-	RawMade     *ebpf.ProgramSpec `ebpf:"raw_made"`
-	Sendmsg4    *ebpf.ProgramSpec `ebpf:"sendmsg4"`
-	Sendmsg6    *ebpf.ProgramSpec `ebpf:"sendmsg6"`
-	SetState    *ebpf.ProgramSpec `ebpf:"set_state"`
-	SockCreate  *ebpf.ProgramSpec `ebpf:"sock_create"`
-	SockRelease *ebpf.ProgramSpec `ebpf:"sock_release"`
+	Bind4        *ebpf.ProgramSpec `ebpf:"bind4"`
+	Bind6        *ebpf.ProgramSpec `ebpf:"bind6"`
+	Connect4     *ebpf.ProgramSpec `ebpf:"connect4"`
+	Connect6     *ebpf.ProgramSpec `ebpf:"connect6"`
+	Egress       *ebpf.ProgramSpec `ebpf:"egress"`
+	EgressGuard  *ebpf.ProgramSpec `ebpf:"egress_guard"`
+	Existing     *ebpf.ProgramSpec `ebpf:"existing"`
+	Failed4      *ebpf.ProgramSpec `ebpf:"failed4"`
+	Failed6      *ebpf.ProgramSpec `ebpf:"failed6"`
+	Gone4        *ebpf.ProgramSpec `ebpf:"gone4"`
+	Gone6        *ebpf.ProgramSpec `ebpf:"gone6"`
+	Ingress      *ebpf.ProgramSpec `ebpf:"ingress"`
+	IngressGuard *ebpf.ProgramSpec `ebpf:"ingress_guard"`
+	Living       *ebpf.ProgramSpec `ebpf:"living"`
+	PostBind4    *ebpf.ProgramSpec `ebpf:"post_bind4"`
+	PostBind6    *ebpf.ProgramSpec `ebpf:"post_bind6"`
+	Pushed       *ebpf.ProgramSpec `ebpf:"pushed"`
+	PushedOne    *ebpf.ProgramSpec `ebpf:"pushed_one"`
+	RawMade      *ebpf.ProgramSpec `ebpf:"raw_made"`
+	Received     *ebpf.ProgramSpec `ebpf:"received"`
+	Sendmsg4     *ebpf.ProgramSpec `ebpf:"sendmsg4"`
+	Sendmsg6     *ebpf.ProgramSpec `ebpf:"sendmsg6"`
+	Sent         *ebpf.ProgramSpec `ebpf:"sent"`
+	SetState     *ebpf.ProgramSpec `ebpf:"set_state"`
+	SockCreate   *ebpf.ProgramSpec `ebpf:"sock_create"`
+	SockRelease  *ebpf.ProgramSpec `ebpf:"sock_release"`
+	UdpReceived  *ebpf.ProgramSpec `ebpf:"udp_received"`
+	UdpSent4     *ebpf.ProgramSpec `ebpf:"udp_sent4"`
+	UdpSent6     *ebpf.ProgramSpec `ebpf:"udp_sent6"`
 }
 
 // NetworkMapSpecs contains maps before they are loaded into the kernel.
@@ -327,9 +354,11 @@ type NetworkMapSpecs struct {
 	NetNamed    *ebpf.MapSpec `ebpf:"net_named"`
 	NetNames    *ebpf.MapSpec `ebpf:"net_names"`
 	NetOverflow *ebpf.MapSpec `ebpf:"net_overflow"`
+	NetPages    *ebpf.MapSpec `ebpf:"net_pages"`
 	NetPorts    *ebpf.MapSpec `ebpf:"net_ports"`
 	NetPrefixes *ebpf.MapSpec `ebpf:"net_prefixes"`
 	NetRecent   *ebpf.MapSpec `ebpf:"net_recent"`
+	NetRoom     *ebpf.MapSpec `ebpf:"net_room"`
 	NetRoots    *ebpf.MapSpec `ebpf:"net_roots"`
 	NetSeen     *ebpf.MapSpec `ebpf:"net_seen"`
 	NetSets     *ebpf.MapSpec `ebpf:"net_sets"`
@@ -346,6 +375,7 @@ type NetworkVariableSpecs struct {
 	Config           *ebpf.VariableSpec `ebpf:"config"`
 	UnusedDnsEvent   *ebpf.VariableSpec `ebpf:"unused_dns_event"`
 	UnusedNetEvent   *ebpf.VariableSpec `ebpf:"unused_net_event"`
+	UnusedNetPages   *ebpf.VariableSpec `ebpf:"unused_net_pages"`
 	UnusedProbeEvent *ebpf.VariableSpec `ebpf:"unused_probe_event"`
 }
 
@@ -385,9 +415,11 @@ type NetworkMaps struct {
 	NetNamed    *ebpf.Map `ebpf:"net_named"`
 	NetNames    *ebpf.Map `ebpf:"net_names"`
 	NetOverflow *ebpf.Map `ebpf:"net_overflow"`
+	NetPages    *ebpf.Map `ebpf:"net_pages"`
 	NetPorts    *ebpf.Map `ebpf:"net_ports"`
 	NetPrefixes *ebpf.Map `ebpf:"net_prefixes"`
 	NetRecent   *ebpf.Map `ebpf:"net_recent"`
+	NetRoom     *ebpf.Map `ebpf:"net_room"`
 	NetRoots    *ebpf.Map `ebpf:"net_roots"`
 	NetSeen     *ebpf.Map `ebpf:"net_seen"`
 	NetSets     *ebpf.Map `ebpf:"net_sets"`
@@ -415,9 +447,11 @@ func (m *NetworkMaps) Close() error {
 		m.NetNamed,
 		m.NetNames,
 		m.NetOverflow,
+		m.NetPages,
 		m.NetPorts,
 		m.NetPrefixes,
 		m.NetRecent,
+		m.NetRoom,
 		m.NetRoots,
 		m.NetSeen,
 		m.NetSets,
@@ -435,6 +469,7 @@ type NetworkVariables struct {
 	Config           *ebpf.Variable `ebpf:"config"`
 	UnusedDnsEvent   *ebpf.Variable `ebpf:"unused_dns_event"`
 	UnusedNetEvent   *ebpf.Variable `ebpf:"unused_net_event"`
+	UnusedNetPages   *ebpf.Variable `ebpf:"unused_net_pages"`
 	UnusedProbeEvent *ebpf.Variable `ebpf:"unused_probe_event"`
 }
 
@@ -442,26 +477,35 @@ type NetworkVariables struct {
 //
 // It can be passed to LoadNetworkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkPrograms struct {
-	Bind4       *ebpf.Program `ebpf:"bind4"`
-	Bind6       *ebpf.Program `ebpf:"bind6"`
-	Connect4    *ebpf.Program `ebpf:"connect4"`
-	Connect6    *ebpf.Program `ebpf:"connect6"`
-	Egress      *ebpf.Program `ebpf:"egress"`
-	Existing    *ebpf.Program `ebpf:"existing"`
-	Failed4     *ebpf.Program `ebpf:"failed4"`
-	Failed6     *ebpf.Program `ebpf:"failed6"`
-	Gone4       *ebpf.Program `ebpf:"gone4"`
-	Gone6       *ebpf.Program `ebpf:"gone6"`
-	Ingress     *ebpf.Program `ebpf:"ingress"`
-	Living      *ebpf.Program `ebpf:"living"`
-	PostBind4   *ebpf.Program `ebpf:"post_bind4"`
-	PostBind6   *ebpf.Program `ebpf:"post_bind6"`
-	RawMade     *ebpf.Program `ebpf:"raw_made"`
-	Sendmsg4    *ebpf.Program `ebpf:"sendmsg4"`
-	Sendmsg6    *ebpf.Program `ebpf:"sendmsg6"`
-	SetState    *ebpf.Program `ebpf:"set_state"`
-	SockCreate  *ebpf.Program `ebpf:"sock_create"`
-	SockRelease *ebpf.Program `ebpf:"sock_release"`
+	Bind4        *ebpf.Program `ebpf:"bind4"`
+	Bind6        *ebpf.Program `ebpf:"bind6"`
+	Connect4     *ebpf.Program `ebpf:"connect4"`
+	Connect6     *ebpf.Program `ebpf:"connect6"`
+	Egress       *ebpf.Program `ebpf:"egress"`
+	EgressGuard  *ebpf.Program `ebpf:"egress_guard"`
+	Existing     *ebpf.Program `ebpf:"existing"`
+	Failed4      *ebpf.Program `ebpf:"failed4"`
+	Failed6      *ebpf.Program `ebpf:"failed6"`
+	Gone4        *ebpf.Program `ebpf:"gone4"`
+	Gone6        *ebpf.Program `ebpf:"gone6"`
+	Ingress      *ebpf.Program `ebpf:"ingress"`
+	IngressGuard *ebpf.Program `ebpf:"ingress_guard"`
+	Living       *ebpf.Program `ebpf:"living"`
+	PostBind4    *ebpf.Program `ebpf:"post_bind4"`
+	PostBind6    *ebpf.Program `ebpf:"post_bind6"`
+	Pushed       *ebpf.Program `ebpf:"pushed"`
+	PushedOne    *ebpf.Program `ebpf:"pushed_one"`
+	RawMade      *ebpf.Program `ebpf:"raw_made"`
+	Received     *ebpf.Program `ebpf:"received"`
+	Sendmsg4     *ebpf.Program `ebpf:"sendmsg4"`
+	Sendmsg6     *ebpf.Program `ebpf:"sendmsg6"`
+	Sent         *ebpf.Program `ebpf:"sent"`
+	SetState     *ebpf.Program `ebpf:"set_state"`
+	SockCreate   *ebpf.Program `ebpf:"sock_create"`
+	SockRelease  *ebpf.Program `ebpf:"sock_release"`
+	UdpReceived  *ebpf.Program `ebpf:"udp_received"`
+	UdpSent4     *ebpf.Program `ebpf:"udp_sent4"`
+	UdpSent6     *ebpf.Program `ebpf:"udp_sent6"`
 }
 
 func (p *NetworkPrograms) Close() error {
@@ -471,21 +515,30 @@ func (p *NetworkPrograms) Close() error {
 		p.Connect4,
 		p.Connect6,
 		p.Egress,
+		p.EgressGuard,
 		p.Existing,
 		p.Failed4,
 		p.Failed6,
 		p.Gone4,
 		p.Gone6,
 		p.Ingress,
+		p.IngressGuard,
 		p.Living,
 		p.PostBind4,
 		p.PostBind6,
+		p.Pushed,
+		p.PushedOne,
 		p.RawMade,
+		p.Received,
 		p.Sendmsg4,
 		p.Sendmsg6,
+		p.Sent,
 		p.SetState,
 		p.SockCreate,
 		p.SockRelease,
+		p.UdpReceived,
+		p.UdpSent4,
+		p.UdpSent6,
 	)
 }
 

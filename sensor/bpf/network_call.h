@@ -100,6 +100,7 @@ BW_INLINE int connecting(struct bpf_sock_addr *ctx, int v6)
 		return 0;
 	if (protocol == IPPROTO_TCP) {
 		st->probe = st->flags & S_CONTAINED && !(config.options & BW_NET_OPT_NO_PROBE) ? 3 : 0;
+		st->asked = st->probe;
 		remember(at, st);
 	}
 	return 1;

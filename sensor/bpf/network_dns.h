@@ -67,21 +67,19 @@ BW_INLINE void remote_in(struct __sk_buff *skb, __u8 *to, int ingress)
 // and type, an answer by all its bytes but the number of the transaction, so that new
 // addresses always come through. Functions with names the linker sees are verified once,
 // not at every call; they may take the packet and numbers only.
-#define DNS_TAKE(name, type_, CAP)                                                                                \
-	__attribute__((noinline)) int name(struct __sk_buff *skb, __u32 off, __u32 len, __u32 how)               \
+#define DNS_TAKE(name, type_, CAP, ARGS, FIND, HAVE, LOAD, HASH, SERVER, SOURCE)                                  \
+	__attribute__((noinline)) int name ARGS                                                                  \
 	{                                                                                                        \
-		struct bpf_sock *sk = skb->sk;                                                                   \
 		struct bw_seen_key key = {.kind = BW_DNS};                                                       \
 		struct bw_sock *st;                                                                              \
 		struct type_ *r;                                                                                 \
-		__u64 n = len;                                                                                   \
+		__u64 n;                                                                                         \
 		__u32 q = 12;                                                                                    \
                                                                                                                  \
-		if (!sk)                                                                                         \
-			return 0;                                                                                \
-		st = bpf_sk_storage_get(&socks, sk, 0, 0);                                                       \
+		FIND;                                                                                            \
 		if (!st)                                                                                         \
 			return 0;                                                                                \
+		n = HAVE;                                                                                        \
 		r = bw_reserve(sizeof(*r));                                                                      \
 		if (!r) {                                                                                        \
 			bw_lost(st->cgroup, BW_DNS);                                                             \
@@ -94,7 +92,7 @@ BW_INLINE void remote_in(struct __sk_buff *skb, __u8 *to, int ingress)
 		asm volatile("" : "+r"(n));                                                                      \
 		if (n < 17)                                                                                      \
 			goto discard;                                                                            \
-		if (bpf_skb_load_bytes(skb, off, r->message, n))                                                 \
+		if (LOAD)                                                                                        \
 			goto discard;                                                                            \
 		r->kept = n;                                                                                     \
 		r->port = n;                                                                                     \
@@ -115,7 +113,7 @@ BW_INLINE void remote_in(struct __sk_buff *skb, __u8 *to, int ingress)
 				q += (l & 63) + 1;                                                               \
 			}                                                                                        \
 		}                                                                                                \
-		key.exe = hash(r->message, &r->port, how & DNS_ANSWER ? 2 : 12, CAP);                            \
+		key.exe = HASH;                                                                                  \
 		key.port = *(volatile __u16 *)&r->port;                                                          \
 		key.cgroup = st->cgroup;                                                                         \
 		key.protocol = how & DNS_ANSWER;                                                                 \
@@ -126,7 +124,7 @@ BW_INLINE void remote_in(struct __sk_buff *skb, __u8 *to, int ingress)
 			bw_lost(st->cgroup, BW_DNS);                                                             \
 			goto discard;                                                                            \
 		}                                                                                                \
-		header_from(&r->h, st, BW_DNS, sizeof(*r), how & DNS_ANSWER ? BW_NET_INGRESS : BW_NET_EGRESS);   \
+		header_from(&r->h, st, BW_DNS, sizeof(*r), SOURCE);                                              \
 		if (len > CAP)                                                                                   \
 			r->h.flags |= BW_F_TRUNCATED;                                                            \
 		r->netns = st->netns;                                                                            \
@@ -137,7 +135,7 @@ BW_INLINE void remote_in(struct __sk_buff *skb, __u8 *to, int ingress)
 		r->pad[1] = 0;                                                                                   \
 		r->port = 53;                                                                                    \
 		__builtin_memset(r->server, 0, 16);                                                              \
-		remote_in(skb, r->server, how & DNS_ANSWER);                                                     \
+		SERVER;                                                                                          \
 		bw_submit(r, 0);                                                                                 \
 		return 0;                                                                                        \
 	discard:                                                                                                 \
@@ -145,8 +143,21 @@ BW_INLINE void remote_in(struct __sk_buff *skb, __u8 *to, int ingress)
 		return 0;                                                                                        \
 	}
 
-DNS_TAKE(dns_small, bw_dns_event, BW_DNS_SMALL)
-DNS_TAKE(dns_large, bw_dns_large, BW_DNS_LARGE)
+BW_INLINE struct bw_sock *owner_of(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	return sk ? bpf_sk_storage_get(&socks, sk, 0, 0) : 0;
+}
+
+#define DNS_TAKE_PACKET(name, type_, CAP)                                                                         \
+	DNS_TAKE(name, type_, CAP, (struct __sk_buff *skb, __u32 off, __u32 len, __u32 how), st = owner_of(skb), len, \
+		 bpf_skb_load_bytes(skb, off, r->message, n), hash(r->message, &r->port, how & DNS_ANSWER ? 2 : 12, CAP), \
+		 remote_in(skb, r->server, how & DNS_ANSWER),        \
+		 how & DNS_ANSWER ? BW_NET_INGRESS : BW_NET_EGRESS)
+
+DNS_TAKE_PACKET(dns_small, bw_dns_event, BW_DNS_SMALL)
+DNS_TAKE_PACKET(dns_large, bw_dns_large, BW_DNS_LARGE)
 
 BW_INLINE void dns(struct __sk_buff *skb, struct bw_sock *st, __u32 off, __u32 len, __u32 how)
 {

@@ -64,13 +64,14 @@ BW_INLINE int parse(struct __sk_buff *skb, struct packet *p, int egress)
 #include "network_dns.h"
 #include "network_probe.h"
 
-static __noinline int first_datagram(struct __sk_buff *skb, struct bw_sock *st, struct packet *p)
+// The event of a first datagram, without the local address; 0 when there is none to tell.
+BW_INLINE struct bw_net_event *send_event(struct bw_sock *st, struct packet *p, __u8 source)
 {
 	struct bw_seen_key key = {.port = p->rport, .protocol = IPPROTO_UDP, .kind = BW_SEND};
 	struct bw_net_event *e;
 	__u64 n;
 
-	if (!st || !p || st->flags & (S_SERVER | S_IGNORE))
+	if (st->flags & (S_SERVER | S_IGNORE))
 		return 0;
 	key.cgroup = st->cgroup;
 	key.exe = st->exe;
@@ -78,13 +79,25 @@ static __noinline int first_datagram(struct __sk_buff *skb, struct bw_sock *st, 
 	n = fresh(&key, 0);
 	if (!n)
 		return 0;
-	e = event_from(st, BW_SEND, BW_NET_EGRESS, n);
+	e = event_from(st, BW_SEND, source, n);
 	if (!e)
 		return 0;
 	copy_addr(e->remote, p->remote);
 	e->rport = p->rport;
 	e->lport = p->lport;
 	e->direction = BW_NET_OUT;
+	return e;
+}
+
+static __noinline int first_datagram(struct __sk_buff *skb, struct bw_sock *st, struct packet *p)
+{
+	struct bw_net_event *e;
+
+	if (!st || !p)
+		return 0;
+	e = send_event(st, p, BW_NET_EGRESS);
+	if (!e)
+		return 0;
 	remote_in(skb, e->local, 1); // the source of what goes out
 	e->cookie = bpf_get_socket_cookie(skb);
 	bw_submit(e, 0);
@@ -119,41 +132,43 @@ static __noinline int other_peer(struct bw_sock *st, struct packet *p, __u64 byt
 	return flow_add(&key, &f);
 }
 
-BW_INLINE void datagram(struct __sk_buff *skb, struct bw_sock *st, int egress)
+// Counts a datagram. 1: it is the first to this peer, to be told.
+BW_INLINE int counted(struct bw_sock *st, struct packet *p, __u64 bytes, __u64 packets, int egress)
 {
-	struct packet p;
-	__u64 bytes, packets;
-
-	if (!parse(skb, &p, egress) || p.protocol != IPPROTO_UDP || p.bytes < 8)
-		return;
-	bytes = p.bytes - 8;
-	packets = skb->gso_segs > 1 ? skb->gso_segs : 1;
 	if (!st->slot && !__sync_val_compare_and_swap(&st->slot, 0, 1)) {
-		copy_addr(st->remote, p.remote);
-		st->rport = p.rport;
-		st->lport = p.lport;
+		copy_addr(st->remote, p->remote);
+		st->rport = p->rport;
+		st->lport = p->lport;
 		st->direction = st->flags & S_SERVER ? BW_NET_IN : BW_NET_OUT;
 		st->slot = 2;
 	}
-	if (st->slot == 2 && st->rport == p.rport && same_addr(st->remote, p.remote)) {
-		if (egress) {
-			bw_add(&counts(st)->tx_bytes, bytes);
-			bw_add(&counts(st)->tx_packets, packets);
-			if (!(st->flags & S_SENT)) {
-				st->flags |= S_SENT;
-				st->lport = p.lport;
-				first_datagram(skb, st, &p);
-			}
-		} else {
+	if (st->slot == 2 && st->rport == p->rport && same_addr(st->remote, p->remote)) {
+		if (!egress) {
 			bw_add(&counts(st)->rx_bytes, bytes);
 			bw_add(&counts(st)->rx_packets, packets);
+			return 0;
 		}
-	} else if (!(st->flags & S_IGNORE)) {
-		if (other_peer(st, &p, bytes, packets, egress) == 1 && egress)
-			first_datagram(skb, st, &p);
+		bw_add(&counts(st)->tx_bytes, bytes);
+		bw_add(&counts(st)->tx_packets, packets);
+		if (st->flags & S_SENT)
+			return 0;
+		st->flags |= S_SENT;
+		st->lport = p->lport;
+		return 1;
 	}
+	return !(st->flags & S_IGNORE) && other_peer(st, p, bytes, packets, egress) == 1 && egress;
+}
+
+BW_INLINE void datagram(struct __sk_buff *skb, struct bw_sock *st, int egress)
+{
+	struct packet p;
+
+	if (!parse(skb, &p, egress) || p.protocol != IPPROTO_UDP || p.bytes < 8)
+		return;
+	if (counted(st, &p, p.bytes - 8, skb->gso_segs > 1 ? skb->gso_segs : 1, egress))
+		first_datagram(skb, st, &p);
 	if (p.rport == 53)
-		dns(skb, st, p.l4 + 8, bytes, egress ? 0 : DNS_ANSWER);
+		dns(skb, st, p.l4 + 8, p.bytes - 8, egress ? 0 : DNS_ANSWER);
 }
 
 // The payload of a segment: its offset, or 0.
@@ -196,38 +211,40 @@ BW_INLINE struct sock___net *untyped(struct bpf_sock *sk)
 	return (struct sock___net *)number(sk);
 }
 
-// A connection that lasts gets storage, which the iterator finds.
-static __noinline int lasts(struct bpf_sock *sk)
+BW_INLINE void lasts_of(struct bw_sock *st, struct bw_sock *known, struct sock___net *sk, __u16 lport, __u16 rport)
 {
-	struct bw_sock *known, *st;
-	struct sock___net *inner;
 	struct listen_key key;
 
-	if (!sk || sk->state != ESTABLISHED)
-		return 0;
-	known = conn_of(number(sk));
-	st = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!st || st->flags & S_LONG)
-		return 0;
 	if (known) {
 		*st = *known;
 		known->flags |= S_LONG;
 	} else {
-		inner = untyped(sk);
-		listen_key_of(&key, inner, netns_of(inner));
+		listen_key_of(&key, sk, netns_of(sk));
 		known = listener(&key);
 		if (!known) {
 			st->flags = S_IGNORE | S_LONG; // whose it is was never known; do not ask again
-			return 0;
+			return;
 		}
 		*st = *known;
 		st->flags &= S_CONTAINED | S_IGNORE;
-		st->lport = sk->src_port;
-		st->rport = bpf_ntohs(sk->dst_port);
-		remote_of(st->remote, inner);
+		st->lport = lport;
+		st->rport = rport;
+		remote_of(st->remote, sk);
 	}
 	st->protocol = IPPROTO_TCP;
 	st->flags |= S_LONG;
+}
+
+// A connection that lasts gets storage, which the iterator finds.
+static __noinline int lasts(struct bpf_sock *sk)
+{
+	struct bw_sock *st;
+
+	if (!sk || sk->state != ESTABLISHED)
+		return 0;
+	st = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (st && !(st->flags & S_LONG))
+		lasts_of(st, conn_of(number(sk)), untyped(sk), sk->src_port, bpf_ntohs(sk->dst_port));
 	return 0;
 }
 
@@ -400,26 +417,34 @@ BW_INLINE void remember_asker(struct bw_sock *st, struct packet *p)
 	bpf_map_update_elem(&askers, &who, &now, BPF_ANY);
 }
 
-static __noinline int received_segment(struct __sk_buff *skb, struct bpf_sock *sk)
+// What asks a listener for a connection.
+static __noinline int asked_for(struct __sk_buff *skb, struct bpf_sock *sk)
 {
 	struct bw_net_state *s = state_now();
 	struct listen_key key;
 	struct bw_sock *st;
 	struct packet p;
-	__u32 off, len = 0;
 	__u8 flags;
 
-	if (!sk || !s)
+	if (!sk || !s || !s->ingress || !parse(skb, &p, 0) || p.protocol != IPPROTO_TCP)
 		return 1;
-	if (sk->state == LISTEN) {
-		if (!s->ingress || !parse(skb, &p, 0) || p.protocol != IPPROTO_TCP)
-			return 1;
-		if (bpf_skb_load_bytes(skb, p.l4 + 13, &flags, 1) || (flags & 0x12) != 2)
-			return 1;
-		listen_key_of(&key, untyped(sk), netns_of(untyped(sk)));
-		st = listener(&key);
-		return st && st->root ? allow_ingress(st, &p, BW_ACCEPT) & 1 : 1;
-	}
+	if (bpf_skb_load_bytes(skb, p.l4 + 13, &flags, 1) || (flags & 0x12) != 2)
+		return 1;
+	listen_key_of(&key, untyped(sk), netns_of(untyped(sk)));
+	st = listener(&key);
+	return st && st->root ? allow_ingress(st, &p, BW_ACCEPT) & 1 : 1;
+}
+
+static __noinline int received_segment(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+	struct bw_sock *st;
+	struct packet p;
+	__u32 off, len = 0;
+
+	if (!sk)
+		return 1;
+	if (sk->state == LISTEN)
+		return asked_for(skb, sk);
 	if (sk->dst_port != bpf_htons(53))
 		return 1;
 	st = bpf_sk_storage_get(&socks, sk, 0, 0);
@@ -490,5 +515,96 @@ int ingress(struct __sk_buff *skb)
 	if (!sk)
 		return 1;
 	return (sk->protocol == IPPROTO_TCP ? received_segment(skb, sk) : received_datagram(skb, sk)) & 1;
+}
+
+// A question or an answer of a workload whose policy knows names.
+BW_INLINE int named_datagram(struct __sk_buff *skb, __u32 how)
+{
+	struct packet p;
+
+	if (parse(skb, &p, !how) && p.protocol == IPPROTO_UDP && p.rport == 53 && p.bytes >= 8)
+		names_message(skb, p.l4 + 8, p.bytes - 8, how);
+	return 1;
+}
+
+BW_INLINE int named_segment(struct __sk_buff *skb, struct bpf_sock *sk, __u32 how)
+{
+	struct packet p;
+	struct bw_sock *st;
+	__u32 off, len = 0;
+	__be16 prefix;
+
+	if (sk->dst_port != bpf_htons(53))
+		return 1;
+	st = bpf_sk_storage_get(&socks, sk, 0, 0);
+	if (!st || st->direction != BW_NET_OUT || !st->root)
+		return 1;
+	off = segment(skb, &p, !how, &len);
+	if (!off)
+		return 1;
+	if (st->flags & S_BARE_LENGTH) {
+		st->flags &= ~S_BARE_LENGTH;
+		names_message(skb, off, len, DNS_TCP | how);
+	} else if (!bpf_skb_load_bytes(skb, off, &prefix, 2)) {
+		if (len == 2)
+			st->flags |= S_BARE_LENGTH;
+		else if (bpf_ntohs(prefix) + 2U >= len && len > 2)
+			names_message(skb, off + 2, len - 2, DNS_TCP | how);
+	}
+	return 1;
+}
+
+// Where functions tell of packets (network_packet_fn.h), these two are attached only when
+// a policy comes that needs them: a hook at all packets is dear for those it does not want.
+SEC("cgroup_skb/egress")
+int egress_guard(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	if (!sk)
+		return 1;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return 1;
+	if (sk->protocol == IPPROTO_UDP)
+		return named_datagram(skb, 0);
+	if (sk->protocol != IPPROTO_TCP || sk->dst_port != bpf_htons(53))
+		return 1;
+	lasts(sk);
+	return named_segment(skb, sk, 0);
+}
+
+static __noinline int guarded_datagram(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+	struct bw_net_state *s = state_now();
+	struct bw_sock *st;
+
+	if (!sk || !s)
+		return 1;
+	st = bpf_sk_storage_get(&socks, sk, 0, 0);
+	if (!st || st->protocol != IPPROTO_UDP || !st->root)
+		return 1;
+	if (st->flags & S_SERVER && (s->ingress || s->egress) && !allow_datagram(skb, st))
+		return 0;
+	return named_datagram(skb, DNS_ANSWER);
+}
+
+SEC("cgroup_skb/ingress")
+int ingress_guard(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk;
+	__u8 *tcp = 0;
+
+	if (tcp_kind(skb, &tcp) != TCP_OTHER && *(__be16 *)tcp != bpf_htons(53) && (tcp[13] & 0x12) != 2)
+		return 1;
+	sk = skb->sk;
+	if (!sk)
+		return 1;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return 1;
+	if (sk->protocol != IPPROTO_TCP)
+		return guarded_datagram(skb, sk) & 1;
+	return sk->state == LISTEN ? asked_for(skb, sk) & 1 : named_segment(skb, sk, DNS_ANSWER);
 }
 #endif

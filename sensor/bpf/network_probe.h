@@ -19,27 +19,49 @@ BW_INLINE __u64 equal(__u64 a, __u64 b)
 	return (x >> 63) ^ 1;
 }
 
+struct words {
+	__u64 mining, eth, method, login, agent, pass;
+	__u32 which, end;
+};
+
+BW_INLINE void word(struct words *s, __u64 w)
+{
+	s->mining |= equal(w, WORD('"', 'm', 'i', 'n', 'i', 'n', 'g', '.'));
+	s->eth |= equal(w, WORD('"', 'e', 't', 'h', '_', 's', 'u', 'b'));
+	s->method |= equal(w, WORD('"', 'm', 'e', 't', 'h', 'o', 'd', '"'));
+	s->login += equal(w & SEVEN, WORD('"', 'l', 'o', 'g', 'i', 'n', '"', 0));
+	s->agent |= equal(w & SEVEN, WORD('"', 'a', 'g', 'e', 'n', 't', '"', 0));
+	s->pass |= equal(w & (SEVEN >> 8), WORD('"', 'p', 'a', 's', 's', '"', 0, 0));
+}
+
+BW_INLINE __u32 mining(struct words *s)
+{
+	if (!s->method)
+		return 0;
+	return s->mining || s->eth || (s->login && s->agent) || (s->login > 1 && s->pass);
+}
+
 BW_INLINE __u32 words_of(const __u8 *b, const volatile __u32 *end)
 {
-	__u64 mining = 0, eth = 0, method = 0, login = 0, agent = 0, pass = 0;
+	struct words s = {};
 	__u32 n = *end;
 
 	for (__u32 i = 0; i < BW_PROBE_BYTES - 8; i++) {
-		__u64 w;
-
 		if (i + 8 > n)
 			break;
-		w = *(const __u64 *)(b + i);
-		mining |= equal(w, WORD('"', 'm', 'i', 'n', 'i', 'n', 'g', '.'));
-		eth |= equal(w, WORD('"', 'e', 't', 'h', '_', 's', 'u', 'b'));
-		method |= equal(w, WORD('"', 'm', 'e', 't', 'h', 'o', 'd', '"'));
-		login += equal(w & SEVEN, WORD('"', 'l', 'o', 'g', 'i', 'n', '"', 0));
-		agent |= equal(w & SEVEN, WORD('"', 'a', 'g', 'e', 'n', 't', '"', 0));
-		pass |= equal(w & (SEVEN >> 8), WORD('"', 'p', 'a', 's', 's', '"', 0, 0));
+		word(&s, *(const __u64 *)(b + i));
 	}
-	if (!method)
-		return 0;
-	return mining || eth || (login && agent) || (login > 1 && pass);
+	return mining(&s);
+}
+
+// The open form of version 2's SetupConnection. len: of the whole message.
+BW_INLINE __u32 setup_connection(const __u8 *b, __u32 len)
+{
+	__u32 l;
+
+	// extension 0, message 0, length of 3 bytes, protocol ≤ 2, versions 2 to 2..9
+	l = b[3] | b[4] << 8 | b[5] << 16;
+	return !b[1] && !b[2] && l + 6 == len && b[6] <= 2 && b[7] == 2 && !b[8] && b[9] >= 2 && b[9] < 10 && !b[10];
 }
 
 // The first message of a mining connection: a JSON object that subscribes, authorises
@@ -84,13 +106,8 @@ __attribute__((noinline)) int probe(struct __sk_buff *skb, __u32 off, __u32 len)
 		r->kept = n;
 		if (words_of(r->payload, &r->kept))
 			what = BW_PROBE_STRATUM;
-	} else {
-		// extension 0, message 0, length of 3 bytes, protocol ≤ 2, versions 2 to 2..9
-		__u32 l = r->payload[3] | r->payload[4] << 8 | r->payload[5] << 16;
-
-		if (!r->payload[1] && !r->payload[2] && l + 6 == len && r->payload[6] <= 2 && r->payload[7] == 2 && !r->payload[8] &&
-		    r->payload[9] >= 2 && r->payload[9] < 10 && !r->payload[10])
-			what = BW_PROBE_STRATUM2;
+	} else if (setup_connection(r->payload, len)) {
+		what = BW_PROBE_STRATUM2;
 	}
 	if (!what)
 		goto discard;

@@ -230,6 +230,7 @@ static __noinline int began(struct sock___net *sk)
 	st.type = SOCK_STREAM;
 	st.direction = BW_NET_OUT;
 	st.probe = st.flags & S_CONTAINED && !(config.options & BW_NET_OPT_NO_PROBE) ? 3 : 0;
+	st.asked = st.probe;
 	remember(number(sk), &st);
 	return 0;
 }

@@ -40,8 +40,47 @@ struct sock_common___net {
 	} skc_cookie;
 	unsigned long skc_flags;
 };
+struct sock___net;
+struct sk_buff___net {
+	struct sk_buff___net *next;
+	struct sock___net *sk;
+	unsigned int len, data_len, end;
+	unsigned char *head, *data;
+	__u16 transport_header, network_header;
+	__be16 protocol;
+	char cb[48];
+};
+struct sk_buff_head___net {
+	struct sk_buff___net *next;
+	__u32 qlen;
+};
+struct skb_frag___net {
+	int unused;
+};
+struct skb_shared_info___net {
+	__u8 nr_frags;
+	unsigned short gso_segs;
+	struct sk_buff___net *frag_list;
+	struct skb_frag___net frags[1];
+};
+struct iov_iter___net {
+	__u8 iter_type;
+	unsigned int type; // before 5.14
+	unsigned long iov_offset, count, nr_segs;
+	void *iov, *__iov, *ubuf;
+};
+struct msghdr___net {
+	void *msg_name;
+	struct iov_iter___net msg_iter;
+	unsigned int msg_flags;
+};
+struct page___net {
+	unsigned long flags;
+};
+enum iter_type___net { ITER_UBUF, ITER_IOVEC, ITER_BVEC, ITER_KVEC };
 struct sock___net {
 	struct sock_common___net __sk_common;
+	struct sk_buff_head___net sk_receive_queue, sk_write_queue;
 	__u16 sk_protocol, sk_type;
 	int sk_err;
 };
@@ -57,7 +96,7 @@ struct inet_connection_sock___net {
 struct tcp_sock___net {
 	struct inet_connection_sock___net inet_conn;
 	__u64 bytes_sent, bytes_retrans, bytes_received;
-	__u32 segs_out, segs_in;
+	__u32 segs_out, segs_in, data_segs_out;
 	_Bool is_mptcp;
 };
 struct mptcp_sock___net {
@@ -89,9 +128,9 @@ struct bw_sock {
 	__u8 remote[16]; // of the connection, or of the first peer
 	__u16 rport, lport;
 	__u8 protocol, direction, type;
-	__u8 probe;  // data packets of a new connection still to look at
+	__u8 probe;  // data packets of a new connection still to look at, or PROBE_REFUSE
 	__u32 slot;  // datagrams: 0 no peer yet, 1 being set, 2 remote and rport hold
-	__u32 asked; // bind: the port asked for
+	__u32 asked; // bind: the port asked for; connections: pieces of what is sent still to look at
 };
 
 // The same in the storage of a socket that lasts. Programs of before 6.2 may use 512
@@ -102,6 +141,7 @@ struct bw_long {
 	__u64 said_tx_bytes, said_rx_bytes, said_tx_packets, said_rx_packets; // already in a flow
 	__u64 said_connections;
 };
+#define PROBE_REFUSE 255 // nothing may be sent any more
 #define counts(st) ((struct bw_long *)(st)) // st is a socket's storage
 #define S_CONTAINED 1
 #define S_IGNORE 2    // the agent's own
@@ -113,6 +153,8 @@ struct bw_long {
 #define S_BLOCKED 64  // refused by content
 #define S_EXISTING 128
 #define S_BARE_LENGTH 256 // DNS over TCP: the length came alone
+#define S_BARE_ASKED 1024 // the same, where functions tell: of a question
+#define S_BARE_ANSWER 2048
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);

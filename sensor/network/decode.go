@@ -24,6 +24,11 @@ const (
 	fromIter
 	fromFailed
 	fromRaw
+	fromUDPOut
+	fromUDPIn
+	fromSent
+	fromPushed
+	fromRead
 )
 
 func sourceName(n uint8, v6 bool) string {
@@ -56,12 +61,25 @@ func sourceName(n uint8, v6 bool) string {
 		return "fexit/tcp_v" + family + "_connect"
 	case fromRaw:
 		return "fentry/raw_hash_sk"
+	case fromUDPOut:
+		if v6 {
+			return "fentry/ip6_send_skb"
+		}
+		return "fentry/ip_send_skb"
+	case fromUDPIn:
+		return "fentry/__udp_enqueue_schedule_skb"
+	case fromSent:
+		return "lsm/socket_sendmsg"
+	case fromPushed:
+		return "fentry/__tcp_push_pending_frames"
+	case fromRead:
+		return "fentry/tcp_rcv_space_adjust"
 	}
 	return ""
 }
 
 func (s *Source) decoders() {
-	for n := uint8(fromConnect); n <= fromRaw; n++ {
+	for n := uint8(fromConnect); n <= fromRead; n++ {
 		s.k.DecodeFrom(n, s.decode)
 	}
 }

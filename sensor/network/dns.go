@@ -36,7 +36,7 @@ func (s *Source) decodeDNS(h *sensor.Header, raw []byte) *bollwerk.Event {
 	} else {
 		s.names.question(r.H.Cgroup, r.Netns, d.Name)
 	}
-	e := &bollwerk.Event{DNS: d, Source: sourceName(h.Source, false), Connection: &bollwerk.Connection{
+	e := &bollwerk.Event{DNS: d, Source: sourceName(h.Source, server.Addr().Is6()), Connection: &bollwerk.Connection{
 		Protocol: "udp", Remote: server, Outgoing: true, NetNS: r.Netns,
 	}}
 	if r.Tcp == 1 {

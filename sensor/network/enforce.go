@@ -50,7 +50,6 @@ type set struct {
 	prefixes map[bpf.NetworkBwNetPrefix]bpf.NetworkBwNetPorts
 	ports    map[bpf.NetworkBwNetPort]struct{}
 	names    map[bpf.NetworkBwNetName]bpf.NetworkBwNetPorts
-	sends    bool // needs the hooks for unconnected datagrams
 }
 
 // Apply puts the workload's lists in force, replacing the ones before at once. What a
@@ -71,10 +70,8 @@ func (s *Source) Apply(p *sensor.Policy) error {
 	if err != nil {
 		return err
 	}
-	if made.sends {
-		if err := s.attachSends(); err != nil {
-			return err
-		}
+	if err := s.attachFor(p.Enforce | p.Report); err != nil {
+		return err
 	}
 	if err := s.write(made); err != nil {
 		s.erase(made)
@@ -187,24 +184,26 @@ func (s *Source) tell() error {
 	return m.Put(uint32(0), &st)
 }
 
-// attachSends attaches what only a policy on destinations needs.
-func (s *Source) attachSends() error {
-	if s.sends {
-		return nil
-	}
+// attachFor attaches what only a policy with these guards needs.
+func (s *Source) attachFor(on sensor.Guard) error {
 	for _, a := range s.lazy {
-		if err := s.attached[a.program]; err != nil {
+		if err := s.attached[a.program]; a.guards&on != 0 && err != nil {
 			return fmt.Errorf("%s: %w", a.program, err)
 		}
 	}
+	var later []attachment
 	for i, a := range s.lazy {
+		if a.guards&on == 0 {
+			later = append(later, a)
+			continue
+		}
 		a.lazy = false
 		if err := s.attach(a); err != nil {
-			s.lazy = s.lazy[i:]
+			s.lazy = append(later, s.lazy[i:]...)
 			return fmt.Errorf("%s: %w", a.program, err)
 		}
 	}
-	s.lazy, s.sends = nil, true
+	s.lazy = later
 	return nil
 }
 
@@ -254,7 +253,6 @@ func compile(p *sensor.Policy, id uint32) (*set, error) {
 	on := p.Enforce | p.Report
 	if on&sensor.GuardEgress != 0 {
 		t.flags |= hasEgress
-		t.sends = true
 		if err := t.peers(p.Egress, id*2); err != nil {
 			return nil, fmt.Errorf("network policy of cgroup %d: egress: %w", p.Cgroup, err)
 		}
@@ -378,15 +376,19 @@ func (s *Source) Means() []sensor.Means {
 		return nil
 	}
 	var out []sensor.Means
+	ingress, mine, miner := "ingress", "cgroup_skb/egress", "egress"
+	if s.packets {
+		ingress, mine, miner = "ingress_guard", "lsm/socket_sendmsg", "set_state"
+	}
 	for _, m := range []struct {
 		guard    sensor.Guard
 		means    string
 		programs []string
 	}{
 		{sensor.GuardEgress, "cgroup connect and sendmsg hooks", []string{"connect4", "connect6", "sendmsg4", "sendmsg6", "sock_create"}},
-		{sensor.GuardIngress, "cgroup_skb/ingress", []string{"ingress", "set_state"}},
+		{sensor.GuardIngress, "cgroup_skb/ingress", []string{ingress, "set_state"}},
 		{sensor.GuardBind, "cgroup bind hooks", []string{"bind4", "bind6", "set_state"}},
-		{sensor.GuardMiner, "cgroup_skb/egress", []string{"egress"}},
+		{sensor.GuardMiner, mine, []string{miner}},
 	} {
 		if err := s.ok(m.programs...); err != nil {
 			out = append(out, sensor.Means{Guard: m.guard, Outcome: bollwerk.Seen, Cause: err.Error()})

@@ -262,6 +262,57 @@ func helperMain() {
 				}
 				_, err := io.ReadFull(c, make([]byte, len(text)))
 				return "", err
+			case "writev", "sendfile": // id text: says it in small pieces, or from a file
+				var text string
+				if err := json.Unmarshal([]byte(strings.SplitN(sc.Text(), " ", 3)[2]), &text); err != nil {
+					return "", err
+				}
+				return "", sayOtherwise(fds[f[1]], f[0], text)
+			case "fastopen-say": // address text: the first packet brings it
+				var text string
+				if err := json.Unmarshal([]byte(strings.SplitN(sc.Text(), " ", 3)[2]), &text); err != nil {
+					return "", err
+				}
+				if err := os.WriteFile("/proc/sys/net/ipv4/tcp_fastopen", []byte("5"), 0); err != nil { // needs no cookie
+					return "", err
+				}
+				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+				if err != nil {
+					return "", err
+				}
+				fds[id] = fd
+				a := netip.MustParseAddrPort(f[1])
+				return id, unix.Sendto(fd, []byte(text), unix.MSG_FASTOPEN, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()})
+			case "source": // address bytes: sends so much to who connects, and reads nothing
+				l, err := net.Listen("tcp", f[1])
+				if err != nil {
+					return "", err
+				}
+				n, _ := strconv.Atoi(f[2])
+				go func() {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					for ; n > 0; n -= 100_000 {
+						_, _ = c.Write(make([]byte, 100_000))
+					}
+					conns["source"] = c // stays open
+				}()
+				return l.Addr().String(), nil
+			case "drain": // id bytes: reads and sends nothing
+				n, _ := strconv.Atoi(f[2])
+				_ = conns[f[1]].SetDeadline(time.Now().Add(20 * time.Second))
+				_, err := io.ReadFull(conns[f[1]], make([]byte, n))
+				return "", err
+			case "dns-pieces": // server name: a datagram whose bytes do not lie together
+				q, err := dnsQuestion(f[2], dnsmessage.TypeA)
+				if err != nil {
+					return "", err
+				}
+				return "", dnsPieces(f[1], q)
+			case "dns-stream": // server name1 name2: the length of the first comes alone, the second with it
+				return "", dnsStream(f[1], f[2], f[3])
 			case "close":
 				if fd, ok := fds[f[1]]; ok {
 					return "", unix.Close(fd)
@@ -413,13 +464,21 @@ func dnsServe(addr string) error {
 			if err != nil {
 				return
 			}
-			b := make([]byte, 4096)
-			n, _ := c.Read(b)
-			if n > 2 {
-				out := answer(b[2:n])
-				_, _ = c.Write(append([]byte{byte(len(out) >> 8), byte(len(out))}, out...))
-			}
-			c.Close()
+			go func() {
+				defer c.Close()
+				for {
+					b := make([]byte, 2)
+					if _, err := io.ReadFull(c, b); err != nil {
+						return
+					}
+					b = make([]byte, int(b[0])<<8|int(b[1]))
+					if _, err := io.ReadFull(c, b); err != nil {
+						return
+					}
+					out := answer(b)
+					_, _ = c.Write(append([]byte{byte(len(out) >> 8), byte(len(out))}, out...))
+				}
+			}()
 		}
 	}()
 	return nil

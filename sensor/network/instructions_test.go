@@ -3,6 +3,7 @@ package network
 import (
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -19,12 +20,17 @@ import (
 // measured work of a helper, how often, and how much dearer it may be with the sensor; 0:
 // a connection costs 6 % more or less from one time to the next, by the ports it takes.
 // What the programs themselves may spend on it, most of all, is repeatable (make bench-agent
-// holds the whole to its bound).
+// holds the whole to its bound): spentInside, without what counting adds to each run.
 var measuredWork = []struct {
 	name string
 	n    int
 	most float64
 }{{"connect", 30, 0}, {"udp", 100, 1.12}, {"associate", 300, 0}, {"null", 10000, 1.01}}
+
+var spentInside = map[string]float64{"connect": 2300, "udp": 1060}
+
+// counting is about what the kernel adds to a run of a program that it counts.
+const counting = 60
 
 // spent asks a helper for the median cost of each kind of work.
 func spent(t *testing.T, h *helper) map[string]float64 {
@@ -74,20 +80,31 @@ func TestInstructions(t *testing.T) {
 		}
 		defer stats.Close()
 		for _, m := range measuredWork[:2] {
-			sum := 0.0
-			before := runs(t, w.source)
-			places[i].h.ok("spend %s %d", m.name, m.n)
-			after := runs(t, w.source)
-			for _, name := range slices.Sorted(maps.Keys(after)) {
-				sum += float64((after[name].Runtime - before[name].Runtime).Nanoseconds()) / float64(m.n)
-				if n := after[name].RunCount - before[name].RunCount; n > uint64(m.n)/4 {
-					t.Logf("%s, %s: %-12s runs %5.2f times, %6.0f instructions each", places[i].name, m.name, name, float64(n)/float64(m.n),
-						float64((after[name].Runtime-before[name].Runtime).Nanoseconds())/float64(n))
+			// The least of some times: a tick of the clock within a run counts as part of it.
+			least, lines := math.Inf(1), []string(nil)
+			for range 3 {
+				sum, said := 0.0, []string(nil)
+				before := runs(t, w.source)
+				places[i].h.ok("spend %s %d", m.name, m.n)
+				after := runs(t, w.source)
+				for _, name := range slices.Sorted(maps.Keys(after)) {
+					n := float64(after[name].RunCount - before[name].RunCount)
+					took := float64((after[name].Runtime - before[name].Runtime).Nanoseconds()) - n*counting
+					sum += took / float64(m.n)
+					if n > float64(m.n)/4 {
+						said = append(said, fmt.Sprintf("%-12s runs %5.2f times, %6.0f instructions each", name, n/float64(m.n), took/n))
+					}
+				}
+				if sum < least {
+					least, lines = sum, said
 				}
 			}
-			t.Logf("%s, %s: %.0f instructions in programs, some 60 of each run for counting", places[i].name, m.name, sum)
-			if most := map[string]float64{"connect": 4600, "udp": 1300}[m.name]; i < 2 && sum > most {
-				t.Errorf("%s, %s: %.0f instructions in programs, want at most %.0f", places[i].name, m.name, sum, most)
+			for _, l := range lines {
+				t.Logf("%s, %s: %s", places[i].name, m.name, l)
+			}
+			t.Logf("%s, %s: %.0f instructions in programs", places[i].name, m.name, least)
+			if most := spentInside[m.name]; i < 2 && least > most {
+				t.Errorf("%s, %s: %.0f instructions in programs, want at most %.0f", places[i].name, m.name, least, most)
 			}
 		}
 	}

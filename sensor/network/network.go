@@ -33,6 +33,8 @@ type Config struct {
 	// NoProbe leaves the first packets of connections of containers alone; mining
 	// protocols are then not seen.
 	NoProbe bool
+	// NoLSM leaves BPF LSM alone, and with it the programs that see packets at functions.
+	NoLSM bool
 }
 
 // Source of network events, and enforcer of the guards egress, ingress, bind and miner.
@@ -47,9 +49,11 @@ type Source struct {
 	lazy     []attachment // attached when a policy needs them
 	// functions: the programs of functions are attached, and less of the cgroup's.
 	functions bool
+	// packets: so are those that see what is sent and received, and those of the cgroup
+	// that do the same for every packet are not.
+	packets bool
 
 	mu      sync.Mutex
-	sends   bool // the hooks for unconnected datagrams are attached
 	sets    map[uint64]*set
 	nextSet uint32
 	dirty   bool // a policy came: the sockets that exist must learn of it
@@ -93,7 +97,20 @@ type attachment struct {
 	// instead: where the programs of functions are attached, this one is lazy, or not
 	// needed at all.
 	instead instead
+	// guards: which of them need a lazy one.
+	guards sensor.Guard
+	// packets: yes, only where the programs of packets on functions are attached; no, only
+	// where they are not.
+	packets answer
 }
+
+type answer int
+
+const (
+	either answer = iota
+	yes
+	no
+)
 
 type instead int
 
@@ -104,7 +121,7 @@ const (
 )
 
 func (a attachment) tracing() bool {
-	return a.to == ebpf.AttachTraceRawTp || a.to == ebpf.AttachTraceFEntry || a.to == ebpf.AttachTraceFExit
+	return a.to == ebpf.AttachTraceRawTp || a.to == ebpf.AttachTraceFEntry || a.to == ebpf.AttachTraceFExit || a.to == ebpf.AttachLSMMac
 }
 
 // functions see what some cgroup hooks see, at a quarter of the price. Kernels may refuse
@@ -117,22 +134,37 @@ var functions = []attachment{
 	{program: "raw_made", to: ebpf.AttachTraceFEntry},
 }
 
+// packets see at functions what the cgroup's hooks for packets see, which run also for
+// those without data: all of these or none. They need BPF LSM, which alone can refuse what
+// a process is about to send.
+var packets = []attachment{
+	{program: "sent", to: ebpf.AttachLSMMac, enforces: true},
+	{program: "pushed", to: ebpf.AttachTraceFEntry, enforces: true},
+	{program: "pushed_one", to: ebpf.AttachTraceFEntry, enforces: true},
+	{program: "received", to: ebpf.AttachTraceFEntry},
+	{program: "udp_sent4", to: ebpf.AttachTraceFEntry, enforces: true}, // whose a datagram socket is
+	{program: "udp_sent6", to: ebpf.AttachTraceFEntry, enforces: true},
+	{program: "udp_received", to: ebpf.AttachTraceFEntry},
+}
+
 // attach says where each program goes. The two for unconnected datagrams cost
 // something for each of them and are attached when the first policy needs them.
 var attach = []attachment{
 	{program: "set_state", to: ebpf.AttachTraceRawTp, enforces: true},
 	{program: "sock_release", to: ebpf.AttachCgroupInetSockRelease, instead: leftOut},
-	{program: "sock_create", to: ebpf.AttachCGroupInetSockCreate, enforces: true, instead: lazyInstead},
-	{program: "connect4", to: ebpf.AttachCGroupInet4Connect, enforces: true, instead: lazyInstead},
-	{program: "connect6", to: ebpf.AttachCGroupInet6Connect, enforces: true, instead: lazyInstead},
+	{program: "sock_create", to: ebpf.AttachCGroupInetSockCreate, enforces: true, instead: lazyInstead, guards: sensor.GuardEgress},
+	{program: "connect4", to: ebpf.AttachCGroupInet4Connect, enforces: true, instead: lazyInstead, guards: sensor.GuardEgress},
+	{program: "connect6", to: ebpf.AttachCGroupInet6Connect, enforces: true, instead: lazyInstead, guards: sensor.GuardEgress},
 	{program: "bind4", to: ebpf.AttachCGroupInet4Bind, enforces: true},
 	{program: "bind6", to: ebpf.AttachCGroupInet6Bind, enforces: true},
 	{program: "post_bind4", to: ebpf.AttachCGroupInet4PostBind},
 	{program: "post_bind6", to: ebpf.AttachCGroupInet6PostBind},
-	{program: "egress", to: ebpf.AttachCGroupInetEgress, enforces: true},
-	{program: "ingress", to: ebpf.AttachCGroupInetIngress, enforces: true},
-	{program: "sendmsg4", to: ebpf.AttachCGroupUDP4Sendmsg, enforces: true, lazy: true},
-	{program: "sendmsg6", to: ebpf.AttachCGroupUDP6Sendmsg, enforces: true, lazy: true},
+	{program: "egress", to: ebpf.AttachCGroupInetEgress, enforces: true, packets: no},
+	{program: "ingress", to: ebpf.AttachCGroupInetIngress, enforces: true, packets: no},
+	{program: "egress_guard", to: ebpf.AttachCGroupInetEgress, enforces: true, lazy: true, packets: yes, guards: sensor.GuardEgress},
+	{program: "ingress_guard", to: ebpf.AttachCGroupInetIngress, enforces: true, lazy: true, packets: yes, guards: sensor.GuardEgress | sensor.GuardIngress},
+	{program: "sendmsg4", to: ebpf.AttachCGroupUDP4Sendmsg, enforces: true, lazy: true, guards: sensor.GuardEgress},
+	{program: "sendmsg6", to: ebpf.AttachCGroupUDP6Sendmsg, enforces: true, lazy: true, guards: sensor.GuardEgress},
 }
 
 // Open loads the programs and attaches them to the root of the version 2 cgroup tree,
@@ -153,7 +185,17 @@ func (s *Source) Open(ctx context.Context, k *sensor.Kernel) ([]sensor.Capabilit
 	if s.config.NoProbe {
 		options |= optNoProbe
 	}
-	if s.loaded, err = k.Load(spec, options); err != nil {
+	pages := s.findPages()
+	skip := programs(packets)
+	if pages != nil {
+		skip = nil
+	}
+	for _, a := range attach {
+		if a.packets == yes && pages == nil || a.packets == no && pages != nil {
+			skip = append(skip, a.program)
+		}
+	}
+	if s.loaded, err = k.Load(spec, options, skip...); err != nil {
 		return s.capabilities(err), nil
 	}
 	dir, err := s.root()
@@ -165,8 +207,17 @@ func (s *Source) Open(ctx context.Context, k *sensor.Kernel) ([]sensor.Capabilit
 	}
 	s.cgroup = dir
 	s.decoders()
-	s.functions = s.attachFunctions()
+	s.functions = s.attachFunctions(functions)
+	if pages != nil {
+		s.packets = s.functions && s.placePages(<-pages) && s.attachFunctions(packets)
+		if !s.packets {
+			k.LoadMore(s.loaded, spec, "egress", "ingress")
+		}
+	}
 	for _, a := range attach {
+		if a.packets == yes && !s.packets || a.packets == no && s.packets {
+			continue
+		}
 		if s.functions && a.instead == leftOut {
 			continue
 		}
@@ -189,14 +240,26 @@ func (s *Source) Open(ctx context.Context, k *sensor.Kernel) ([]sensor.Capabilit
 	return s.capabilities(nil), nil
 }
 
-// attachFunctions attaches the programs of functions, all or none.
-func (s *Source) attachFunctions() bool {
-	var links []link.Link
-	for _, a := range functions {
+func programs(of []attachment) (out []string) {
+	for _, a := range of {
+		out = append(out, a.program)
+	}
+	return out
+}
+
+// attachFunctions attaches programs of functions, all or none.
+func (s *Source) attachFunctions(all []attachment) bool {
+	links := make([]link.Link, 0, len(all))
+	for _, a := range all {
 		err := s.loaded.Refusal(a.program)
 		if err == nil {
 			var l link.Link
-			if l, err = link.AttachTracing(link.TracingOptions{Program: s.loaded.Programs[a.program]}); err == nil {
+			if a.to == ebpf.AttachLSMMac {
+				l, err = link.AttachLSM(link.LSMOptions{Program: s.loaded.Programs[a.program]})
+			} else {
+				l, err = link.AttachTracing(link.TracingOptions{Program: s.loaded.Programs[a.program]})
+			}
+			if err == nil {
 				links = append(links, l)
 			}
 		}
@@ -208,8 +271,14 @@ func (s *Source) attachFunctions() bool {
 			return false
 		}
 	}
-	for _, l := range links {
-		if err := s.k.Keep(l, nil); err != nil {
+	for i, l := range links {
+		var err error
+		if all[i].enforces {
+			err = s.k.KeepEnforcing("network-"+all[i].program, l, nil)
+		} else {
+			err = s.k.Keep(l, nil)
+		}
+		if err != nil {
 			return false
 		}
 	}
@@ -368,14 +437,23 @@ func (s *Source) capabilities(all error) []sensor.Capability {
 	row("accept", "tp_btf inet_sock_set_state", bollwerk.Seen, "", "set_state")
 	row("listen", "tp_btf inet_sock_set_state", bollwerk.Seen, "", "set_state")
 	row("bind", "cgroup/post_bind4, post_bind6", bollwerk.Seen, "", "bind4", "bind6", "post_bind4", "post_bind6")
-	row("udp", "cgroup_skb/egress", bollwerk.Seen, "", "egress")
-	row("dns", "cgroup_skb/egress, ingress", bollwerk.Seen, map[bool]string{true: "switched off by configuration"}[s.config.NoDNS], "egress", "ingress")
-	row("flow", "tp_btf inet_sock_set_state, cgroup_skb, iter/bpf_sk_storage_map", bollwerk.Seen, long, "set_state", "egress", "ingress", "living")
+	see := []string{"egress", "ingress"}
+	send, both, mine, in := "cgroup_skb/egress", "cgroup_skb/egress, ingress", "egress", "ingress"
+	probe := send
+	if s.packets {
+		// Not for every packet: only where data goes.
+		send, see = "fentry/ip_send_skb, ip6_send_skb, __udp_enqueue_schedule_skb", nil
+		both = send + ", tcp_rcv_space_adjust, lsm/socket_sendmsg"
+		probe, mine, in = "lsm/socket_sendmsg, fentry/__tcp_push_pending_frames, tcp_push_one", "set_state", "ingress_guard"
+	}
+	row("udp", send, bollwerk.Seen, "", see...)
+	row("dns", both, bollwerk.Seen, map[bool]string{true: "switched off by configuration"}[s.config.NoDNS], see...)
+	row("flow", "tp_btf inet_sock_set_state, "+send+", iter/bpf_sk_storage_map", bollwerk.Seen, long, append(see, "set_state", "living")...)
 	row("raw socket", map[bool]string{false: "cgroup/sock_create", true: "fentry/raw_hash_sk"}[s.functions], bollwerk.Seen, "", "sock_create")
-	row("mining protocol", "cgroup_skb/egress", bollwerk.Denied, map[bool]string{true: "switched off by configuration"}[s.config.NoProbe], "egress")
+	row("mining protocol", probe, bollwerk.Denied, map[bool]string{true: "switched off by configuration"}[s.config.NoProbe], mine)
 	row("existing sockets", "iter/task_file", bollwerk.Seen, older, "existing")
 	row("deny egress", "cgroup/connect4, connect6, sendmsg4, sendmsg6", bollwerk.Denied, "", "connect4", "connect6", "sendmsg4", "sendmsg6", "sock_create")
-	row("deny ingress", "cgroup_skb/ingress", bollwerk.Denied, "", "ingress", "set_state")
+	row("deny ingress", "cgroup_skb/ingress", bollwerk.Denied, "", in, "set_state")
 	row("deny bind", "cgroup/bind4, bind6", bollwerk.Denied, "", "bind4", "bind6")
 	return rows
 }

@@ -159,6 +159,14 @@ func TestRepeatsStayInTheKernel(t *testing.T) {
 // sumFlows waits until the flows of a helper have so many connections and bytes (or more).
 func sumFlows(t *testing.T, w *watch, h *helper, connections, bytes uint64) (out, in bollwerk.Flow) {
 	t.Helper()
+	return sumFlowsUntil(t, w, h, func(out, in bollwerk.Flow) bool {
+		return out.Connections >= connections && in.Connections >= connections &&
+			out.SentBytes >= bytes && out.ReceivedBytes >= bytes && in.SentBytes >= bytes && in.ReceivedBytes >= bytes
+	})
+}
+
+func sumFlowsUntil(t *testing.T, w *watch, h *helper, enough func(out, in bollwerk.Flow) bool) (out, in bollwerk.Flow) {
+	t.Helper()
 	add := func(to *bollwerk.Flow, f *bollwerk.Flow) {
 		to.Connections += f.Connections
 		to.Failed += f.Failed
@@ -179,8 +187,7 @@ func sumFlows(t *testing.T, w *watch, h *helper, connections, bytes uint64) (out
 				add(&in, e.Flow)
 			}
 		}
-		return out.Connections >= connections && in.Connections >= connections &&
-			out.SentBytes >= bytes && out.ReceivedBytes >= bytes && in.SentBytes >= bytes && in.ReceivedBytes >= bytes
+		return enough(out, in)
 	})
 	return out, in
 }
