@@ -67,6 +67,9 @@ func runRecall(ctx context.Context, e *env, f *recallFlags) error {
 	if q.Query.Until, err = parseWhen(f.until, now); err != nil {
 		return usageError(err)
 	}
+	if s, u := q.Query.Since, q.Query.Until; !s.IsZero() && !u.IsZero() && !s.Before(u) {
+		return usageError(errors.New("--since is not before --until: nothing lies between them"))
+	}
 	for _, k := range f.kinds {
 		kind, err := bollwerk.ParseEventKind(k)
 		if err != nil {

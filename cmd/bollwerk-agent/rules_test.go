@@ -96,6 +96,7 @@ func TestRulesCheck(t *testing.T) {
 		{at("broken.yaml"), exitUsage, "subjet"},
 		{at("none"), exitUsage, "there are no rules in"},
 		{[]string{"rules", "list", "--rules", filepath.Join(dir, "none")}, exitUsage, "there are no policies in it"},
+		{[]string{"recall", "--since", "5m", "--until", "10m"}, exitUsage, "--since is not before --until"},
 		{[]string{"recall", "--rules", filepath.Join(dir, "broken.yaml")}, exitUsage, "subjet"},
 	} {
 		code, out, errs := command(t, c.args...)

@@ -184,6 +184,14 @@ for p in range(1,400):
   try: s.connect(("10.77.0.2",p))
   except OSError: pass
   s.close()'`, rules: []string{"network-scan"}, least: low},
+		// Ways past the rules: another name, the loader, a script without a file, a server behind a proxy.
+		{name: "past-name", script: `ln -s /bin/cat /home/sshd; ln -s /bin/bash /home/dpkg; /home/dpkg -c '/home/sshd /etc/shadow > /dev/null; true'`, rules: []string{"password-file-read"}, least: high},
+		{name: "past-drift", script: `cp /bin/echo /home/z; bash -c '/home/z drift-ran; true' pip`, rules: []string{"drift-execution"}, least: high, outcome: bollwerk.Killed, lsm: bollwerk.Denied, proof: "drift-ran"},
+		{name: "past-loader", script: `cp /bin/echo /home/z; chmod -x /home/z; /lib64/ld-linux-x86-64.so.2 /home/z loaded`, rules: []string{"program-through-loader"}, least: high},
+		{name: "past-files", script: `python3 -c 'import os
+f=os.memfd_create("x",0);os.write(f,b"#!/bin/sh\ntrue\n");os.execve("/proc/self/fd/%d"%f,["x"],{})'`, rules: []string{"execution-from-shared-memory", "fileless-execution"}, least: high},
+		{name: "past-proxy", script: `timeout 10 node -e 'require("http").createServer((q,r)=>require("child_process").exec(decodeURIComponent(q.url.slice(1)),(e,o)=>r.end(o))).listen(8098,"127.0.0.1")' & for i in $(seq 80); do curl -s http://127.0.0.1:8098/id && break; sleep 0.1; done; for c in whoami uname%20-a; do curl -s http://127.0.0.1:8098/$c; done; kill %1`,
+			rules: []string{"web-shell"}, least: high},
 		{name: "web-shell", script: `mkdir /tmp/w; echo '<?php system($_GET["c"]);' > /tmp/w/i.php; php -S 127.0.0.1:8099 -t /tmp/w 2>/dev/null & for i in $(seq 50); do curl -s 'http://127.0.0.1:8099/i.php?c=id;uname+-a' && break; sleep 0.1; done; kill %1`,
 			rules: []string{"web-shell", "shell-from-server"}, least: medium},
 	}
