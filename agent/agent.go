@@ -382,6 +382,7 @@ func (a *Agent) guard(k *known, w *bollwerk.Workload) {
 		now := k.w
 		a.mu.Unlock()
 		if sameName(now, w) {
+			a.log.Debug("watched", "workload", w.String())
 			return
 		}
 		w = now // it got its name meanwhile, and renamed did not know that it is guarded

@@ -80,6 +80,7 @@ func (g *guarding) protect(w *bollwerk.Workload) {
 	}
 	if set != nil {
 		g.sets[place(w)] = inForce{*set, time.Now(), only}
+		g.a.log.Debug("guarded", "workload", w.String(), "enforced", set.enforce.String(), "reported", set.report.String())
 	}
 	g.noteRefusal(w, err, time.Now())
 }

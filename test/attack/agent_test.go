@@ -47,6 +47,7 @@ type agent struct {
 	detections []*bollwerk.Detection
 	events     []*bollwerk.Event
 	stderr     bytes.Buffer
+	guards     int // lines that say that something came into force
 	ended      bool
 }
 
@@ -68,9 +69,9 @@ func startAgent(t testing.TB, args ...string) *agent {
 func (a *agent) start(args ...string) {
 	a.t.Helper()
 	if os.Getenv("ATTACK_DEBUG") != "" {
-		args = append(args, "--events", "--verbose")
+		args = append(args, "--events")
 	}
-	a.cmd = exec.Command(a.program, append([]string{"run", "--stdout-json", "--state", a.state, "--socket", a.socket}, args...)...)
+	a.cmd = exec.Command(a.program, append([]string{"run", "--stdout-json", "--verbose", "--state", a.state, "--socket", a.socket}, args...)...)
 	out, err := a.cmd.StdoutPipe()
 	if err != nil {
 		a.t.Fatal(err)
@@ -90,6 +91,10 @@ func (a *agent) start(args ...string) {
 			a.mu.Lock()
 			if a.stderr.Len() < 1<<20 {
 				fmt.Fprintln(&a.stderr, sc.Text())
+			}
+			if strings.Contains(sc.Text(), "msg=guarded ") || strings.Contains(sc.Text(), "msg=watched ") {
+				a.guards++
+				a.changed.Broadcast()
 			}
 			a.mu.Unlock()
 			if open && strings.HasPrefix(sc.Text(), "watching") {
@@ -222,29 +227,27 @@ func slowness() time.Duration {
 	return 1
 }
 
-// pollEvery spares an emulated processor.
-func pollEvery() time.Duration {
-	if os.Getenv(inVM) != "" {
-		return 500 * time.Millisecond
-	}
-	return 10 * time.Millisecond
-}
-
-// awaitProtected waits until the agent knows a container and has its guards in force.
+// awaitProtected waits until the agent knows a container and has its guards in force. It is
+// asked again each time that it says that something came into force.
 func (a *agent) awaitProtected(t testing.TB, id string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second * slowness()); time.Now().Before(deadline); time.Sleep(pollEvery()) {
+	for deadline := time.Now().Add(30 * time.Second * slowness()); ; {
+		a.mu.Lock()
+		seen := a.guards
+		a.mu.Unlock()
 		var s node.Status
-		if node.Ask(context.Background(), a.socket, "GET", "/status", &s) != nil {
-			continue
+		if err := node.Ask(context.Background(), a.socket, "GET", "/status", &s); err != nil {
+			t.Fatalf("%v:\n%s", err, a.log())
 		}
 		for _, w := range s.Workloads {
 			if w.Name == id && w.Enforced != "" && w.Watched {
 				return
 			}
 		}
+		if !a.await(time.Until(deadline), func() bool { return a.guards > seen }) {
+			t.Fatalf("%s is not protected in time:\n%s", id, a.log())
+		}
 	}
-	t.Fatalf("%s is not protected in time:\n%s", id, a.log())
 }
 
 func (a *agent) stop() {

@@ -1,7 +1,6 @@
 package attack
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -12,8 +11,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/workload/workloadtest"
@@ -239,33 +236,6 @@ func honestEngine(t *testing.T, cs *containers, a *agent) {
 	}
 	must(t, cs.launch(launchRequest{Args: []string{cs.runc, "kill", server.id, "KILL"}, Out: filepath.Join(filepath.Dir(server.file), "kill")}))
 	<-opened
-}
-
-// openWithin lets the script begin and waits for its end.
-func (c *container) openWithin(t testing.TB, limit time.Duration) {
-	t.Helper()
-	c.begin(t)
-	select {
-	case <-c.done:
-	case <-time.After(limit):
-		t.Errorf("%s does not end:\n%s", c.id, tail(c.output()))
-	}
-}
-
-// begin lets the script begin.
-func (c *container) begin(t testing.TB) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		f, err := os.OpenFile(c.gate, os.O_WRONLY|unix.O_NONBLOCK, 0)
-		if err == nil {
-			_, err = f.WriteString("go\n")
-			must(t, errors.Join(err, f.Close()))
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the script of %s does not wait at its gate: %v\n%s", c.id, err, c.output())
-		}
-	}
 }
 
 // aloneHere skips where another agent guards this machine, too: it knows nothing of this

@@ -2,7 +2,6 @@ package attack
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -239,22 +238,54 @@ func (c *container) output() string {
 // open lets the script begin and waits for its end.
 func (c *container) open(t testing.TB) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		// Without a reader the opening fails, and would wait for ever if it could.
-		f, err := os.OpenFile(c.gate, os.O_WRONLY|unix.O_NONBLOCK, 0)
-		if err == nil {
-			_, err = f.WriteString("go\n")
-			must(t, errors.Join(err, f.Close()))
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the script of %s does not wait at its gate: %v\n%s", c.id, err, c.output())
-		}
-	}
+	c.begin(t)
 	select {
 	case <-c.done:
 	case <-time.After(time.Minute):
-		t.Fatalf("%s does not end:\n%s", c.id, c.output())
+		t.Fatalf("%s does not end:\n%s", c.id, tail(c.output()))
+	}
+}
+
+// openWithin is open for scripts that take longer, from any goroutine.
+func (c *container) openWithin(t testing.TB, limit time.Duration) {
+	t.Helper()
+	c.begin(t)
+	select {
+	case <-c.done:
+	case <-time.After(limit):
+		t.Errorf("%s does not end:\n%s", c.id, tail(c.output()))
+	}
+}
+
+// begin lets the script begin, now or as soon as it comes to its gate: what is written to
+// a fifo that is open at both ends waits there for its reader.
+func (c *container) begin(t testing.TB) {
+	t.Helper()
+	f, err := os.OpenFile(c.gate, os.O_RDWR, 0)
+	must(t, err)
+	_, err = f.WriteString("go\n")
+	must(t, err)
+	go func() {
+		<-c.done
+		_ = f.Close()
+	}()
+}
+
+// awaitOutput waits until the output of the script has a line.
+func (c *container) awaitOutput(t testing.TB, line string) {
+	t.Helper()
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	must(t, err)
+	changes := os.NewFile(uintptr(fd), "inotify")
+	defer changes.Close()
+	_, err = unix.InotifyAddWatch(fd, c.file, unix.IN_MODIFY)
+	must(t, err)
+	must(t, changes.SetReadDeadline(time.Now().Add(time.Minute)))
+	b := make([]byte, 4096)
+	for !strings.Contains("\n"+c.output(), "\n"+line+"\n") {
+		if _, err := changes.Read(b); err != nil {
+			t.Fatalf("%s does not say %q within a minute: %v\n%s", c.id, line, err, tail(c.output()))
+		}
 	}
 }
 

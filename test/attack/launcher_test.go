@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 )
 
 // The launcher starts containers. It is a process of its own whose parent is the first
@@ -24,8 +23,8 @@ type launchRequest struct {
 const launcherVariable = "BOLLWERK_ATTACK_LAUNCHER"
 
 func TestMain(m *testing.M) {
-	if socket := os.Getenv(launcherVariable); socket != "" {
-		if err := serveLauncher(socket); err != nil {
+	if os.Getenv(launcherVariable) != "" {
+		if err := serveLauncher(os.NewFile(3, "launcher")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -40,30 +39,32 @@ func startLauncher(t testing.TB) string {
 	must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "s")
+	// It gets the socket that it listens at: who calls before it is there waits.
+	l, err := net.Listen("unix", socket)
+	must(t, err)
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	f, err := l.(*net.UnixListener).File()
+	must(t, err)
 	// The shell ends at once, and the launcher gets the first process as parent.
 	cmd := exec.Command("sh", "-c", `"$0" >/dev/null 2>&1 </dev/null &`, os.Args[0])
-	cmd.Env = append(os.Environ(), launcherVariable+"="+socket)
+	cmd.Env = append(os.Environ(), launcherVariable+"=3")
+	cmd.ExtraFiles = []*os.File{f}
 	must(t, cmd.Run())
-	var conn net.Conn
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if conn, err = net.Dial("unix", socket); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+	must(t, errors.Join(f.Close(), l.Close()))
+	conn, err := net.Dial("unix", socket)
+	must(t, err)
 	// It ends when this connection does.
 	t.Cleanup(func() { _ = conn.Close() })
 	must(t, json.NewEncoder(conn).Encode(launchRequest{}))
 	return socket
 }
 
-func serveLauncher(socket string) error {
-	l, err := net.Listen("unix", socket)
+func serveLauncher(socket *os.File) error {
+	l, err := net.FileListener(socket)
 	if err != nil {
 		return err
 	}
+	_ = socket.Close() // which the containers would inherit
 	for {
 		c, err := l.Accept()
 		if err != nil {

@@ -120,7 +120,7 @@ while [ ! -e /run/killed ]; do sleep 0.05; done; /tmp/before ran-free; echo aliv
 while [ ! -e /run/again ]; do sleep 0.05; done; cp /bin/echo /tmp/after; /tmp/after ran-again; echo end`)
 	a.awaitProtected(t, r.id)
 	r.begin(t)
-	awaitThat(t, "the guarded part ends", func() bool { return strings.Contains(r.output(), "guarded\n") })
+	r.awaitOutput(t, "guarded")
 	if printed(r, "ran-guarded") && !a.await(attackWait, func() bool { return len(a.of(r.id)) > 0 }) {
 		t.Errorf("drift was neither stopped nor told:\n%s", r.output())
 	}
@@ -133,7 +133,7 @@ while [ ! -e /run/again ]; do sleep 0.05; done; cp /bin/echo /tmp/after; /tmp/af
 	awaitThat(t, "the record can be read while it is written", recalled("/tmp/before"))
 	a.kill()
 	touch(t, r, "killed")
-	awaitThat(t, "the container goes on without the agent", func() bool { return strings.Contains(r.output(), "alive\n") })
+	r.awaitOutput(t, "alive")
 	if !printed(r, "ran-free") {
 		t.Errorf("a dead agent still stops programs, though it fails open:\n%s", r.output())
 	}
@@ -178,10 +178,10 @@ while [ ! -e /run/killed ]; do sleep 0.05; done; /tmp/new ran-closed; echo close
 while [ ! -e /run/released ]; do sleep 0.05; done; /tmp/new ran-released; echo end`)
 	a.awaitProtected(t, r.id)
 	r.begin(t)
-	awaitThat(t, "the container is ready", func() bool { return strings.Contains(r.output(), "ready\n") })
+	r.awaitOutput(t, "ready")
 	a.kill()
 	touch(t, r, "killed")
-	awaitThat(t, "the first attempt ends", func() bool { return strings.Contains(r.output(), "closed\n") })
+	r.awaitOutput(t, "closed")
 	if printed(r, "ran-closed") {
 		t.Errorf("a guard that was to outlive the agent did not; the agent said:\n%s", tail(a.log()))
 	}
