@@ -142,7 +142,8 @@ func (a *Agent) stranger(w *bollwerk.Workload, p *bollwerk.Process) bool {
 		return false
 	}
 	// A container may have the host's PIDs; what has the host's root too is none (Contained).
-	return p.MountNS != a.sensor.Kernel().HostNamespaces().Mount && a.resolver.MayBeContainer(p.Cgroup)
+	host := a.sensor.Kernel().HostNamespaces()
+	return p.MountNS != host.Mount && a.resolver.MayBeContainer(p.Cgroup, p.PIDNS == host.PID)
 }
 
 // contained is the workload of a process that was taken for the host's and is none of

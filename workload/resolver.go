@@ -59,6 +59,8 @@ type entry struct {
 	dead bool // its folder was gone at the last sweep
 	// looked: when Contained looked at it last, nanoseconds.
 	looked atomic.Int64
+	// lookedPIDs: the same, at a process that has the host's PIDs.
+	lookedPIDs atomic.Int64
 }
 
 func (e *entry) isAlso(path string) bool {

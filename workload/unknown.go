@@ -18,12 +18,22 @@ const (
 )
 
 // MayBeContainer reports whether Contained would look at the cgroup: whether it counts as
-// the host's, and was not looked at a moment ago.
-func (r *Resolver) MayBeContainer(id uint64) bool {
+// the host's, and was not looked at a moment ago for a process that has the host's PIDs, or
+// has not.
+func (r *Resolver) MayBeContainer(id uint64, hostPIDs bool) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	e := r.cgroups[id]
-	return e != nil && e.body == r.host && r.config.Now().Sub(time.Unix(0, e.looked.Load())).Abs() >= lookAgain
+	return e != nil && e.body == r.host && e.mayLook(hostPIDs, r.config.Now())
+}
+
+// mayLook reports whether the last look was long enough ago. What makes a container has the
+// host's PIDs for a moment, and the host's root: that look must not stand for what comes of it.
+func (e *entry) mayLook(hostPIDs bool, now time.Time) bool {
+	if hostPIDs {
+		return now.Sub(time.Unix(0, e.lookedPIDs.Load())).Abs() >= lookAgain/10
+	}
+	return now.Sub(time.Unix(0, e.looked.Load())).Abs() >= lookAgain
 }
 
 // Contained returns the workload of a cgroup in which a process runs that does not share
@@ -45,10 +55,18 @@ func (r *Resolver) Contained(id uint64, path string, pid uint32) *bollwerk.Workl
 	e := r.cgroups[id]
 	r.mu.RUnlock()
 	now := r.config.Now()
-	if e == nil || now.Sub(time.Unix(0, e.looked.Load())).Abs() < lookAgain {
+	hostPID := r.sharesPIDs(pid)
+	if e == nil || !e.mayLook(hostPID, now) {
 		return b.value.Load()
 	}
-	e.looked.Store(now.UnixNano())
+	if hostPID {
+		e.lookedPIDs.Store(now.UnixNano())
+		if !r.ownRoot(pid) {
+			return b.value.Load()
+		}
+	} else {
+		e.looked.Store(now.UnixNano())
+	}
 	if r.nested || !strings.HasPrefix(path, "/") {
 		p, err := r.h.PathOf(id)
 		if err != nil {
@@ -59,10 +77,6 @@ func (r *Resolver) Contained(id uint64, path string, pid uint32) *bollwerk.Workl
 	path = filepath.Clean(path)
 	p := ParsePath(path)
 	if path == "/" || len(path) > maxPath || p.Unit != "" || len(p.Containers) > 0 || strings.HasSuffix(path, ".slice") || r.sharedWithHost(path) {
-		return b.value.Load()
-	}
-	hostPID := r.sharesPIDs(pid)
-	if hostPID && !r.ownRoot(pid) {
 		return b.value.Load()
 	}
 	name := cut(strings.TrimPrefix(path, "/"), maxName)

@@ -217,6 +217,45 @@ func TestUnknownRuntimeWithHostPIDs(t *testing.T) {
 	}
 }
 
+// TestUnknownRuntimeAtItsStart: who makes a container has mounts of his own and the host's
+// PIDs and root for a moment. That he is none must not hide, for a moment, what he makes.
+func TestUnknownRuntimeAtItsStart(t *testing.T) {
+	h := host(t)
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	r := run(t, Config{})
+	name := fmt.Sprintf("/bollwerk-start-%d", os.Getpid())
+	cgroupOf(t, h, name)
+	inCgroup(t, h, name, box("echo up; exec sleep 60")...)
+	id, err := h.ID(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(h.Trees()[0], name, "cgroup.procs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, _ := os.Readlink("/proc/self/ns/pid")
+	var outer, inner uint32
+	for _, f := range strings.Fields(string(b)) {
+		at := &inner
+		if ns, _ := os.Readlink("/proc/" + f + "/ns/pid"); ns == own {
+			at = &outer
+		}
+		_, _ = fmt.Sscan(f, at)
+	}
+	if outer == 0 || inner == 0 {
+		t.Fatalf("%q", b)
+	}
+	if w := r.Contained(id, name, outer); w != r.Host() {
+		t.Errorf("who makes it is %+v", w)
+	}
+	if w := r.Contained(id, name, inner); w.Kind != bollwerk.WorkloadContainer || w.Container.HostPID {
+		t.Errorf("what was made is %+v", w)
+	}
+}
+
 // member is a process of a cgroup that has a mount namespace of its own.
 func member(t *testing.T, h *cgroup.Hierarchy, path string) uint32 {
 	t.Helper()
