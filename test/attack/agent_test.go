@@ -89,7 +89,8 @@ func (a *agent) start(args ...string) {
 		open := true
 		for sc.Scan() {
 			a.mu.Lock()
-			if a.stderr.Len() < 1<<20 {
+			// What --verbose adds is to be waited for, not to be read by people.
+			if a.stderr.Len() < 1<<20 && (!strings.Contains(sc.Text(), " level=DEBUG ") || os.Getenv("ATTACK_DEBUG") != "") {
 				fmt.Fprintln(&a.stderr, sc.Text())
 			}
 			if strings.Contains(sc.Text(), "msg=guarded ") || strings.Contains(sc.Text(), "msg=watched ") {
