@@ -108,7 +108,7 @@ func TestSocketsSeen(t *testing.T) {
 	if err := os.WriteFile(shared, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "nsenter", "-t", strconv.Itoa(int(b.PID)), "-m", "mount", "--bind", "/proc/"+strconv.Itoa(os.Getpid())+"/root"+host, shared)
+	run(t, "nsenter", "-t", strconv.Itoa(int(b.PID)), "-m", "mount", "--bind", host, shared)
 	b.Sh(t, "dial /etc/harmless &")
 	l.Find(t, "the runtime's socket under another name", connect(host))
 	// What the host does is not told.
