@@ -70,13 +70,13 @@ func TestPackages(t *testing.T) {
 			t.Fatalf("go test -c ./%s: %v\n%s", p.path, err, b)
 		}
 		dir := "/tests/" + p.path
-		files = append(files, File{Path: "/tests/" + name, From: binary}, File{Path: dir, Mode: os.ModeDir})
+		files = append(files, File{Path: "/tests/" + name + ".test", From: binary}, File{Path: dir, Mode: os.ModeDir})
 		data, err := tree(filepath.Join(root, p.path, "testdata"), dir+"/testdata")
 		if err != nil {
 			t.Fatal(err)
 		}
 		files = append(files, data...)
-		args := []string{"/tests/" + name, "-test.v", "-test.timeout=14m"}
+		args := []string{"/tests/" + name + ".test", "-test.v", "-test.timeout=14m"}
 		if *insideFlag != "" {
 			args = append(args, "-test.run="+*insideFlag)
 		} else {
