@@ -336,3 +336,24 @@ func TestRecall(t *testing.T) {
 		}
 	}
 }
+
+// TestLedgerClock: a loss of a day "in the future" degrades for as long as any other.
+func TestLedgerClock(t *testing.T) {
+	passed := time.Duration(0)
+	began := time.Now()
+	l := newLedger(func() time.Time { return began.Add(passed) }) // nobody turns it
+	day := began.Add(24 * time.Hour)
+	l.add("pod a", bollwerk.Loss{From: day, To: day.Add(time.Second), Count: 5, Area: "ring"})
+	l.add("pod a", bollwerk.Loss{From: began, To: began.Add(time.Second), Count: 7, Area: "ring"}) // turned back
+	if rows := l.rows["pod a"]; len(rows) != 2 || rows[0].To.Before(rows[0].From) {
+		t.Errorf("%+v", rows)
+	}
+	passed = ledgerWindow / 2
+	if v, causes := l.verdict("pod a"); v != bollwerk.Degraded {
+		t.Errorf("half an hour later: %s %q", v, causes)
+	}
+	passed = 2 * ledgerWindow
+	if v, causes := l.verdict("pod a"); v != bollwerk.Pass {
+		t.Errorf("two hours later: %s %q", v, causes)
+	}
+}

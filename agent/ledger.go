@@ -12,9 +12,16 @@ import (
 // nobody in particular count for everybody.
 type ledger struct {
 	mu     sync.Mutex
-	rows   map[string][]bollwerk.Loss // by workload key; "" is everybody
-	totals map[string]uint64          // by area, exact since the start
+	rows   map[string][]lossRow // by workload key; "" is everybody
+	totals map[string]uint64    // by area, exact since the start
 	now    func() time.Time
+}
+
+// lossRow is a loss and when it was entered, by a clock that nobody turns: its own times
+// may lie in the future once the clock of the host was turned back.
+type lossRow struct {
+	bollwerk.Loss
+	at time.Time
 }
 
 const (
@@ -24,7 +31,7 @@ const (
 )
 
 func newLedger(now func() time.Time) *ledger {
-	return &ledger{rows: map[string][]bollwerk.Loss{}, totals: map[string]uint64{}, now: now}
+	return &ledger{rows: map[string][]lossRow{}, totals: map[string]uint64{}, now: now}
 }
 
 func (l *ledger) add(key string, loss bollwerk.Loss) {
@@ -38,9 +45,9 @@ func (l *ledger) add(key string, loss bollwerk.Loss) {
 	// A stretch of losses that goes on is one row.
 	for i := len(rows) - 1; i >= 0 && i >= len(rows)-4; i-- {
 		r := &rows[i]
-		if r.Area == loss.Area && r.Kind == loss.Kind && loss.From.Sub(r.To) < 2*time.Second {
+		if r.Area == loss.Area && r.Kind == loss.Kind && loss.From.Sub(r.To) < 2*time.Second && !loss.To.Before(r.From) {
 			r.Count += loss.Count
-			r.To = loss.To
+			r.To, r.at = loss.To, l.now()
 			return
 		}
 	}
@@ -49,7 +56,7 @@ func (l *ledger) add(key string, loss bollwerk.Loss) {
 		rows[1].From = rows[0].From
 		rows = slices.Delete(rows, 0, 1)
 	}
-	l.rows[key] = append(rows, loss)
+	l.rows[key] = append(rows, lossRow{loss, l.now()})
 }
 
 // causes are the sentences about what was lost of a workload (and of everybody) since
@@ -66,7 +73,7 @@ func (l *ledger) causes(key string, since time.Time) []string {
 		}
 		var lines []line
 		for _, r := range l.rows[k] {
-			if r.To.Before(since) {
+			if r.at.Before(since) {
 				continue
 			}
 			i := slices.IndexFunc(lines, func(x line) bool { return x.area == r.Area })
