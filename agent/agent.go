@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -65,6 +66,7 @@ type Agent struct {
 
 	sensor   *sensor.Sensor
 	resolver *workload.Resolver
+	ready    atomic.Bool // what runs already is watched
 	// hierarchy finds the folder of a cgroup.
 	hierarchy *cgroup.Hierarchy
 	rules     *rules
@@ -272,6 +274,7 @@ func (a *Agent) begin(ctx context.Context) {
 	if err := a.sensor.TakeOver(); err != nil {
 		a.setTrouble("take over", fmt.Sprintf("what a former agent left in force could not be lifted: %v; run `bollwerk-agent release`", err))
 	}
+	a.ready.Store(true)
 	if a.p.Ready != nil {
 		_, causes := a.verdict()
 		a.p.Ready(Started{

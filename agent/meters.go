@@ -1,12 +1,15 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -109,7 +112,56 @@ func (m *meters) detection(d *bollwerk.Detection) {
 	}
 }
 
-// serveMetrics answers /metrics, /healthz (alive) and /readyz with the verdict.
+// family says what the samples of one name are.
+type family struct{ kind, help string }
+
+// families are all names that the agent gives out.
+func families() map[string]family {
+	return map[string]family{
+		"bollwerk_agent_events_total":                  {"counter", "Events judged, by kind; folded ones count as often as they happened."},
+		"bollwerk_agent_detections_total":              {"counter", "Detections told, by rule, severity and outcome (denied, killed, seen)."},
+		"bollwerk_agent_detections_excepted_total":     {"counter", "Detections that an exception kept quiet."},
+		"bollwerk_agent_workloads_not_protected_total": {"counter", "Workloads whose guards could not be put in force at first."},
+		"bollwerk_agent_judge_seconds":                 {"summary", "Time to judge one event."},
+		"bollwerk_agent_detection_delay_seconds":       {"summary", "Time from an event to its detection."},
+		"bollwerk_agent_lost_total":                    {"counter", "What was lost, by where: ring, map, queue, recorder, container, truncated, busy. By workload: bollwerk-agent status."},
+		"bollwerk_agent_containers":                    {"gauge", "Containers that were gone, forgotten, not named or forged names, and those waiting for a name."},
+		"bollwerk_agent_runtimes_degraded":             {"gauge", "Container runtimes that cannot be asked, or only partly."},
+		"bollwerk_agent_queue_length":                  {"gauge", "Events that wait to be judged."},
+		"bollwerk_agent_degradation_level":             {"gauge", "How many steps of work were given up to stay within the memory; 0: none."},
+		"bollwerk_agent_workloads":                     {"gauge", "Workloads that are running."},
+		"bollwerk_agent_degraded":                      {"gauge", "1 when the verdict of the agent is not pass; bollwerk-agent status says why."},
+		"bollwerk_agent_heap_bytes":                    {"gauge", "Bytes of live and not yet collected objects."},
+		"bollwerk_agent_recorder_bytes":                {"gauge", "Size of the flight recorder on disk."},
+		"bollwerk_agent_recorder_lost_total":           {"counter", "Events that the flight recorder could not keep."},
+	}
+}
+
+// write puts what each name means before its samples.
+func (m *meters) write(w io.Writer) error {
+	var text bytes.Buffer
+	m.set.WritePrometheus(&text)
+	known, out, last := families(), make([]byte, 0, text.Len()+4096), ""
+	for line := range bytes.Lines(text.Bytes()) {
+		name := string(line[:max(0, bytes.IndexAny(line, "{ "))])
+		if _, is := known[name]; !is {
+			if whole, cut := strings.CutSuffix(name, "_sum"); cut {
+				name = whole
+			} else if whole, cut := strings.CutSuffix(name, "_count"); cut {
+				name = whole
+			}
+		}
+		if f, is := known[name]; is && name != last {
+			out = fmt.Appendf(out, "# HELP %s %s\n# TYPE %s %s\n", name, f.help, name, f.kind)
+		}
+		out, last = append(out, line...), name
+	}
+	_, err := w.Write(out)
+	return err
+}
+
+// serveMetrics answers /metrics, /healthz (alive, with the verdict) and /readyz (503 until
+// what runs already is watched).
 func (a *Agent) serveMetrics(ctx context.Context) error {
 	l, err := net.Listen("tcp", a.c.Metrics)
 	if err != nil {
@@ -118,7 +170,14 @@ func (a *Agent) serveMetrics(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		a.metrics.set.WritePrometheus(w)
+		_ = a.metrics.write(w) // whoever asked went away
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !a.ready.Load() {
+			http.Error(w, "not ready: what runs already is not watched yet", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		v, causes := a.verdict()

@@ -44,7 +44,11 @@ func TestMissed(t *testing.T) {
 	var text bytes.Buffer
 	a.queue, a.stream = newQueue(1, nil), nil
 	a.metrics.set.UnregisterMetric("bollwerk_agent_degraded") // asks parts that are not here
-	a.metrics.set.WritePrometheus(&text)
+	a.metrics.detection(&bollwerk.Detection{Rule: "drift", Severity: bollwerk.SeverityHigh, Last: time.Now()})
+	if err := a.metrics.write(&text); err != nil {
+		t.Fatal(err)
+	}
+	described(t, text.String())
 	for _, want := range []string{`bollwerk_agent_lost_total{area="container"} 3`, `bollwerk_agent_containers{state="vanished"} 3`, `bollwerk_agent_containers{state="evicted"} 0`, "bollwerk_agent_runtimes_degraded 0"} {
 		if !strings.Contains(text.String(), want+"\n") {
 			t.Errorf("metrics lack %q", want)
@@ -67,6 +71,30 @@ func TestShortened(t *testing.T) {
 	} {
 		if got := shortened(&tt.e); got != tt.want {
 			t.Errorf("%s: %v", tt.e.Kind, got)
+		}
+	}
+}
+
+// described holds the text to Prometheus' form: every name is described once, before its
+// samples, which stand together.
+func described(t *testing.T, text string) {
+	t.Helper()
+	seen, now := map[string]bool{}, ""
+	for line := range strings.Lines(text) {
+		if rest, is := strings.CutPrefix(line, "# TYPE "); is {
+			now = strings.Fields(rest)[0]
+			if seen[now] {
+				t.Errorf("%s is described twice", now)
+			}
+			seen[now] = true
+		} else if !strings.HasPrefix(line, "#") && (now == "" || !strings.HasPrefix(line, now)) {
+			t.Errorf("not described: %s", line)
+		}
+	}
+	for name := range families() {
+		// A summary without a sample has none to show; the other is unregistered above.
+		if !seen[name] && name != "bollwerk_agent_judge_seconds" && name != "bollwerk_agent_degraded" {
+			t.Errorf("%s is described and never given out", name)
 		}
 	}
 }

@@ -347,6 +347,12 @@ func TestRoughFlood(t *testing.T) {
 	case <-time.After(2 * time.Minute):
 		t.Fatal("the flood does not end")
 	}
+	ready, err := http.Get("http://" + metrics + "/readyz")
+	must(t, err)
+	must(t, ready.Body.Close())
+	if ready.StatusCode != http.StatusOK {
+		t.Errorf("an agent that said it is ready: /readyz says %s", ready.Status)
+	}
 	res, err := http.Get("http://" + metrics + "/metrics")
 	must(t, err)
 	b, err := io.ReadAll(io.LimitReader(res.Body, 4<<20))
