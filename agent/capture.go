@@ -19,6 +19,8 @@ type capturing struct {
 	// How many captures before a kill may be made now, and since when that is counted.
 	credit   float64
 	credited time.Time
+	// held is how long processes are kept frozen to be captured.
+	held time.Duration
 }
 
 // job is a snapshot to be taken, or to be finished.
@@ -37,7 +39,7 @@ const (
 )
 
 func newCapturing(a *Agent) *capturing {
-	return &capturing{a: a, jobs: make(chan job, captureQueue), done: map[string]time.Time{}, credit: killCaptures}
+	return &capturing{a: a, jobs: make(chan job, captureQueue), done: map[string]time.Time{}, credit: killCaptures, held: killCaptureTime}
 }
 
 // take asks for a snapshot and names it in the detection. Called by the judgement.

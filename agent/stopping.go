@@ -211,7 +211,7 @@ const (
 // the goroutine of captures.
 func (c *capturing) now(d *bollwerk.Detection, pids []int) {
 	c.credit--
-	limit, cancel := context.WithTimeout(context.Background(), killCaptureTime)
+	limit, cancel := context.WithTimeout(context.Background(), c.held)
 	defer cancel()
 	c.add(d, c.processes(limit, d, append(pids, c.around(d.Process)[1:]...)))
 }

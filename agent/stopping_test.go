@@ -118,6 +118,7 @@ func gone(t *testing.T, pid int) {
 // no source has told of yet, and what it was is captured before.
 func TestStopCaptures(t *testing.T) {
 	a, cmd, pids := shell(t, func() *Agent { return stopper(t) })
+	a.capture.held = time.Minute // everything is to be in it, on a busy machine too
 	start, err := sensor.StartTime(uint32(pids[0]))
 	if err != nil {
 		t.Fatal(err)
