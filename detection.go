@@ -35,7 +35,10 @@ type Detection struct {
 	// Mode that was in force: observe, warn, enforce.
 	Mode string `json:"mode,omitempty"`
 
-	Process  *Process  `json:"process,omitempty"`
+	Process *Process `json:"process,omitempty"`
+	// Behind is an ancestor of Process that holds the connection its commands come by. It is
+	// ended with it: it would start the next one.
+	Behind   *Process  `json:"behind,omitempty"`
 	Workload *Workload `json:"workload,omitempty"`
 	// Events are the ones that led to it, oldest first, at most 32.
 	Events []*Event `json:"events,omitempty"`

@@ -49,16 +49,36 @@ func hold(p *bollwerk.Process) (victim, error) {
 	return v, nil
 }
 
-// stop ends the process of a detection and its descendants. They are frozen first
+// culprit is the process to be ended: what a detection is about, or the program of the same
+// container behind it.
+func culprit(d *bollwerk.Detection) *bollwerk.Process {
+	b := d.Behind
+	if b == nil || !b.Contained || b.OfRuntime() || b.Cgroup != d.Process.Cgroup {
+		return d.Process
+	}
+	for up := d.Process.Parent; up != nil; up = up.Parent {
+		if up.Same(b) {
+			return b
+		}
+	}
+	return d.Process
+}
+
+// stop ends the culprit of a detection and its descendants. They are frozen first
 // (SIGSTOP), which ends the attack as soon as a kill would; what could be seen of them is
 // captured while they still have files, sockets and memory; then they are killed. Someone
 // else in the container could let them go on (SIGCONT), but for no longer than a capture
 // may take. When captures are too many they are killed at once.
 func (g *guarding) stop(d *bollwerk.Detection) error {
-	if g.ended[same(d.Process)] {
+	root := culprit(d)
+	if g.ended[same(root)] || g.ended[same(d.Process)] {
 		return nil // with the tree of another one
 	}
-	first, err := hold(d.Process)
+	first, err := hold(root)
+	if err != nil && root != d.Process {
+		root = d.Process
+		first, err = hold(root)
+	}
 	if err != nil {
 		return err
 	}
@@ -80,9 +100,12 @@ func (g *guarding) stop(d *bollwerk.Detection) error {
 		end = unix.SIGSTOP
 	}
 	err = first.signal(end)
+	if err == nil && root != d.Process {
+		g.ended[same(root)], g.ended[same(d.Process)] = true, true
+	}
 	for _, o := range g.a.sensor.Kernel().Processes.All() {
 		for up := o.Parent; up != nil; up = up.Parent {
-			if up.Same(d.Process) {
+			if up.Same(root) {
 				if v, err := hold(o); err == nil { // it may have ended with its parent
 					if v.signal(end) == nil {
 						g.ended[same(o)] = true

@@ -175,6 +175,49 @@ func TestStopCaptures(t *testing.T) {
 	t.Logf("%d processes captured in %s", len(s.Processes), s.Took)
 }
 
+// TestStopBehind: a child of a program that fetches its commands is gone when it is told;
+// the program is ended, so that there is no next one.
+func TestStopBehind(t *testing.T) {
+	a := stopper(t)
+	loop := func() (*exec.Cmd, *bollwerk.Process) {
+		cmd := exec.Command("sh", "-c", "while true; do sleep 0.01; done")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Process.Kill() })
+		start, err := sensor.StartTime(uint32(cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cmd, &bollwerk.Process{PID: uint32(cmd.Process.Pid), Start: start, Contained: true, Cgroup: 7}
+	}
+	cmd, behind := loop()
+	child := &bollwerk.Process{PID: 1 << 22, Start: 1, Parent: behind, Contained: true, Cgroup: 7}
+	for range 2 { // the second command of the same program is told later
+		if err := a.guarding.stop(&bollwerk.Detection{ID: "behind", Time: time.Now(), Process: child, Behind: behind}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = cmd.Wait()
+	if s, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || s.Signal() != syscall.SIGKILL {
+		t.Errorf("it ended with %v", cmd.ProcessState)
+	}
+	_, other := loop()
+	for name, d := range map[string]*bollwerk.Detection{
+		"another cgroup":  {Process: &bollwerk.Process{PID: 1 << 22, Start: 1, Parent: other, Contained: true, Cgroup: 8}, Behind: other},
+		"not an ancestor": {Process: &bollwerk.Process{PID: 1 << 22, Start: 1, Contained: true, Cgroup: 7}, Behind: other},
+	} {
+		if got := culprit(d); got != d.Process {
+			t.Errorf("%s would be ended", name)
+		}
+	}
+	host := *other
+	host.Contained = false
+	if d := (&bollwerk.Detection{Process: &bollwerk.Process{Parent: &host, Cgroup: 7}, Behind: &host}); culprit(d) != d.Process {
+		t.Error("a process of the host would be ended")
+	}
+}
+
 // TestStopAtOnce: captures never keep the agent from stopping. Beyond a few in a row,
 // and for what was captured before, the kill comes alone.
 func TestStopAtOnce(t *testing.T) {

