@@ -95,6 +95,16 @@ func (s *sourceState) shut(now time.Time) (string, bool) {
 	return s.cause, now.Before(s.closed)
 }
 
+// behind says why a source has no room for another question.
+func (s *sourceState) behind() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.verdict == bollwerk.Degraded && s.cause != "" {
+		return s.cause // that is why they wait
+	}
+	return "too many questions are waiting for it"
+}
+
 // dispatch asks the sources for what is missing of b. r.mu is held.
 func (r *Resolver) dispatch(b *body) {
 	rec := r.record(b.key.id, b.below)
@@ -146,7 +156,7 @@ func (r *Resolver) ask(b *body, rec *record) {
 		case s.queue <- b:
 			b.pending[i] = true
 		default:
-			b.failed[s.Name()] = "too many questions are waiting for it"
+			b.failed[s.Name()] = s.behind()
 		}
 	}
 }
