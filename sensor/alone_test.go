@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // TestMark holds a mark in another process, in namespaces of its own: it is seen from
@@ -29,9 +31,7 @@ func TestMark(t *testing.T) {
 	}
 	first, err := mark(name, "first")
 	if err != nil {
-		if os.Geteuid() != 0 && os.Getenv("CI") != "true" {
-			t.Skip("needs root: ", err)
-		}
+		prerequisite.Root(t)
 		t.Fatal(err)
 	}
 	var busy *MarkBusy

@@ -7,6 +7,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 	"github.com/bollwerk/bollwerk/sensor/bpf"
 )
 
@@ -27,10 +28,7 @@ func TestTry(t *testing.T) {
 	}
 	defer s.Close()
 	if err := s.k.BPF(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
+		prerequisite.Missing(t, "%v", err)
 	}
 	s.k.types = btf.NewCache()
 	spec, err := bpf.LoadProcess()

@@ -15,6 +15,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
+
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // producer is a program that writes one record with the time of boot into a ring of the
@@ -29,10 +31,8 @@ func newProducer(t *testing.T, size uint32) *producer {
 	t.Helper()
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: size})
 	if err != nil {
-		if os.Getenv("CI") == "true" || os.Geteuid() == 0 {
-			t.Fatal(err)
-		}
-		t.Skip("needs root")
+		prerequisite.Root(t)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.Close() })
 	load := func(ins asm.Instructions) *ebpf.Program {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/bollwerk/bollwerk/internal/cgroup"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // host returns the hierarchy of this machine, with a writable tree.
@@ -16,18 +17,9 @@ func host(t *testing.T) *cgroup.Hierarchy {
 		err = os.ErrPermission
 	}
 	if err != nil {
-		missing(t, "%v", err)
+		prerequisite.Missing(t, "%v", err)
 	}
 	return h
-}
-
-// missing ends a test that cannot run here.
-func missing(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
 }
 
 func TestReadFile(t *testing.T) {

@@ -10,15 +10,14 @@ import (
 	"testing"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // TestLiving: a container that is known by a process of its life before has one that lives,
 // also where its processes are in cgroups below; an empty cgroup has none.
 func TestLiving(t *testing.T) {
 	h := host(t)
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	prerequisite.Root(t)
 	path := fmt.Sprintf("/docker-%064x.scope", os.Getpid())
 	cgroupOf(t, h, path)
 	cgroupOf(t, h, path+"/init")

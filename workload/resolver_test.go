@@ -14,6 +14,7 @@ import (
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/internal/cgroup"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // fake is a source made by hand.
@@ -281,7 +282,7 @@ func TestLife(t *testing.T) {
 	made := os.Mkdir(base, 0o755) == nil
 	dir := filepath.Join(base, hexA)
 	if err := os.MkdirAll(filepath.Join(dir, "child"), 0o755); err != nil {
-		missing(t, "the cgroup tree is not writable: %v", err)
+		prerequisite.Missing(t, "the cgroup tree is not writable: %v", err)
 	}
 	t.Cleanup(func() {
 		os.Remove(filepath.Join(dir, "child"))
@@ -399,7 +400,7 @@ func TestNested(t *testing.T) {
 	tree := h.Trees()[0]
 	base, err := os.MkdirTemp(tree, "bollwerk-node-")
 	if err != nil {
-		missing(t, "the cgroup tree is not writable: %v", err)
+		prerequisite.Missing(t, "the cgroup tree is not writable: %v", err)
 	}
 	dirs := []string{base, base + "/kubepods", base + "/kubepods/pod" + uidA, base + "/kubepods/pod" + uidA + "/" + hexA}
 	for _, d := range dirs[1:] {
@@ -480,7 +481,7 @@ func TestExisting(t *testing.T) {
 	tree := h.Trees()[0]
 	base, err := os.MkdirTemp(tree, "bollwerk-existing-")
 	if err != nil {
-		missing(t, "the cgroup tree is not writable: %v", err)
+		prerequisite.Missing(t, "the cgroup tree is not writable: %v", err)
 	}
 	const n = 200
 	var list []Found

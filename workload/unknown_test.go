@@ -15,6 +15,7 @@ import (
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/internal/cgroup"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // cgroupOf makes a cgroup for a test in every tree that counts, as a runtime would.
@@ -23,10 +24,7 @@ func cgroupOf(t *testing.T, h *cgroup.Hierarchy, path string) {
 	for _, tree := range h.Trees() {
 		dir := filepath.Join(tree, path)
 		if err := os.Mkdir(dir, 0o755); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatal(err)
-			}
-			t.Skip("a cgroup cannot be made: ", err)
+			prerequisite.Missing(t, "a cgroup cannot be made: %v", err)
 		}
 		t.Cleanup(func() {
 			for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
@@ -70,9 +68,7 @@ func box(script string) []string {
 // TestUnknownRuntime makes real containers of no runtime: a cgroup and namespaces.
 func TestUnknownRuntime(t *testing.T) {
 	h := host(t)
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	prerequisite.Root(t)
 	name := fmt.Sprintf("bollwerk-box-%d", os.Getpid())
 	cgroupOf(t, h, "/"+name)
 	inCgroup(t, h, "/"+name, box("echo up; exec sleep 60")...)
@@ -124,9 +120,7 @@ func TestUnknownRuntime(t *testing.T) {
 // TestNoUnknownRuntime: namespaces alone make no container of what the host shares.
 func TestNoUnknownRuntime(t *testing.T) {
 	h := host(t)
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	prerequisite.Root(t)
 	r := run(t, Config{})
 	name := fmt.Sprintf("/bollwerk-shared-%d", os.Getpid())
 	cgroupOf(t, h, name)
@@ -158,15 +152,13 @@ func TestNoUnknownRuntime(t *testing.T) {
 // known by its root; what is only a part of that is the host's.
 func TestUnknownRuntimeWithHostPIDs(t *testing.T) {
 	h := host(t)
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	prerequisite.Root(t)
 	// Another root with the same files.
 	room := t.TempDir()
 	tmp := filepath.Join(room, "root")
 	mount := func(what, at, kind, options string) {
 		if err := unix.Mount(what, at, kind, 0, options); err != nil {
-			missing(t, "mount of %s: %v", kind, err)
+			prerequisite.Missing(t, "mount of %s: %v", kind, err)
 		}
 		t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
 	}
@@ -221,9 +213,7 @@ func TestUnknownRuntimeWithHostPIDs(t *testing.T) {
 // PIDs and root for a moment. That he is none must not hide, for a moment, what he makes.
 func TestUnknownRuntimeAtItsStart(t *testing.T) {
 	h := host(t)
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	prerequisite.Root(t)
 	r := run(t, Config{})
 	name := fmt.Sprintf("/bollwerk-start-%d", os.Getpid())
 	cgroupOf(t, h, name)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/artifact"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // program finds a program a test cannot do without. Where the tests must be
@@ -29,10 +30,7 @@ func program(t *testing.T, name, debianPackage string) string {
 		err = errors.New("it needs root")
 	}
 	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s (Debian package %s): %v", name, debianPackage, err)
-		}
-		t.Skipf("%s (Debian package %s): %v", name, debianPackage, err)
+		prerequisite.Missing(t, "%s (Debian package %s): %v", name, debianPackage, err)
 	}
 	return p
 }

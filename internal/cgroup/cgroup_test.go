@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 const hybridMounts = `31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -60,18 +62,9 @@ func host(t *testing.T) *Hierarchy {
 		err = os.ErrPermission
 	}
 	if err != nil {
-		missing(t, "%v", err)
+		prerequisite.Missing(t, "%v", err)
 	}
 	return h
-}
-
-// missing ends a test that cannot run here.
-func missing(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
 }
 
 func TestRealHierarchy(t *testing.T) {
@@ -79,7 +72,7 @@ func TestRealHierarchy(t *testing.T) {
 	tree := h.Trees()[0]
 	dir, err := os.MkdirTemp(tree, "bollwerk-test-")
 	if err != nil {
-		missing(t, "the cgroup tree is not writable: %v", err)
+		prerequisite.Missing(t, "the cgroup tree is not writable: %v", err)
 	}
 	child := filepath.Join(dir, "child")
 	if err := os.Mkdir(child, 0o755); err != nil {

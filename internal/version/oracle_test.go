@@ -4,11 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // oraclePairs mixes real neighbours with strings put together from what the
@@ -42,10 +43,7 @@ func oraclePairs(t *testing.T, corpora, tokens []string, n int) []comparison {
 func need(t *testing.T, tool string) {
 	t.Helper()
 	if _, err := exec.LookPath(tool); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is not installed: run `make deps`", tool)
-		}
-		t.Skipf("%s is not installed: run `make deps`", tool)
+		prerequisite.Missing(t, "%s is not installed: run `make deps`", tool)
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 	"github.com/bollwerk/bollwerk/sensor"
 )
 
@@ -547,8 +548,8 @@ func startHelper(t testing.TB, flags uintptr) *helper {
 	}
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
-		if errors.Is(err, unix.EPERM) && os.Getenv("CI") != "true" {
-			t.Skip("namespaces need root:", err)
+		if errors.Is(err, unix.EPERM) {
+			prerequisite.Missing(t, "namespaces need root: %v", err)
 		}
 		t.Fatal(err)
 	}
@@ -664,10 +665,7 @@ func openWatchKept(t testing.TB, c Config, ring int) *watch {
 	}
 	w.sensor = s
 	if err := s.Kernel().BPF(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("no BPF:", err)
+		prerequisite.Missing(t, "no BPF: %v", err)
 	}
 	return w
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/sensor/sensortest"
 )
@@ -82,7 +83,7 @@ func TestBurst(t *testing.T) {
 // BenchmarkStart compares the CPU time of starting a program with and without the
 // sensor, in turns; "work" counts the sensor's own work too.
 func BenchmarkStart(b *testing.B) {
-	sensortest.Root(b)
+	prerequisite.Root(b)
 	const n = 3000
 	var off, on, work []float64
 	for b.Loop() {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/sensor/sensortest"
 )
@@ -137,7 +138,7 @@ func TestReverseShellIsKilled(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			ln, err := net.Listen("tcp", net.JoinHostPort(c.address, "0"))
 			if err != nil {
-				sensortest.Unable(t, "%v", err)
+				prerequisite.Missing(t, "%v", err)
 			}
 			defer ln.Close()
 			got := make(chan string, 1)
@@ -190,7 +191,7 @@ func ownAddress(t *testing.T) string {
 			return n.IP.String()
 		}
 	}
-	sensortest.Unable(t, "no address but loopback")
+	prerequisite.Missing(t, "no address but loopback")
 	return ""
 }
 
@@ -306,7 +307,7 @@ func TestExistingContainer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("slow: opens a sensor of its own")
 	}
-	sensortest.Root(t)
+	prerequisite.Root(t)
 	look, err := sensor.Open(t.Context(), sensor.Options{NoBPF: true})
 	if err != nil {
 		t.Fatal(err)

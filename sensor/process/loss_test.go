@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/sensor/sensortest"
 )
@@ -12,7 +13,7 @@ import (
 // A ring that is far too small, read by nobody: what is seen and what is said to be lost
 // are together what was done.
 func TestLossesAreExact(t *testing.T) {
-	sensortest.Root(t)
+	prerequisite.Root(t)
 	look, err := sensor.Open(t.Context(), sensor.Options{NoBPF: true})
 	if err != nil {
 		t.Fatal(err)

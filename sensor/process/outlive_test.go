@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/sensor/sensortest"
 )
@@ -90,7 +91,7 @@ func pinRoot(t *testing.T) string {
 }
 
 func TestOutliveOrFallOpen(t *testing.T) {
-	sensortest.Root(t)
+	prerequisite.Root(t)
 	// This sensor only knows where the cgroups are; the agent is another process.
 	look, err := sensor.Open(t.Context(), sensor.Options{NoBPF: true})
 	if err != nil {

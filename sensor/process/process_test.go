@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/sensor/sensortest"
 )
@@ -23,7 +24,7 @@ var common = sync.OnceValues(func() (*sensortest.Log, error) {
 
 func watch(t *testing.T) *sensortest.Log {
 	t.Helper()
-	sensortest.Root(t)
+	prerequisite.Root(t)
 	l, err := common()
 	if err != nil {
 		t.Fatal(err)
@@ -325,7 +326,7 @@ func TestPIDReuse(t *testing.T) {
 	cmd := helper("reuse", strconv.Itoa(pid), "same-pid")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		if strings.Contains(string(out), "operation not permitted") {
-			sensortest.Unable(t, "this kernel does not let a PID be chosen: %s", out)
+			prerequisite.Missing(t, "this kernel does not let a PID be chosen: %s", out)
 		}
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -456,7 +457,7 @@ func TestNamespaces(t *testing.T) {
 	l := watch(t)
 	cmd := exec.Command("unshare", "-m", "-n", "/bin/true", "in-new-ns")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		sensortest.Unable(t, "unshare: %v: %s", err, out)
+		prerequisite.Missing(t, "unshare: %v: %s", err, out)
 	}
 	e := l.Find(t, "unshare", func(e *bollwerk.Event) bool {
 		return e.Kind == bollwerk.EventNamespace && e.Process.PID == uint32(cmd.Process.Pid)
@@ -468,7 +469,7 @@ func TestNamespaces(t *testing.T) {
 	b := sensortest.NewBox(t, l.Sensor, image(t))
 	nsenter, err := exec.LookPath("nsenter")
 	if err != nil {
-		sensortest.Unable(t, "%v", err)
+		prerequisite.Missing(t, "%v", err)
 	}
 	// A box is no more than a chroot in a namespace: what enters that sees the host's files.
 	in := exec.Command(nsenter, "-t", strconv.Itoa(int(b.PID)), "-m", "--", nsenter, "--mount=/proc/self/fd/0", "--", "/bin/true", "out-again")

@@ -12,15 +12,15 @@ import (
 	"testing"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 	"github.com/bollwerk/bollwerk/sensor"
-	"github.com/bollwerk/bollwerk/sensor/sensortest"
 )
 
 // A real runtime: its own starts out of memory, the start of the container and what is
 // started in it later are let be; what the container does is not.
 func TestRuntimeIsNeverKilled(t *testing.T) {
 	if _, err := exec.LookPath("runc"); err != nil {
-		sensortest.Unable(t, "%v", err)
+		prerequisite.Missing(t, "%v", err)
 	}
 	l := watch(t)
 	bundle := t.TempDir()
@@ -31,7 +31,7 @@ func TestRuntimeIsNeverKilled(t *testing.T) {
 		}
 	}
 	if err := syscall.Mount("overlay", root, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", image(t), upper, work)); err != nil {
-		sensortest.Unable(t, "overlay: %v", err)
+		prerequisite.Missing(t, "overlay: %v", err)
 	}
 	defer syscall.Unmount(root, syscall.MNT_DETACH)
 	runc := func(args ...string) (string, error) {
@@ -73,7 +73,7 @@ func TestRuntimeIsNeverKilled(t *testing.T) {
 	create.Stdout, create.Stderr = log, log
 	if err := create.Run(); err != nil {
 		b, _ := os.ReadFile(log.Name())
-		sensortest.Unable(t, "runc cannot make a container here: %v: %s", err, b)
+		prerequisite.Missing(t, "runc cannot make a container here: %v: %s", err, b)
 	}
 	defer runc("delete", "--force", name)
 	out, err := runc("state", name)

@@ -7,15 +7,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // unavailable skips, but never where the tests must be complete.
 func unavailable(t *testing.T, why string) {
 	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
+	prerequisite.Missing(t, "%s", why)
 }
 
 func root(t *testing.T) {

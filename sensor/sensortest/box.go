@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 	"github.com/bollwerk/bollwerk/sensor"
 )
 
@@ -43,10 +44,10 @@ func command(name string, args ...string) error {
 // (path → content, executable).
 func Image(t testing.TB, files map[string]string) string {
 	t.Helper()
-	Root(t)
+	prerequisite.Root(t)
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
-		Unable(t, "needs a static busybox: %v", err)
+		prerequisite.Missing(t, "needs a static busybox: %v", err)
 	}
 	dir := t.TempDir()
 	for _, d := range []string{"bin", "usr/bin", "tmp", "proc", "dev/shm", "etc", "root", "var/tmp"} {
@@ -71,7 +72,7 @@ func Image(t testing.TB, files map[string]string) string {
 // NewBox starts a container from an image.
 func NewBox(t testing.TB, s *sensor.Sensor, image string) *Box {
 	t.Helper()
-	Root(t)
+	prerequisite.Root(t)
 	b := &Box{}
 	work := overlayRoom(t)
 	b.Dir, b.Upper = filepath.Join(work, "merged"), filepath.Join(work, "upper")
@@ -80,13 +81,13 @@ func NewBox(t testing.TB, s *sensor.Sensor, image string) *Box {
 	}
 	opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", image, b.Upper, filepath.Join(work, "work"))
 	if err := syscall.Mount("overlay", b.Dir, "overlay", 0, opts); err != nil {
-		Unable(t, "cannot mount an overlay: %v", err)
+		prerequisite.Missing(t, "cannot mount an overlay: %v", err)
 	}
 	t.Cleanup(func() { must(t, syscall.Unmount(b.Dir, syscall.MNT_DETACH)) })
 
 	k := s.Kernel()
 	if k.CgroupRoot == "" {
-		Unable(t, "no cgroup tree is mounted")
+		prerequisite.Missing(t, "no cgroup tree is mounted")
 	}
 	// Inside a folder of the tests' own, so that the test's cgroup is never above it.
 	b.CgroupPath = fmt.Sprintf("/bollwerk-test-%d/box-%s", os.Getpid(), filepath.Base(work))

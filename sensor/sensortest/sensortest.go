@@ -14,28 +14,12 @@ import (
 	"time"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 	"github.com/bollwerk/bollwerk/sensor"
 )
 
 // Patience is the longest wait for something that is certain to come.
 const Patience = 30 * time.Second
-
-// Unable ends a test that cannot run here; in CI, where everything can run, it fails.
-func Unable(t testing.TB, format string, a ...any) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf(format, a...)
-	}
-	t.Skipf(format, a...)
-}
-
-// Root ends a test that needs root and has not.
-func Root(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		Unable(t, "needs root")
-	}
-}
 
 // Log is a running sensor and the events it has handed out.
 type Log struct {
@@ -54,7 +38,7 @@ type stream struct {
 // Watch opens a sensor and runs it until the end of the test.
 func Watch(t testing.TB, o sensor.Options, sources ...sensor.Source) *Log {
 	t.Helper()
-	Root(t)
+	prerequisite.Root(t)
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	}

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bollwerk/bollwerk/sensor/sensortest"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // null is the CPU time of n calls that do nothing.
@@ -94,7 +94,7 @@ func TestWindowCost(t *testing.T) {
 
 // What Collect costs with many workloads.
 func BenchmarkCollect(b *testing.B) {
-	sensortest.Root(b)
+	prerequisite.Root(b)
 	s := New(Config{Every: 1000 * time.Hour})
 	watch(b, s)
 	row := make([]byte, Width)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 	"github.com/bollwerk/bollwerk/sensor/sensortest"
 )
 
@@ -87,7 +88,7 @@ func underRunc(t *testing.T, told bool) {
 	create.Stdout, create.Stderr = log, log
 	if err := create.Run(); err != nil {
 		b, _ := os.ReadFile(log.Name())
-		sensortest.Unable(t, "runc cannot make a container here: %v: %s", err, b)
+		prerequisite.Missing(t, "runc cannot make a container here: %v: %s", err, b)
 	}
 	defer runc("delete", "--force", name)
 	id := inode(t, folder)

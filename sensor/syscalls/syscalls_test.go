@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/sensor/bpf"
 	"github.com/bollwerk/bollwerk/sensor/sensortest"
@@ -23,7 +24,7 @@ func watch(t testing.TB, s *Source) *sensortest.Log {
 	t.Helper()
 	l := sensortest.Watch(t, sensor.Options{}, s)
 	if err := l.Sensor.Kernel().BPF(); err != nil {
-		sensortest.Unable(t, "%v", err)
+		prerequisite.Missing(t, "%v", err)
 	}
 	if s.used == nil && !s.c.Off {
 		t.Fatalf("not open: %+v", l.Sensor.Capabilities())
@@ -281,7 +282,7 @@ func program(code ...byte) string {
 // another one there, is not the container's.
 func TestTheRuntimeIsNotTheWorkload(t *testing.T) {
 	if _, err := exec.LookPath("runc"); err != nil {
-		sensortest.Unable(t, "%v", err)
+		prerequisite.Missing(t, "%v", err)
 	}
 	for _, told := range []bool{false, true} {
 		t.Run(fmt.Sprintf("told=%v", told), func(t *testing.T) { underRunc(t, told) })

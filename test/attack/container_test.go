@@ -17,6 +17,8 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
+
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // The little internet of the tests: one network namespace whose loopback interface has
@@ -43,10 +45,7 @@ func need(t testing.TB, program string) string {
 	t.Helper()
 	p, err := exec.LookPath(program)
 	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is missing; test/deps.sh installs it", program)
-		}
-		t.Skipf("%s is missing; test/deps.sh installs it", program)
+		prerequisite.Missing(t, "%s is missing; test/deps.sh installs it", program)
 	}
 	return p
 }
@@ -74,10 +73,7 @@ func newNetwork(t testing.TB) *network {
 		}
 	}()
 	if err := <-began; err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("a network namespace cannot be made: ", err)
+		prerequisite.Missing(t, "a network namespace cannot be made: %v", err)
 	}
 	t.Cleanup(func() {
 		close(n.do)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/bollwerk/bollwerk"
 	node "github.com/bollwerk/bollwerk/agent"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // verb runs another command of the agent's program.
@@ -213,7 +214,7 @@ func TestRoughDisk(t *testing.T) {
 	}
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skip("a small file system cannot be mounted: ", err)
+		prerequisite.Missing(t, "a small file system cannot be mounted: %v", err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 	cs := newContainers(t, newNetwork(t))

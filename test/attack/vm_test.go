@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 	"github.com/bollwerk/bollwerk/test/vm"
 )
 
@@ -47,26 +48,22 @@ func TestInVM(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots a machine")
 	}
-	cannot := t.Skip
-	if os.Getenv("CI") == "true" {
-		cannot = t.Fatal
-	}
 	if err := vm.Available(); err != nil {
-		cannot(err)
+		prerequisite.Missing(t, "%v", err)
 	}
-	files := vmFiles(t, cannot)
+	files := vmFiles(t)
 	for _, name := range vm.Names() {
 		if *kernelFlag != "all" && *kernelFlag != name {
 			continue
 		}
-		t.Run(name, func(t *testing.T) { attackInVM(t, name, files, cannot) })
+		t.Run(name, func(t *testing.T) { attackInVM(t, name, files) })
 	}
 }
 
-func attackInVM(t *testing.T, name string, files []vm.File, cannot func(...any)) {
+func attackInVM(t *testing.T, name string, files []vm.File) {
 	k, err := vm.Fetch(context.Background(), name)
 	if err != nil {
-		cannot(err)
+		prerequisite.Missing(t, "%v", err)
 	}
 	run, least := "^TestAttacks$/"+*insideFlag, 0
 	if *insideFlag == "" {
@@ -81,14 +78,10 @@ func TestRoughInVM(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots a machine")
 	}
-	cannot := t.Skip
-	if os.Getenv("CI") == "true" {
-		cannot = t.Fatal
-	}
 	if err := vm.Available(); err != nil {
-		cannot(err)
+		prerequisite.Missing(t, "%v", err)
 	}
-	files := vmFiles(t, cannot)
+	files := vmFiles(t)
 	for _, name := range vm.Names() {
 		if *kernelFlag != "all" && *kernelFlag != name {
 			continue
@@ -96,7 +89,7 @@ func TestRoughInVM(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			k, err := vm.Fetch(context.Background(), name)
 			if err != nil {
-				cannot(err)
+				prerequisite.Missing(t, "%v", err)
 			}
 			inMachine(t, k, files, "^TestMachine"+*insideFlag, 0)
 		})
@@ -177,14 +170,14 @@ func scriptOf(name string) string {
 }
 
 // vmFiles is the root of the machine, which is also the image of the containers inside.
-func vmFiles(t *testing.T, cannot func(...any)) []vm.File {
+func vmFiles(t *testing.T) []vm.File {
 	t.Helper()
 	root := &vmRoot{t: t, have: map[string]bool{}}
 	for _, name := range vmPrograms {
 		from := filepath.Join("/usr/bin", name) // not one that stands before it in the path here
 		if _, err := os.Stat(from); err != nil {
 			if from, err = exec.LookPath(name); err != nil {
-				cannot(name, " is missing; test/deps.sh installs it")
+				prerequisite.Missing(t, "%s is missing; test/deps.sh installs it", name)
 			}
 		}
 		root.program(from, "/usr/bin/"+name)

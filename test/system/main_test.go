@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // program builds the command once for all tests.
@@ -42,19 +43,13 @@ func TestMain(m *testing.M) {
 // need skips the test when something of the machine is missing; in CI it fails.
 func need(t *testing.T, programs ...string) {
 	t.Helper()
-	refuse := t.Skipf
-	if os.Getenv("CI") == "true" {
-		refuse = t.Fatalf
-	}
 	if testing.Short() {
 		t.Skip("a whole-system test, left out by -short")
 	}
-	if os.Getuid() != 0 {
-		refuse("needs root")
-	}
+	prerequisite.Root(t)
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {
-			refuse("needs %s: run `make deps`", p)
+			prerequisite.Missing(t, "needs %s: run `make deps`", p)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 	"github.com/bollwerk/bollwerk/workload"
 	"github.com/bollwerk/bollwerk/workload/containerd"
 	"github.com/bollwerk/bollwerk/workload/kubernetes"
@@ -42,7 +43,7 @@ func node(tb testing.TB) Config {
 		id, uid := fmt.Sprintf("%064x", i+1), fmt.Sprintf("8a3bcdef-0123-4567-89ab-%012x", i)
 		path := "/" + top + "/pod" + uid + "/" + id
 		if err := os.MkdirAll(filepath.Join(tree, path), 0o755); err != nil {
-			workloadtest.Missing(tb, "the cgroup tree is not writable: %v", err)
+			prerequisite.Missing(tb, "the cgroup tree is not writable: %v", err)
 		}
 		var mounts []map[string]any
 		for _, m := range []string{"/etc/hosts", "/dev/termination-log", "/etc/hostname", "/etc/resolv.conf", "/dev/shm", "/var/run/secrets/kubernetes.io/serviceaccount", "/data", "/config"} {

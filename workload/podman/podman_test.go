@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 	"github.com/bollwerk/bollwerk/workload"
 	"github.com/bollwerk/bollwerk/workload/workloadtest"
 )
@@ -90,7 +91,7 @@ func TestUser(t *testing.T) {
 		t.Errorf("a folder of user %d speaks for user %d", own, own+1)
 	}
 	if os.Getuid() != 0 {
-		workloadtest.Missing(t, "giving a folder to a user needs root")
+		prerequisite.Missing(t, "giving a folder to a user needs root")
 	}
 	if err := os.Chown(dir, 1000, 1000); err != nil {
 		t.Fatal(err)

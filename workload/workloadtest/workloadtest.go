@@ -24,6 +24,7 @@ import (
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/internal/cgroup"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 	"github.com/bollwerk/bollwerk/workload"
 )
 
@@ -36,18 +37,9 @@ func Program(t testing.TB, name, debianPackage string) string {
 		err = errors.New("it needs root")
 	}
 	if err != nil {
-		Missing(t, "%s (Debian package %s): %v", name, debianPackage, err)
+		prerequisite.Missing(t, "%s (Debian package %s): %v", name, debianPackage, err)
 	}
 	return p
-}
-
-// Missing ends a test that cannot run here: skipped, or failed where CI=true.
-func Missing(t testing.TB, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
 }
 
 // Begin starts a program, waits until ready holds, and ends it after the test.
@@ -434,7 +426,7 @@ func Host(t testing.TB) *cgroup.Hierarchy {
 	t.Helper()
 	h, err := cgroup.Detect("", "")
 	if err != nil {
-		Missing(t, "%v", err)
+		prerequisite.Missing(t, "%v", err)
 	}
 	return h
 }
@@ -444,7 +436,7 @@ func Resolver(t testing.TB, c workload.Config, sources ...workload.Source) *work
 	t.Helper()
 	r, err := workload.New(c, sources...)
 	if err != nil {
-		Missing(t, "%v", err)
+		prerequisite.Missing(t, "%v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
