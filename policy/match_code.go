@@ -259,8 +259,8 @@ func (g *generator) textTest(n *node) flagCode {
 	case opGlobAny:
 		return func(s *Scratch) bool { return glob.MatchAny(texts, a(s)) }
 	case opMatches:
-		re := n.re
-		return func(s *Scratch) bool { return re.MatchString(a(s)) }
+		p := g.pattern(n)
+		return func(s *Scratch) bool { return p.match(a(s), nil) }
 	case opInNetworks:
 		return g.inNetworks(n, a)
 	}

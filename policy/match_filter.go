@@ -1,8 +1,8 @@
 package policy
 
 import (
-	"regexp"
 	"regexp/syntax"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -100,18 +100,38 @@ func (p *patternWords) match(t string, filter *pairs) bool {
 	return strings.HasPrefix(t, p.before) && strings.HasSuffix(t, p.after) && p.inside.may(filter) && glob.Match(p.pattern, t)
 }
 
-// required returns words of which at least one is in every text that the
-// expression matches; none when nothing can be said.
-func required(re *regexp.Regexp) []string {
-	tree, err := syntax.Parse(re.String(), syntax.Perl)
-	if err != nil {
-		return nil
+// required returns groups of words: a text that the expression matches has a word of
+// each group in it. None when nothing can be said.
+func required(re *syntax.Regexp) [][]string {
+	var groups [][]string
+	var visit func(re *syntax.Regexp, depth int)
+	visit = func(re *syntax.Regexp, depth int) {
+		switch {
+		case depth > 100:
+		case re.Op == syntax.OpConcat:
+			for _, sub := range re.Sub {
+				visit(sub, depth+1)
+			}
+		case re.Op == syntax.OpCapture, re.Op == syntax.OpPlus, re.Op == syntax.OpRepeat && re.Min > 0:
+			visit(re.Sub[0], depth+1)
+		default:
+			if words := requiredOf(re, depth+1); len(words) > 0 && len(words) <= 64 {
+				groups = append(groups, words)
+			}
+		}
 	}
-	words := requiredOf(tree.Simplify(), 0)
-	if len(words) > 64 {
-		return nil
-	}
-	return words
+	visit(re, 0)
+	// Long words are the rare ones.
+	slices.SortStableFunc(groups, func(a, b []string) int {
+		switch {
+		case better(a, b):
+			return -1
+		case better(b, a):
+			return 1
+		}
+		return 0
+	})
+	return groups[:min(len(groups), 3)]
 }
 
 func requiredOf(re *syntax.Regexp, depth int) []string {
@@ -120,7 +140,8 @@ func requiredOf(re *syntax.Regexp, depth int) []string {
 	}
 	switch re.Op {
 	case syntax.OpLiteral:
-		if re.Flags&syntax.FoldCase != 0 || len(re.Rune) < 2 {
+		// U+FFFD matches every byte that is no UTF-8.
+		if re.Flags&syntax.FoldCase != 0 || len(re.Rune) < 2 || slices.Contains(re.Rune, utf8.RuneError) {
 			return nil
 		}
 		return []string{string(re.Rune)}
@@ -254,20 +275,8 @@ func (g *generator) search(n *node, a textCode) flagCode {
 			return false
 		}
 	case opMatches:
-		re := n.re
-		needed := newWords(required(re))
-		if len(needed) == 0 {
-			return nil
-		}
-		return func(s *Scratch) bool {
-			f := filter(s)
-			for i := range needed {
-				if needed[i].may(f) {
-					return re.MatchString(a(s))
-				}
-			}
-			return false
-		}
+		p := g.pattern(n)
+		return func(s *Scratch) bool { return p.match(a(s), filter(s)) }
 	}
 	return nil
 }
