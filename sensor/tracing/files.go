@@ -529,7 +529,7 @@ func (f *Files) entry(mask uint64, pl place, name string, p *bollwerk.Process) {
 			r.over++
 			return
 		}
-		if !(kind == placeTree && twoEndings(path.Base(name))) && r.plain(name) {
+		if !(kind == placeTree && twoEndings(path.Base(name))) && !privateKey(name) && r.plain(name) {
 			return
 		}
 	}
@@ -575,8 +575,14 @@ func (f *Files) entry(mask uint64, pl place, name string, p *bollwerk.Process) {
 			e.Access |= bollwerk.AccessTruncate
 		}
 		f.emit(bollwerk.EventOpen, e, p, r)
+		if name == accounts {
+			f.rehouse(r, p)
+		}
 	}
 }
+
+// accounts is where homes are written down.
+const accounts = "/etc/passwd"
 
 // kindOf is what the place of an entry means for it.
 func (f *Files) kindOf(pl place, names ...string) placeKind {
@@ -656,6 +662,9 @@ func (f *Files) rename(from, to *notice) {
 		e.Target = renamed
 		f.emit(bollwerk.EventRename, e, p, pl.root)
 	}
+	if renamed == accounts {
+		f.rehouse(pl.root, p)
+	}
 	if renamed != "" {
 		f.appeared(pl, renamed, p, !there || st.Mode&unix.S_IFMT == unix.S_IFDIR)
 	}
@@ -672,11 +681,14 @@ func (f *Files) appeared(pl place, name string, p *bollwerk.Process, folder bool
 			r.over++
 		}
 	}
+	if !folder && privateKey(name) && r.inTree(path.Dir(name)) && r.rearms.take(time.Now()) {
+		f.mark(r, name, placeRead)
+	}
 	if pl.kind == placeTree {
 		return // no watch has anything to do with what is in it
 	}
-	for i := range f.Watches {
-		w := &f.Watches[i]
+	for i := range r.watches {
+		w := &r.watches[i]
 		if w.Where != "" && w.Where != r.where || !matchPath(w.Path, name) && !leads(w.Path, name) {
 			continue
 		}

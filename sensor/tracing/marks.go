@@ -8,6 +8,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,6 +35,7 @@ type root struct {
 	over    uint64   // events above the rate: counted, not told
 	refused []error
 	image   image
+	watches []Watch // those of Files, and the homes of this root's accounts
 }
 
 // Bounds of what one pattern may cost: folders belong to whoever fills them.
@@ -202,11 +204,44 @@ var errTooMany = errors.New("too many entries")
 // would appear.
 func (f *Files) arm(r *root) {
 	defer r.begin()()
-	for i := range f.Watches {
-		if !f.Watches[i].Tree {
-			f.armWatch(r, &f.Watches[i], nil, true)
+	f.house(r)
+	for i := range r.watches {
+		if !r.watches[i].Tree {
+			f.armWatch(r, &r.watches[i], nil, true)
 		}
 	}
+}
+
+// rehouse does so when the list of accounts changed.
+func (f *Files) rehouse(r *root, by *bollwerk.Process) {
+	if !r.rearms.take(time.Now()) {
+		r.over++
+		return
+	}
+	for i := f.house(r); i < len(r.watches); i++ {
+		f.armWatch(r, &r.watches[i], by, false)
+	}
+}
+
+// passwdMost is how much of a list of accounts is read.
+const passwdMost = 64 << 10
+
+// house puts the homes of a root's accounts on its list, and returns how long the list was
+// without them.
+func (f *Files) house(r *root) (others int) {
+	others = len(f.Watches)
+	r.watches = f.Watches[:others:others]
+	fd, err := r.open("/etc/passwd", unix.O_RDONLY|unix.O_NONBLOCK)
+	if err != nil {
+		return others
+	}
+	file := os.NewFile(uintptr(fd), "passwd")
+	defer file.Close()
+	b, _ := io.ReadAll(io.LimitReader(file, passwdMost))
+	for _, home := range homesOf(string(b)) {
+		r.watches = append(r.watches, Watch{Path: path.Join(home, ".ssh")}, Watch{Path: path.Join(home, ".ssh/id_*"), Read: true})
+	}
+	return others
 }
 
 // plant marks the trees of a container. It takes several times as long as all else, and
@@ -218,9 +253,9 @@ func (f *Files) plant(r *root) {
 		return // gone meanwhile
 	}
 	defer r.begin()()
-	for i := range f.Watches {
-		if f.Watches[i].Tree {
-			f.armWatch(r, &f.Watches[i], nil, true)
+	for i := range r.watches {
+		if r.watches[i].Tree {
+			f.armWatch(r, &r.watches[i], nil, true)
 		}
 	}
 	for _, v := range volumes(r.pid) {
@@ -264,17 +299,25 @@ func (f *Files) tree(r *root, dir string, by *bollwerk.Process, first bool) {
 	}
 	for queue := []string{dir}; len(queue) > 0 && r.folders < most; queue = queue[1:] {
 		at := queue[0]
+		if path.Base(at) == ".ssh" && f.mark(r, at, placeDir) && !first {
+			f.before(r, at, placeDir, by)
+		}
 		isNew := f.mark(r, at, placeTree)
 		names, subs, err := r.list(at)
 		if err != nil {
 			continue
+		}
+		for _, name := range names {
+			if full := path.Join(at, name); privateKey(full) {
+				f.mark(r, full, placeRead)
+			}
 		}
 		if isNew && !first {
 			for i, name := range names {
 				if i == newEntries {
 					break
 				}
-				f.entry(unix.FAN_CREATE, place{root: r, path: at, kind: placeTree}, path.Join(at, name), by)
+				f.entry(unix.FAN_CREATE, place{root: r, path: at, kind: placeTree}, path.Join(at, name), r.filler(by, path.Join(at, name)))
 			}
 		}
 		for _, name := range subs {
@@ -356,14 +399,17 @@ func (f *Files) descend(r *root, dir string, rest []string, kind placeKind, by *
 			f.descend(r, name, rest[1:], kind, by, first)
 			return
 		}
-		f.mark(r, dir, placeWay)
+		// What is made in a new folder before it is marked is not told by the mark.
+		if f.mark(r, dir, placeWay) && !first && r.exists(name) {
+			f.descend(r, name, rest[1:], kind, by, first)
+		}
 		return
 	}
+	f.mark(r, dir, placeWay)
 	names, err := r.names(dir)
 	if err != nil && !errors.Is(err, errTooMany) {
 		return
 	}
-	f.mark(r, dir, placeWay)
 	n := 0
 	for _, name := range names {
 		if !matchElement(next, name) {
@@ -385,6 +431,28 @@ func (f *Files) descend(r *root, dir string, rest []string, kind placeKind, by *
 	}
 }
 
+// filler is who put something into a folder that by made: what makes nothing but folders did
+// not, but was most likely started by the same shell.
+func (r *root) filler(by *bollwerk.Process, what string) *bollwerk.Process {
+	if by == nil {
+		return nil
+	}
+	name := path.Base(by.Path)
+	if name == "busybox" && len(by.Args) > 0 {
+		if name = path.Base(by.Args[0]); name == "busybox" && len(by.Args) > 1 {
+			name = by.Args[1]
+		}
+	}
+	up := by.Inside()
+	if name != "mkdir" || up == nil {
+		return by
+	}
+	if st, _, ok := r.stat(what); ok && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return by
+	}
+	return up
+}
+
 // before tells of entries that were made in a new folder before it was marked.
 func (f *Files) before(r *root, dir string, kind placeKind, by *bollwerk.Process) {
 	names, _ := r.names(dir)
@@ -393,7 +461,7 @@ func (f *Files) before(r *root, dir string, kind placeKind, by *bollwerk.Process
 			f.lost("map", r.cgroup, uint64(len(names)-i))
 			return
 		}
-		f.entry(unix.FAN_CREATE, place{root: r, path: dir, kind: kind}, path.Join(dir, name), by)
+		f.entry(unix.FAN_CREATE, place{root: r, path: dir, kind: kind}, path.Join(dir, name), r.filler(by, path.Join(dir, name)))
 	}
 }
 

@@ -1,6 +1,10 @@
 package tracing
 
-import "strings"
+import (
+	"path"
+	"slices"
+	"strings"
+)
 
 // Watch is one path that Files looks at, on the host and in every container.
 type Watch struct {
@@ -41,7 +45,7 @@ func Watches() []Watch {
 	for _, p := range strings.Fields(`/host/etc /host/etc/cron.d /host/etc/sudoers.d /host/etc/systemd/system /host/var/spool/cron`) {
 		out = append(out, Watch{Path: p, Where: "container"}) // where containers have the host's files
 	}
-	for _, p := range strings.Fields(`/tmp /var/tmp /dev/shm /run /run/lock /var/run`) {
+	for _, p := range strings.Fields(`/tmp /var/tmp /dev/shm /run /run/lock /var/run /home /data /app /workspace /mnt /media /var/lib /var/opt /backup`) {
 		out = append(out, Watch{Path: p, Executable: true})
 	}
 	for _, p := range strings.Fields(`/home /root /srv /data /app /backup /backups /workspace /mnt /media /opt /var/www /var/lib /var/opt /var/backups`) {
@@ -72,6 +76,53 @@ func skipped(name string) bool {
 		return true
 	}
 	return false
+}
+
+// privateKey reports whether a path is that of a private SSH key by its name: anything
+// "id_…" in the folder of a user, and elsewhere the names that ssh-keygen gives.
+func privateKey(name string) bool {
+	base := path.Base(name)
+	if !strings.HasPrefix(base, "id_") || strings.HasSuffix(base, ".pub") {
+		return false
+	}
+	switch base {
+	case "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "id_ecdsa_sk", "id_ed25519_sk":
+		return true
+	}
+	return strings.HasSuffix(path.Dir(name), "/.ssh")
+}
+
+// homesMost is how many homes of other places than /root and /home are watched in a root.
+const homesMost = 16
+
+// homesOf are the homes in a list of accounts (passwd(5)) that nobody watches yet: of those
+// who may log in, in other places than /root and /home.
+func homesOf(passwd string) []string {
+	var out []string
+	for line := range strings.Lines(passwd) {
+		field := strings.Split(strings.TrimRight(line, "\n"), ":")
+		if len(field) != 7 || len(out) == homesMost {
+			continue
+		}
+		home, shell := path.Clean(field[5]), path.Base(field[6])
+		switch shell {
+		case "nologin", "false", "sync", "shutdown", "halt":
+			continue
+		}
+		top, rest, _ := strings.Cut(strings.TrimPrefix(home, "/"), "/")
+		switch top {
+		case "", "root", "nonexistent", "dev", "proc", "sys", "run", "bin", "sbin", "usr", "tmp":
+			continue
+		case "home":
+			if !strings.Contains(rest, "/") {
+				continue
+			}
+		}
+		if path.IsAbs(field[5]) && !strings.Contains(home, "*") && !slices.Contains(out, home) {
+			out = append(out, home)
+		}
+	}
+	return out
 }
 
 // twoEndings reports whether a name has an ending behind an ending, as the copies have
