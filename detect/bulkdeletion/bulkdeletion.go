@@ -26,6 +26,15 @@ type Config struct {
 type Detector struct {
 	cfg    Config
 	groups *detect.Table[group, tally]
+	// fresh are folders that were unpacked or copied a moment ago: what is in them is elsewhere, too.
+	// They are forgotten by time that passed, not by what the clock says: see detect.Clock.
+	fresh *detect.Table[place, time.Duration]
+	clock detect.Clock
+}
+
+type place struct {
+	scope detect.Scope
+	path  uint64 // hash
 }
 
 // group is who removes: a session, so that "find -exec rm" counts as one.
@@ -54,12 +63,15 @@ type ending struct {
 
 const window = time.Minute
 
+// freshFor is how long an unpacked folder is nothing but a copy.
+const freshFor = 15 * time.Minute
+
 // New makes the detector.
 func New(cfg Config) *Detector {
 	if cfg.Files <= 0 {
 		cfg.Files = 200
 	}
-	return &Detector{cfg: cfg, groups: detect.NewTable[group, tally](512, window)}
+	return &Detector{cfg: cfg, groups: detect.NewTable[group, tally](512, window), fresh: detect.NewTable[place, time.Duration](1024, 0)}
 }
 
 var info = detect.Info{
@@ -67,15 +79,16 @@ var info = detect.Info{
 	Severity: bollwerk.SeverityCritical, Mode: detect.Warn,
 	Attack: []string{"T1485", "T1486", "T1490"},
 	Description: "Within a minute, hundreds of files of value are removed, system folders are emptied, or files get one and the same new ending (or are replaced by files with one), " +
-		"as an extortionist's program does. What tools produce and remove by themselves (caches, packages, build output, modules, version control, rotated logs) does not count.",
+		"as an extortionist's program does. What tools produce and remove by themselves (caches, packages, build output, modules, version control, rotated logs) does not count, nor what lies in a folder that an archiver, " +
+		"cp or rsync made in the last 15 minutes and into which nothing was moved since.",
 	Advice: "Stop the process if it still runs (the message names it), take the volume offline and keep a copy before anything else writes to it. Then restore from a backup that " +
 		"the workload could not reach. A clean-up of yours is allowed by its program or folder (bulkdeletion.programs, bulkdeletion.allowed).",
 	Needs: []detect.Need{
 		{Kind: bollwerk.EventUnlink, Lost: "removed files are not counted"},
 		{Kind: bollwerk.EventRename, Lost: "files that get a new ending are not counted"},
-		{Kind: bollwerk.EventCreate, Lost: "files that are replaced by encrypted copies are not told from removed ones"},
+		{Kind: bollwerk.EventCreate, Lost: "files that are replaced by encrypted copies are not told from removed ones, nor unpacked folders from others"},
 	},
-	Bound: "512 sessions (1 min), 64 folders and 8 endings each",
+	Bound: "512 sessions (1 min), 64 folders and 8 endings each; 1024 unpacked folders (15 min)",
 }
 
 // Info tells what the detector sees and needs.
@@ -84,11 +97,26 @@ func (*Detector) Info() *detect.Info { return &info }
 // Observe takes one event.
 func (d *Detector) Observe(e *bollwerk.Event, report func(*bollwerk.Detection)) {
 	f := e.File
+	if f != nil && e.Kind == bollwerk.EventRename {
+		// What came from elsewhere is no copy; where it came from is not always known.
+		for to := d.copied(e, f.Target); to != "" && !strings.HasPrefix(f.Path, to+"/"); to = d.copied(e, f.Target) {
+			d.fresh.Delete(place{detect.ScopeOf(e), detect.Hash(to)})
+		}
+	}
 	if f == nil || f.Path == "" || e.Result != 0 && e.Outcome != bollwerk.Denied || worthless(f.Path) {
 		return
 	}
 	p := e.Process
+	if e.Kind == bollwerk.EventCreate && f.Mode&0o170000 == 0o040000 {
+		if copies(p) {
+			*d.fresh.Put(place{detect.ScopeOf(e), detect.Hash(f.Path)}, e.Time) = d.clock.At(e.Time)
+		}
+		return
+	}
 	if p != nil && (p.Kernel || d.caretaker(p)) {
+		return
+	}
+	if e.Kind == bollwerk.EventUnlink && d.copied(e, f.Path) != "" {
 		return
 	}
 	for _, a := range d.cfg.Allowed {
@@ -129,6 +157,41 @@ func (d *Detector) Observe(e *bollwerk.Event, report func(*bollwerk.Detection)) 
 		bump(&x.created, added(f.Path, ""), n)
 	}
 	d.judge(e, x, report)
+}
+
+// copies reports whether a program makes folders of what is elsewhere, too.
+func copies(p *bollwerk.Process) bool {
+	if p == nil || detect.Made(p) || detect.Scratch(p.Path) {
+		return false
+	}
+	if detect.ClassOf(p).Is(detect.Caretaker | detect.Installer) {
+		return true
+	}
+	switch detect.Name(p) {
+	case "cp", "bsdtar", "7z", "7za", "7zr", "unrar", "jar", "install":
+		return true
+	}
+	return false
+}
+
+// copied returns the fresh folder in which a path lies, "" when it lies in none: one may lie
+// in another.
+func (d *Detector) copied(e *bollwerk.Event, path string) string {
+	if d.fresh.Len() == 0 || len(path) > 4096 {
+		return ""
+	}
+	scope, now := detect.ScopeOf(e), d.clock.At(e.Time)
+	for n := 0; n < 16; n++ {
+		i := strings.LastIndexByte(path, '/')
+		if i <= 0 {
+			break
+		}
+		path = path[:i]
+		if at := d.fresh.Peek(place{scope, detect.Hash(path)}, e.Time); at != nil && now-*at <= freshFor {
+			return path
+		}
+	}
+	return ""
 }
 
 func folder(path string) string { return path[:strings.LastIndexByte(path, '/')+1] }
@@ -287,7 +350,7 @@ func (d *Detector) judge(e *bollwerk.Event, x *tally, report func(*bollwerk.Dete
 		severity, text = bollwerk.SeverityCritical, fmt.Sprintf("removed %d files from %d folders of the system at once", x.files, bits)
 	case x.valued >= limit/4 && x.files >= limit/2:
 		severity, text = bollwerk.SeverityHigh, fmt.Sprintf("removed %d files in %s, %d of them documents, databases or backups", x.files, count(folders, "folder"), x.valued)
-	case x.files >= limit && folders >= 5:
+	case x.files >= limit && folders >= 5, x.files >= 5*limit/2:
 		severity, text = bollwerk.SeverityMedium, fmt.Sprintf("removed %d files in %s", x.files, count(folders, "folder"))
 		if p := e.Process; p != nil && p.TTY != "" && !p.Contained && p.LoginUID != 4294967295 && p.LoginUID != 0 {
 			severity = bollwerk.SeverityLow // a person tidies up

@@ -59,7 +59,54 @@ func stories() map[string]*detecttest.Story {
 	}
 	m["attack-web-root"] = s
 
+	s, sh = begin()
+	p = s.Exec(sh, "/usr/bin/find /srv/share -type f -delete")
+	for i := 0; i < 600; i++ {
+		s.Unlink(p, fmt.Sprintf("/srv/share/f%d", i))
+	}
+	m["attack-one-folder"] = s
+
+	// What was moved into an unpacked folder is lost with it, also with folders in folders.
+	folder := func(s *detecttest.Story, p *bollwerk.Process, path string) {
+		s.File(bollwerk.EventCreate, p, path, func(f *bollwerk.FileEvent) { f.Mode = 0o040755 })
+	}
+	s, sh = begin()
+	tar := s.Exec(sh, "/usr/bin/tar xf /tmp/empty.tar -C /srv")
+	folder(s, tar, "/srv/x")
+	folder(s, tar, "/srv/x/y")
+	s.Rename(s.Exec(sh, "/usr/bin/mv /srv/share /srv/x/y"), "/srv/share", "/srv/x/y/share")
+	p = s.Exec(sh, "/usr/bin/rm -rf /srv/x")
+	for i := 0; i < 300; i++ {
+		s.Unlink(p, fmt.Sprintf("/srv/x/y/share/f%d.docx", i))
+	}
+	m["attack-moved-into-unpacked"] = s
+
+	// A program that was brought is no archiver, whatever its name.
+	s, sh = begin()
+	tar = s.Exec(sh, "/opt/tar", detecttest.From(bollwerk.OriginCreated))
+	folder(s, tar, "/srv/x")
+	p = s.Exec(sh, "/usr/bin/rm -rf /srv/x")
+	for i := 0; i < 300; i++ {
+		s.Unlink(p, fmt.Sprintf("/srv/x/share/f%d.docx", i))
+	}
+	m["attack-own-tar"] = s
+
 	// Normal work.
+	// Unpacked, looked at, moved about within, and removed.
+	s, sh = begin()
+	tar = s.Exec(sh, "/usr/bin/tar xzf /tmp/site.tgz -C /srv")
+	folder(s, tar, "/srv/site")
+	folder(s, tar, "/srv/site/img")
+	s.Rename(s.Exec(sh, "/usr/bin/mv /srv/site/img/a /srv/site/a"), "/srv/site/img/a", "/srv/site/a")
+	cp := s.Exec(sh, "/bin/busybox=cp -a /srv/site /srv/copy")
+	folder(s, cp, "/srv/copy")
+	s.Wait(10 * time.Second)
+	p = s.Exec(sh, "/usr/bin/rm -rf /srv/site /srv/copy")
+	for i := 0; i < 800; i++ {
+		s.Unlink(p, fmt.Sprintf("/srv/%s/img/d%d/f%d.png", []string{"site", "copy"}[i%2], i%10, i))
+	}
+	m["benign-unpacked"] = s
+
 	s = detecttest.New(detecttest.Container("ci", "node:22"))
 	sh = s.Was(nil, "/usr/bin/dash=sh -c x")
 	rm := s.Exec(sh, "/usr/bin/rm -rf node_modules dist target")
@@ -135,5 +182,7 @@ func TestContract(t *testing.T) {
 	detecttest.Test(t, detecttest.Contract{New: func() detect.Detector { return bulkdeletion.New(bulkdeletion.Config{}) }, Want: map[string]detecttest.Want{
 		"attack-new-ending": {Severity: critical, Message: ".lockedby"}, "attack-encrypted-copies": {Severity: critical, Message: ".crypt"}, "attack-rm-everything": {Severity: critical},
 		"attack-backups-shredded": {Severity: bollwerk.SeverityHigh, Message: "backups"}, "attack-web-root": {Severity: bollwerk.SeverityMedium, Message: "find /srv/www"},
+		"attack-one-folder":          {Severity: bollwerk.SeverityMedium, Message: "removed 500 files in 1 folder"},
+		"attack-moved-into-unpacked": {Severity: bollwerk.SeverityHigh, Message: "documents"}, "attack-own-tar": {Severity: bollwerk.SeverityHigh},
 	}, Bytes: 3 << 20})
 }

@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/detect"
@@ -69,7 +70,68 @@ func stories() map[string]*detecttest.Story {
 	s.Exec(su, "/usr/bin/bash -s", in(a))
 	m["attack-sudo"] = s
 
+	// base64 -d > f; sh f, where making f is seen …
+	s, sh = begin()
+	sub := s.Fork(sh)
+	s.File(bollwerk.EventCreate, sub, "/opt/f")
+	s.Become(sub, "/usr/bin/base64 -d", in(s.Pipe()))
+	s.Exec(sh, "/usr/bin/dash=sh /opt/f")
+	m["attack-file"] = s
+
+	// … as a stage of a pipeline into a file that was there, run by its first line …
+	s, sh = begin()
+	a = s.Pipe()
+	s.Exec(sh, "/usr/bin/base64 -d", in(s.Pipe()), out(a))
+	sub = s.Fork(sh)
+	s.File(bollwerk.EventOpen, sub, "/root/run.sh", func(f *bollwerk.FileEvent) { f.Access = bollwerk.AccessWrite })
+	s.Become(sub, "/usr/bin/gunzip", in(a))
+	s.Exec(sh, "/usr/bin/dash=sh ./run.sh", detecttest.Script("/root/run.sh"))
+	m["attack-file-piped"] = s
+
+	// … on the decoder's own command line, with a folder of the process …
+	s, sh = begin()
+	s.Exec(sh, "/usr/bin/openssl base64 -d -in x -out f.py", func(p *bollwerk.Process) { p.Cwd = "/home/u" })
+	s.Exec(sh, "/usr/bin/python3.11=python3 /home/u/f.py")
+	m["attack-file-named"] = s
+
+	// … and where nobody saw it.
+	s, sh = begin()
+	s.Exec(sh, "/usr/bin/base64 -d", in(s.Pipe()))
+	s.Exec(sh, "/usr/bin/dash=sh f", func(p *bollwerk.Process) { p.Cwd = "/tmp" })
+	m["attack-file-unseen"] = s
+
+	// x=$(… | base64 -d); echo "$x" | sh
+	s, sh = begin()
+	sub = s.Fork(sh)
+	s.Exec(sub, "/usr/bin/base64 -d", in(s.Pipe()), out(s.Pipe()))
+	s.Exec(sh, "/usr/bin/dash=sh", in(s.Pipe()))
+	m["attack-variable"] = s
+
 	// Normal work.
+	// What is decoded is not what is run; a shell whose input is its parent's; long after.
+	s, sh = begin()
+	sub = s.Fork(sh)
+	s.File(bollwerk.EventCreate, sub, "/etc/tls/key.pem")
+	s.Become(sub, "/usr/bin/base64 -d", in(s.Pipe()))
+	s.Exec(sh, "/usr/bin/bash /opt/app/start.sh")
+	s.Exec(sh, "/usr/bin/bash /tmp/setup.sh")
+	outer := s.Pipe()
+	sh2 := s.Was(nil, "/usr/bin/bash", in(outer))
+	s.Exec(s.Fork(sh2), "/usr/bin/base64 -d", in(s.Pipe()), out(s.Pipe()))
+	s.Exec(sh2, "/usr/bin/dash=sh", in(outer))
+	sh3 := s.Was(nil, "/usr/bin/bash /entrypoint.sh")
+	s.Exec(s.Fork(sh3), "/usr/bin/base64 -d", in(s.Pipe()), out(s.Pipe()))
+	s.Exec(sh3, "/usr/bin/base64 -d", in(s.Pipe()))
+	s.Wait(time.Minute)
+	s.Exec(sh3, "/usr/bin/dash=sh", in(s.Pipe()))
+	s.Exec(sh3, "/usr/bin/bash /tmp/x.sh")
+	sh4 := s.Was(nil, "/usr/bin/bash /entrypoint.sh")
+	s.Exec(sh4, "/usr/bin/gunzip -k /srv/data.gz")
+	s.Exec(sh4, "/usr/bin/base64 /srv/data", in(s.Pipe()))
+	s.Exec(sh4, "/usr/bin/dash=sh", in(s.Pipe()))
+	s.Exec(sh4, "/usr/bin/bash /tmp/x.sh")
+	m["benign-secrets"] = s
+
 	s = detecttest.New(detecttest.Host(""))
 	one = s.Was(nil, "/usr/lib/systemd/systemd=/sbin/init")
 	sh = s.Exec(one, "/usr/bin/bash /usr/local/bin/backup.sh", detecttest.Script("/usr/local/bin/backup.sh"))
@@ -124,6 +186,11 @@ func TestContract(t *testing.T) {
 		"attack-curl-base64-bash": {Severity: bollwerk.SeverityHigh, Message: "fetched and decoded a moment before by curl, base64"},
 		"attack-backwards":        {Severity: bollwerk.SeverityHigh, Message: "xxd, gunzip"},
 		"attack-busybox":          high, "attack-openssl-perl": high,
-		"attack-wget-sh": {Severity: bollwerk.SeverityMedium, Message: "dash (pid"},
+		"attack-file":        {Severity: bollwerk.SeverityHigh, Message: "runs /opt/f, into which base64 decoded something a moment before"},
+		"attack-file-piped":  {Severity: bollwerk.SeverityHigh, Message: "/root/run.sh, into which base64, gunzip decoded"},
+		"attack-file-named":  {Severity: bollwerk.SeverityHigh, Message: "/home/u/f.py, into which openssl decoded"},
+		"attack-file-unseen": {Severity: bollwerk.SeverityMedium, Message: "runs /tmp/f seconds after the same shell let base64 decode"},
+		"attack-variable":    {Severity: bollwerk.SeverityMedium, Message: "takes its commands from the shell above it seconds after base64 decoded"},
+		"attack-wget-sh":     {Severity: bollwerk.SeverityMedium, Message: "dash (pid"},
 	}})
 }

@@ -549,7 +549,7 @@ func (f *Files) entry(mask uint64, pl place, name string, p *bollwerk.Process) {
 			if e.Path != "" || kind&placeDir != 0 {
 				f.emit(bollwerk.EventLink, e, p, r)
 			}
-		case kind&placeDir != 0 || kind&placeTree != 0 && regular && twoEndings(path.Base(name)):
+		case kind&placeDir != 0 || kind&placeTree != 0 && there && (regular && twoEndings(path.Base(name)) || st.Mode&unix.S_IFMT == unix.S_IFDIR):
 			f.emit(bollwerk.EventCreate, file(), p, r)
 		}
 		f.appeared(pl, name, p, !there || st.Mode&unix.S_IFMT == unix.S_IFDIR)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bollwerk/bollwerk"
 )
 
@@ -120,7 +122,7 @@ func TestAttributesToldApart(t *testing.T) {
 }
 
 // In a container's folders of data what is lost is told wherever it lies, also in folders
-// made later and on volumes; what is only written there is not.
+// made later and on volumes, and new folders; what is only written there is not.
 func TestTreesSeen(t *testing.T) {
 	dir := tree(t)
 	for _, d := range []string{"data/a/b", "data/a/node_modules/x"} {
@@ -140,6 +142,7 @@ mkdir -p /data/new/deep; read x
 	await(t, "marks", func() bool { return c.files.marks("/data/a/b") })
 	in.Write([]byte("\n"))
 	c.find(t, "removed", fileEvent(bollwerk.EventUnlink, "/data/a/b/one.sql"))
+	c.find(t, "a new folder", fileEvent(bollwerk.EventCreate, "/data/new", func(e *bollwerk.Event) bool { return e.File.Mode&unix.S_IFMT == unix.S_IFDIR }))
 	await(t, "a mark on a new folder", func() bool { return c.files.marks("/data/new/deep") })
 	in.Write([]byte("\n"))
 	c.find(t, "renamed", fileEvent(bollwerk.EventRename, "/data/new/deep/two.sql", func(e *bollwerk.Event) bool { return e.File.Target == "/data/new/deep/two.sql.locked" }))
@@ -154,7 +157,7 @@ mkdir -p /data/new/deep; read x
 		if e.File == nil {
 			continue
 		}
-		if e.Kind == bollwerk.EventOpen || e.Kind == bollwerk.EventCreate && !strings.HasSuffix(e.File.Path, ".locked") || strings.Contains(e.File.Path, "node_modules") {
+		if e.Kind == bollwerk.EventOpen || e.Kind == bollwerk.EventCreate && !strings.HasSuffix(e.File.Path, ".locked") && e.File.Mode&unix.S_IFMT != unix.S_IFDIR || strings.Contains(e.File.Path, "node_modules") {
 			t.Errorf("told of %s %s", e.Kind, e.File.Path)
 		}
 	}

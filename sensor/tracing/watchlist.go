@@ -18,8 +18,8 @@ type Watch struct {
 	// where everybody makes files all the time.
 	Executable bool
 	// Tree means all folders below Path, too, as far as they are not too many. Told are
-	// files that are removed or renamed, links, and files that get a second ending; not
-	// what is written. Path has no "*".
+	// files that are removed or renamed, links, new folders, files that get a second ending,
+	// and SSH keys; not what is written. Path has no "*".
 	Tree bool
 	// Name means that Path is a file, and of its folder only what happens to such files is
 	// told: made, written, changed, renamed, removed.
