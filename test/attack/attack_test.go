@@ -31,6 +31,8 @@ type attackCase struct {
 	hidden string
 	// needs is a file of the kernel's without which there is nothing to attack.
 	needs string
+	// by is the name of the program that must be told to have done it, "" any.
+	by string
 	// proof must not be in the output when the attack was denied or killed in time.
 	proof string
 }
@@ -69,7 +71,7 @@ func TestAttacks(t *testing.T) {
 	lsm := areas["deny exec"].Verdict == bollwerk.Pass
 	only := os.Getenv("ATTACK")
 	for _, tt := range attacks() {
-		if only != "" && !strings.Contains(tt.name, only) {
+		if !slices.ContainsFunc(strings.Split(only, ","), func(part string) bool { return strings.Contains(tt.name, part) }) {
 			continue
 		}
 		t.Run(tt.name, func(t *testing.T) {
@@ -116,6 +118,9 @@ func TestAttacks(t *testing.T) {
 			}
 			if tt.noShell && len(shells) > 0 {
 				t.Errorf("said to be %s, but the shell answered: %s", hit.Outcome, <-shells)
+			}
+			if tt.by != "" && (hit.Process == nil || hit.Process.Name != tt.by) {
+				t.Errorf("said of another than %s: %s", tt.by, hit.Message)
 			}
 			if hit.Outcome == bollwerk.Denied && strings.Contains(hit.Message, " wrote ") {
 				t.Errorf("what was denied was not done: %s", hit.Message)

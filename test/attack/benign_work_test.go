@@ -213,6 +213,16 @@ cp -a d mirror; tar -cf - d | (cd r; tar -xf -); sha256sum b.tgz > sum && sha256
 tar -czf etc.tgz --exclude=shadow --exclude='shadow-' --exclude='gshadow*' --exclude=ssl -C / etc/logrotate.d etc/hostname etc/passwd
 find d -name 'f1*' -mtime -1 -exec gzip {} +
 rm -rf r mirror`},
+		{name: "unpack", needs: []string{"tar"}, host: true, opts: []option{ordinary}, script: `
+for k in $(seq 10); do mkdir -p /srv/h$P/site/$k; for i in $(seq 80); do echo picture $i > /srv/h$P/site/$k/f$i.png; done; done
+tar -C /srv/h$P -czf /srv/h$P/site.tgz site; mkdir /srv/h$P/new; sleep 0.5
+tar -C /srv/h$P/new -xzf /srv/h$P/site.tgz; sleep 0.2; rm -rf /srv/h$P/new/site
+rm /srv/h$P/site.tgz`},
+		{name: "first-start", opts: []option{ordinary}, script: `
+mkdir -p /var/log; rm -f "$W/x"; seq 2000 > /var/log/messages; echo started >> /var/log/messages
+TLS=$(echo c2VjcmV0 | base64 -d); echo c2VjcmV0 | base64 -d > "$W/tls.key"; [ "$TLS" = secret ]
+printf 'echo configured\n' > "$W/setup.sh"; sh "$W/setup.sh"
+mkdir lib; cp /lib/x86_64-linux-gnu/libm.so.6 lib/; LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu /bin/true`},
 		{name: "keys", needs: []string{"ssh-keygen", "openssl"}, host: true, script: `
 ssh-keygen -q -t ed25519 -N '' -f key && ssh-keygen -lf key.pub && ssh-keygen -y -f key > again
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tls.key -out tls.crt -subj /CN=localhost -days 1 2>/dev/null

