@@ -90,6 +90,8 @@ type Agent struct {
 
 	gone chan *bollwerk.Workload // containers whose cgroup was removed
 
+	following *following
+
 	pid uint32 // our own: asking the kernel each time is a system call for each event
 
 	mu        sync.Mutex
@@ -105,7 +107,8 @@ type known struct {
 	last    time.Time
 	events  uint64
 	guarded bool      // its policy was applied
-	watched bool      // the sources that look into containers know it
+	passed  bool      // the sources that look into containers were told of it
+	watched bool      // and have looked
 	ended   time.Time // its end was told; zero while it lives
 	lifted  bool      // its cgroup is gone, and so is what was in force
 }
@@ -130,7 +133,7 @@ func open(ctx context.Context, p Parts) (_ *Agent, err error) {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
 	a := &Agent{
-		p: p, c: p.Config, log: p.Log, began: began, pid: uint32(os.Getpid()), held: map[uint64]*holding{}, ending: map[spot]ending{}, gone: make(chan *bollwerk.Workload, 256), workloads: map[spot]*known{}, trouble: map[string]string{},
+		p: p, c: p.Config, log: p.Log, began: began, pid: uint32(os.Getpid()), held: map[uint64]*holding{}, ending: map[spot]ending{}, gone: make(chan *bollwerk.Workload, 256), workloads: map[spot]*known{}, trouble: map[string]string{}, following: newFollowing(),
 		folder: detect.NewFolder(detect.FolderConfig{}),
 	}
 	a.ledger = newLedger(time.Now)
@@ -227,6 +230,7 @@ func (a *Agent) run(ctx context.Context) error {
 	start("control", a.serveControl)
 	start("captures", a.capture.run)
 	start("guards", a.guarding.run)
+	start("files of containers", a.follow)
 	if a.c.Metrics != "" {
 		start("metrics", a.serveMetrics)
 	}
@@ -295,21 +299,40 @@ func (a *Agent) dropped(e *bollwerk.Event) {
 	a.ledger.add(e.Workload.Key(), bollwerk.Loss{From: e.Time, To: e.Time, Count: max(1, e.Count), Area: "queue", Kind: e.Kind})
 }
 
-// renamed is called when more became known about a workload already handed out.
+// renamed is called when more became known about a workload already handed out. A container
+// that was taken for one of an unknown runtime may turn out to be another one's.
 func (a *Agent) renamed(before, after *bollwerk.Workload) {
 	a.mu.Lock()
-	k := a.workloads[place(before)]
-	if k != nil {
-		delete(a.workloads, place(before))
-		k.w = after
-		a.workloads[place(after)] = k
-	}
-	again := k != nil && k.watched
+	again := a.rename(before, after)
 	a.mu.Unlock()
+	if before.Cgroup != after.Cgroup && before.Cgroup != 0 {
+		_ = a.sensor.Remove(before.Cgroup) // nobody would lift it later
+		a.sensor.Container(before, false)
+	}
 	if again && !sameName(before, after) {
 		// The configuration and the profile that hold go by its name.
 		a.guarding.protect(after)
 	}
+}
+
+// rename reports whether the guards that hold are to be computed anew. a.mu is held.
+func (a *Agent) rename(before, after *bollwerk.Workload) bool {
+	from, to := place(before), place(after)
+	k := a.workloads[from]
+	if k == nil {
+		return false
+	}
+	if from != to {
+		delete(a.workloads, from)
+		a.guarding.moved(from, to, after)
+		if o := a.workloads[to]; o != nil { // its events were faster
+			o.w = after
+			return o.passed
+		}
+		a.workloads[to] = k
+	}
+	k.w = after
+	return k.passed
 }
 
 // spot tells workloads apart on this node: replicas are different ones, and so is a
@@ -341,12 +364,21 @@ func (a *Agent) living() (n int) {
 // mostWorkloads are remembered.
 const mostWorkloads = 4096
 
-// meet takes note of a workload. The first time it gets its guards.
-func (a *Agent) meet(w *bollwerk.Workload, now time.Time) *known {
+// meet takes note of a workload. The first time it gets its guards. It returns what it is
+// called by now, too.
+func (a *Agent) meet(w *bollwerk.Workload, now time.Time) (*known, *bollwerk.Workload) {
 	id := place(w)
 	var forgotten *bollwerk.Workload
 	a.mu.Lock()
 	k := a.workloads[id]
+	again := false
+	if k == nil {
+		if k = a.sameContainer(w); k != nil && unknownRuntime(w) {
+			w = k.w // it got its name while this event was on its way
+		} else if k != nil {
+			again = a.rename(k.w, w)
+		}
+	}
 	if k == nil {
 		if len(a.workloads) >= mostWorkloads {
 			if o := a.forgetOldest(); o.guarded && !o.lifted {
@@ -368,11 +400,32 @@ func (a *Agent) meet(w *bollwerk.Workload, now time.Time) *known {
 		a.guarding.lift(forgotten)
 		a.sensor.Container(forgotten, false)
 	}
+	if again {
+		a.guarding.protect(w)
+	}
 	if guard {
 		a.guard(k, w)
 		a.container(w, now, "start")
 	}
-	return k
+	return k, w
+}
+
+func unknownRuntime(w *bollwerk.Workload) bool {
+	return w.Container != nil && w.Container.Runtime == bollwerk.UnknownRuntime
+}
+
+// sameContainer is the container that is known here under another name while nobody knew its
+// runtime, or was: nil for none. a.mu is held.
+func (a *Agent) sameContainer(w *bollwerk.Workload) *known {
+	if w.Container == nil || w.Cgroup == 0 {
+		return nil
+	}
+	for _, k := range a.workloads {
+		if k.w.Container != nil && k.w.Cgroup == w.Cgroup && k.ended.IsZero() && unknownRuntime(k.w) != unknownRuntime(w) {
+			return k
+		}
+	}
+	return nil
 }
 
 // guard puts a container's policy in force and has the sources look into it.
@@ -381,11 +434,11 @@ func (a *Agent) guard(k *known, w *bollwerk.Workload) {
 		a.guarding.protect(w)
 		a.sensor.Container(a.resolver.Living(w), true)
 		a.mu.Lock()
-		k.watched = true
+		k.passed = true
 		now := k.w
 		a.mu.Unlock()
 		if sameName(now, w) {
-			a.log.Debug("watched", "workload", w.String())
+			a.following.add(k)
 			return
 		}
 		w = now // it got its name meanwhile, and renamed did not know that it is guarded

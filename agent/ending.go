@@ -11,8 +11,9 @@ import (
 // last events have come. Only the judgement uses it.
 type ending struct {
 	w     *bollwerk.Workload
-	at    time.Time // when it is looked at
-	limit time.Time // then also while events wait
+	at    time.Time     // when it is looked at
+	pause time.Duration // until the next look, if somebody is in it still
+	limit time.Time     // of the looks; then also while events wait
 }
 
 const (
@@ -29,10 +30,12 @@ func (a *Agent) ends(w *bollwerk.Workload) { a.gone <- w }
 
 // mayEnd notes that a container may have ended.
 func (a *Agent) mayEnd(w *bollwerk.Workload, now time.Time) {
-	if _, ok := a.ending[place(w)]; ok {
-		return
+	e, ok := a.ending[place(w)]
+	if !ok {
+		e = ending{w: w, at: now.Add(endDelay)}
 	}
-	a.ending[place(w)] = ending{w, now.Add(endDelay), now.Add(endLimit)}
+	e.pause, e.limit = endDelay, now.Add(endLimit)
+	a.ending[place(w)] = e
 }
 
 // lastOf reports whether the end of a process may be the end of its container: the first
@@ -47,19 +50,28 @@ func lastOf(e *bollwerk.Event) bool {
 // lookForEnds looks at those whose time has come and returns when the next one's has, zero for none.
 func (a *Agent) lookForEnds(now time.Time) (next time.Time) {
 	for id, e := range a.ending {
-		if !now.Before(e.at) && len(a.queue.ch) > 0 && now.Before(e.limit) {
-			e.at = now.Add(endDelay)
+		if !now.Before(e.at) {
+			waits := len(a.queue.ch) > 0
+			exists, populated := true, true
+			if !waits || !now.Before(e.limit) {
+				exists, populated = a.resolver.Lives(e.w)
+			}
+			if !populated || !now.Before(e.limit) {
+				delete(a.ending, id)
+				if !populated {
+					a.end(e.w, now, exists)
+				}
+				continue
+			}
+			// Whoever ends last may take a moment longer, and is not told of by each kernel.
+			e.at = now.Add(e.pause)
+			if !waits {
+				e.pause *= 2
+			}
 			a.ending[id] = e
 		}
-		if now.Before(e.at) {
-			if next.IsZero() || e.at.Before(next) {
-				next = e.at
-			}
-			continue
-		}
-		delete(a.ending, id)
-		if exists, populated := a.resolver.Lives(e.w); !populated {
-			a.end(e.w, now, exists)
+		if next.IsZero() || e.at.Before(next) {
+			next = e.at
 		}
 	}
 	return next
@@ -70,6 +82,9 @@ func (a *Agent) lookForEnds(now time.Time) (next time.Time) {
 func (a *Agent) end(w *bollwerk.Workload, now time.Time, exists bool) {
 	a.mu.Lock()
 	k := a.workloads[place(w)]
+	if k == nil && unknownRuntime(w) {
+		k = a.sameContainer(w) // it got its name meanwhile
+	}
 	tell := k != nil && k.ended.IsZero()
 	if tell {
 		k.ended = now

@@ -62,6 +62,7 @@ func judging(t *testing.T, sources ...sensor.Source) (*Agent, told) {
 	a.metrics, a.folder = newMeters(a), detect.NewFolder(detect.FolderConfig{})
 	a.held, a.workloads, a.trouble = map[uint64]*holding{}, map[spot]*known{}, map[string]string{}
 	a.ending, a.gone = map[spot]ending{}, make(chan *bollwerk.Workload, 16)
+	a.following = newFollowing()
 	a.guarding = newGuarding(a)
 	a.guarding.pause = 10 * time.Millisecond
 	var err error

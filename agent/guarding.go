@@ -181,6 +181,21 @@ func (g *guarding) lift(w *bollwerk.Workload) {
 	}
 }
 
+// moved says that a workload is known by another name from now on.
+func (g *guarding) moved(from, to spot, w *bollwerk.Workload) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s, ok := g.sets[from]; ok {
+		delete(g.sets, from)
+		g.sets[to] = s
+	}
+	if r := g.refused[from]; r != nil {
+		delete(g.refused, from)
+		r.w = w
+		g.refused[to] = r
+	}
+}
+
 func (g *guarding) set(w *bollwerk.Workload) inForce {
 	g.mu.Lock()
 	defer g.mu.Unlock()

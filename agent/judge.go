@@ -56,20 +56,8 @@ func (a *Agent) judgeAll() {
 			for range min(len(a.queue.ch), 256) {
 				judge(<-a.queue.ch) // nobody else takes from it
 			}
-			if !waits && len(a.held) > 0 {
-				due.Reset(releaseEvery)
-				waits = true
-			}
-			if !looks && len(a.ending) > 0 {
-				look.Reset(endDelay)
-				looks = true
-			}
 		case w := <-a.gone:
 			a.mayEnd(w, time.Now())
-			if !looks {
-				look.Reset(endDelay)
-				looks = true
-			}
 		case now := <-look.C:
 			next := a.lookForEnds(now)
 			if looks = !next.IsZero(); looks {
@@ -77,9 +65,7 @@ func (a *Agent) judgeAll() {
 			}
 		case now := <-due.C:
 			a.release(now)
-			if waits = len(a.held) > 0; waits {
-				due.Reset(releaseEvery)
-			}
+			waits = false
 		case now := <-slow.C:
 			a.folder.Tick(latest, a.tell)
 			a.profiles.Tick(now)
@@ -93,6 +79,14 @@ func (a *Agent) judgeAll() {
 					}
 				})
 			}
+		}
+		if !waits && len(a.held) > 0 {
+			due.Reset(releaseEvery)
+			waits = true
+		}
+		if !looks && len(a.ending) > 0 {
+			look.Reset(endDelay)
+			looks = true
 		}
 	}
 }
@@ -241,7 +235,10 @@ func (a *Agent) judge(e *bollwerk.Event) {
 	}
 	w := e.Workload
 	if w != nil {
-		if k := a.meet(w, e.Time); !k.ended.IsZero() {
+		var k *known
+		k, w = a.meet(w, e.Time)
+		e.Workload = w
+		if !k.ended.IsZero() {
 			a.revive(k, e)
 		} else if lastOf(e) {
 			a.mayEnd(w, time.Now())

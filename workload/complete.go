@@ -255,9 +255,12 @@ func (r *Resolver) tell(ctx context.Context) {
 		case <-r.signal:
 		}
 		r.mu.Lock()
-		list, ended := r.changes, r.ended
-		r.changes, r.ended = map[*body]change{}, nil
+		list, ended, named := r.changes, r.ended, r.named
+		r.changes, r.ended, r.named = map[*body]change{}, nil, nil
 		r.mu.Unlock()
+		for _, c := range named {
+			r.config.Changed(c.before, c.after)
+		}
 		for _, c := range list {
 			r.config.Changed(c.before, c.after)
 		}
@@ -356,6 +359,12 @@ func (r *Resolver) learn(index int, f Found) {
 	}
 	f.Bound()
 	key := f.Below + f.Container.ID
+	var unknown []*body
+	defer func() { // without the lock
+		for _, u := range unknown {
+			r.rename(u)
+		}
+	}()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rec := r.byID[key]
@@ -387,7 +396,7 @@ func (r *Resolver) learn(index int, f Found) {
 		r.byPath[f.CgroupPath] = rec
 	}
 	if fresh {
-		r.reconsider(f.Container.ID, f.CgroupPath)
+		unknown = r.reconsider(f.Container.ID, f.CgroupPath)
 	}
 	for _, b := range r.bodies {
 		if b.key.id == f.Container.ID && b.gone.IsZero() && (f.Below == "" || f.Below == b.below) && !slices.Contains(b.pending, true) {
@@ -397,18 +406,40 @@ func (r *Resolver) learn(index int, f Found) {
 }
 
 // reconsider forgets the cgroups that were taken for something else before this
-// container was known. r.mu is held.
-func (r *Resolver) reconsider(id, path string) {
+// container was known, and returns what was a container of an unknown runtime. r.mu is held.
+func (r *Resolver) reconsider(id, path string) (unknown []*body) {
 	for n, e := range r.cgroups {
 		if e.body.key.id == id {
 			continue
 		}
 		if strings.Contains(e.path, id) || path != "" && (e.path == path || strings.HasPrefix(e.path, path+"/")) {
 			delete(r.cgroups, n)
-			if e.body.unknown {
-				r.dropBody(e.body)
+			u := e.body
+			is := strings.Contains(u.path, id) || path != "" && (u.path == path || strings.HasPrefix(u.path, path+"/"))
+			if u.unknown && is && r.bodies[u.key] == u { // and not one that it is inside of
+				r.dropBody(u)
+				unknown = append(unknown, u)
 			}
 		}
+	}
+	return unknown
+}
+
+// rename has it told who a container is that was taken for one of an unknown runtime: it may
+// do nothing more from which that would be noticed.
+func (r *Resolver) rename(u *body) {
+	before := u.value.Load()
+	b := r.lookup(u.key.cgroup, u.path, before.Container.PID)
+	after := b.value.Load()
+	if r.config.Changed == nil || b.unknown || after.Kind != bollwerk.WorkloadContainer {
+		return
+	}
+	r.mu.Lock()
+	r.named = append(r.named, change{before, after})
+	r.mu.Unlock()
+	select {
+	case r.signal <- struct{}{}:
+	default:
 	}
 }
 

@@ -35,6 +35,7 @@ type Resolver struct {
 	host    *body
 	nowhere *body            // a process of which nothing tells where it is
 	changes map[*body]change // not told yet
+	named   []change         // containers of no runtime that turned out to be one's; the same
 	ended   []*body          // not told yet
 	ends    ends
 	signal  chan struct{} // there are some

@@ -73,7 +73,8 @@ func TestUnknownRuntime(t *testing.T) {
 	cgroupOf(t, h, "/"+name)
 	inCgroup(t, h, "/"+name, box("echo up; exec sleep 60")...)
 	s := &fake{name: "docker"}
-	r := run(t, Config{}, s)
+	changes := make(chan change, 4)
+	r := run(t, Config{Changed: func(a, b *bollwerk.Workload) { changes <- change{a, b} }}, s)
 	id, err := h.ID("/" + name)
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +110,15 @@ func TestUnknownRuntime(t *testing.T) {
 	s.local = has("box-1", Found{Container: bollwerk.Container{Name: "web"}, CgroupPath: "/" + name})
 	s.mu.Unlock()
 	r.learn(0, Found{Container: bollwerk.Container{ID: "box-1", Name: "web", Runtime: "docker"}, CgroupPath: "/" + name})
+	// It is told without an event: the container may never do anything again.
+	select {
+	case c := <-changes:
+		if c.before != w || c.after.Container == nil || c.after.Container.Name != "web" || c.after.Cgroup != id {
+			t.Errorf("told as %+v, before %+v", c.after, c.before)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("that a runtime names it is not told")
+	}
 	if got := r.Resolve(context.Background(), id, "/"+name, pid); got.Container == nil || got.Container.Name != "web" {
 		t.Errorf("named by a runtime: %+v", got)
 	}

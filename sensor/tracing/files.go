@@ -38,7 +38,7 @@ type Files struct {
 	host, boxes *group // events with file handles and names
 	legacy      *group // events with open files, where handles are not to be had
 	entries     uint64 // mask for entries of folders
-	orders      chan order
+	orders      *orders
 	bare        []*root // whose trees are not marked yet; of Run alone
 
 	mu     sync.Mutex
@@ -63,65 +63,6 @@ func newGroup(flags, open uint) (*group, error) {
 		return nil, err
 	}
 	return &group{File: os.NewFile(uintptr(fd), "fanotify"), fd: fd}, nil
-}
-
-// order is a container that came or went.
-type order struct {
-	cgroup uint64
-	pid    uint32
-	began  bool
-	since  time.Time
-	done   chan<- struct{} // nothing but a question whether all before it is done
-}
-
-// followed waits until all orders of now are carried out.
-func followed(ctx context.Context, orders chan<- order) {
-	if orders == nil {
-		return
-	}
-	done := make(chan struct{})
-	select {
-	case orders <- order{done: done}:
-	case <-ctx.Done():
-		return
-	}
-	select {
-	case <-done:
-	case <-ctx.Done():
-	}
-}
-
-func orderOf(w *bollwerk.Workload, began bool) (o order, ok bool) {
-	if w == nil || w.Cgroup == 0 || began && (w.Container == nil || w.Container.PID == 0) {
-		return o, false
-	}
-	o = order{cgroup: w.Cgroup, began: began, since: time.Now()}
-	if began {
-		o.pid = w.Container.PID
-	}
-	return o, true
-}
-
-// Until a runtime has changed the root of a container's first process, that one's files
-// are the host's: looking at them would be looking at the wrong ones.
-const (
-	settleEvery = 5 * time.Millisecond
-	settleMost  = 3 * time.Second // then the host's root is the container's
-)
-
-// unsettled reports whether a container still has the root of the host, and then gives
-// the order once more a little later.
-func (o order) unsettled(orders chan<- order) bool {
-	if !hasHostRoot(o.pid) || time.Since(o.since) > settleMost {
-		return false
-	}
-	time.AfterFunc(settleEvery, func() {
-		select {
-		case orders <- o:
-		default: // so many come and go that it is counted there
-		}
-	})
-	return true
 }
 
 func hasHostRoot(pid uint32) bool {
@@ -168,7 +109,7 @@ func (f *Files) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, 
 	if f.Root == "" {
 		f.Root = "/"
 	}
-	f.orders = make(chan order, 1024)
+	f.orders = newOrders()
 	f.roots, f.places = map[uint64]*root{}, map[handle][]place{}
 	row := sensor.Capability{Area: AreaFile, Means: "fanotify", Verdict: bollwerk.Degraded, Outcome: bollwerk.Seen,
 		Cause: "only watched files and the entries of watched folders are seen (in containers also links and losses in folders of data and volumes), " +
@@ -215,38 +156,36 @@ func (f *Files) Container(w *bollwerk.Workload, began bool) {
 	if !ok || f.orders == nil {
 		return
 	}
-	select {
-	case f.orders <- o:
-	default:
+	if !f.orders.give(o) {
 		f.lost("container", o.cgroup, 1)
 	}
 }
 
 // Followed implements sensor.Follower. The trees of containers, of which links and losses
 // are told, are marked later.
-func (f *Files) Followed(ctx context.Context) { followed(ctx, f.orders) }
+func (f *Files) Followed(ctx context.Context) { f.orders.followed(ctx) }
 
-func (f *Files) follow(o order) {
-	if o.done != nil {
-		close(o.done)
-		return
-	}
+func (f *Files) follow(o order) (settled bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if r := f.roots[o.cgroup]; r != nil && (!o.began || r.pid != o.pid) {
 		f.forget(r)
 	}
-	if !o.began || f.roots[o.cgroup] != nil || o.unsettled(f.orders) {
-		return
+	if !o.began || f.roots[o.cgroup] != nil {
+		return true
+	}
+	if o.unsettled() {
+		return false
 	}
 	r := &root{group: f.boxes, cgroup: o.cgroup, pid: o.pid, prefix: "/proc/" + strconv.Itoa(int(o.pid)) + "/root", where: "container", mountNS: mountNS(o.pid)}
 	if r.mountNS == 0 || r.mountNS == f.roots[0].mountNS {
-		return // gone already, or the host's own files
+		return true // gone already, or the host's own files
 	}
 	r.findTop()
 	f.roots[o.cgroup] = r
 	f.arm(r)
 	f.bare = append(f.bare, r)
+	return true
 }
 
 func mountNS(pid uint32) uint32 {
@@ -313,7 +252,7 @@ func (f *Files) Run(ctx context.Context) error {
 	tick := time.NewTicker(foldWindow / 2)
 	defer tick.Stop()
 	for {
-		if len(f.bare) > 0 && len(f.orders) == 0 && ctx.Err() == nil {
+		if len(f.bare) > 0 && len(f.orders.given) == 0 && ctx.Err() == nil {
 			f.plant(f.bare[0])
 			f.bare = f.bare[1:]
 			continue
@@ -334,8 +273,10 @@ func (f *Files) Run(ctx context.Context) error {
 			default:
 				return nil
 			}
-		case o := <-f.orders:
-			f.follow(o)
+		case o := <-f.orders.given:
+			f.orders.take(o, f.follow)
+		case <-f.orders.later.C:
+			f.orders.retry(f.follow)
 		case now := <-tick.C:
 			f.folds.flush(now.Add(-foldWindow), f.k.Emit)
 			f.tellOver()

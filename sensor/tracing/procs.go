@@ -42,7 +42,7 @@ type Procs struct {
 	k      *sensor.Kernel
 	self   int32
 	group  *group
-	orders chan order
+	orders *orders
 	folds  folds
 
 	mu    sync.Mutex
@@ -84,7 +84,7 @@ func (p *Procs) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, 
 		Remedy: "boot with lsm=…,bpf"}
 	var err error
 	if p.group, err = newGroup(0, unix.O_LARGEFILE); err == nil {
-		p.orders = make(chan order, 1024)
+		p.orders = newOrders()
 		err = p.mark("/proc", unix.FAN_MARK_REMOVE) // asks for nothing but whether it can be asked for
 		if errors.Is(err, unix.ENOENT) {
 			err = nil // there was none to remove
@@ -107,9 +107,7 @@ func (p *Procs) Container(w *bollwerk.Workload, began bool) {
 	if !ok || p.orders == nil {
 		return
 	}
-	select {
-	case p.orders <- o:
-	default:
+	if !p.orders.give(o) {
 		p.lost("container", o.cgroup, 1)
 	}
 }
@@ -121,13 +119,9 @@ func (p *Procs) lost(area string, cgroup, n uint64) {
 }
 
 // Followed implements sensor.Follower.
-func (p *Procs) Followed(ctx context.Context) { followed(ctx, p.orders) }
+func (p *Procs) Followed(ctx context.Context) { p.orders.followed(ctx) }
 
-func (p *Procs) follow(o order) {
-	if o.done != nil {
-		close(o.done)
-		return
-	}
+func (p *Procs) follow(o order) (settled bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if b := p.boxes[o.cgroup]; b != nil && (!o.began || b.root.pid != o.pid) {
@@ -138,12 +132,15 @@ func (p *Procs) follow(o order) {
 			}
 		}
 	}
-	if !o.began || p.boxes[o.cgroup] != nil || o.unsettled(p.orders) {
-		return
+	if !o.began || p.boxes[o.cgroup] != nil {
+		return true
+	}
+	if o.unsettled() {
+		return false
 	}
 	b := &procBox{root: root{cgroup: o.cgroup, pid: o.pid, prefix: "/proc/" + strconv.Itoa(int(o.pid)) + "/root", where: "container", mountNS: mountNS(o.pid)}}
 	if b.root.mountNS == 0 || b.root.mountNS == p.k.HostNamespaces().Mount {
-		return // gone already, or the host's own
+		return true // gone already, or the host's own
 	}
 	b.root.findTop()
 	b.mounts = procMounts(o.pid)
@@ -157,6 +154,7 @@ func (p *Procs) follow(o order) {
 		p.devices[uint64(st.Dev)] = b
 		return p.mark(procFD(fd), unix.FAN_MARK_ADD)
 	})
+	return true
 }
 
 // each calls f with every /proc of a container.
@@ -212,8 +210,10 @@ func (p *Procs) Run(ctx context.Context) error {
 			return <-errs
 		case err := <-errs:
 			return err
-		case o := <-p.orders:
-			p.follow(o)
+		case o := <-p.orders.given:
+			p.orders.take(o, p.follow)
+		case <-p.orders.later.C:
+			p.orders.retry(p.follow)
 		case now := <-tick.C:
 			p.folds.flush(now.Add(-foldWindow), p.k.Emit)
 			p.resume(now)

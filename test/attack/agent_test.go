@@ -246,7 +246,8 @@ func (a *agent) awaitProtected(t testing.TB, id string) {
 			}
 		}
 		if !a.await(time.Until(deadline), func() bool { return a.guards > seen }) {
-			t.Fatalf("%s is not protected in time:\n%s", id, a.log())
+			known, _ := json.MarshalIndent(s.Workloads, "", " ")
+			t.Fatalf("%s is not protected in time; the agent knows:\n%s\nand said:\n%s", id, known, a.log())
 		}
 	}
 }
