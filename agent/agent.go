@@ -39,13 +39,19 @@ type Parts struct {
 	// Detections receives each detection as one line of JSON; Events, if not nil, each
 	// event. They may be the same writer.
 	Detections, Events io.Writer
-	// Syscalls hands out the system calls that were seen by cgroup since the last call;
-	// nil where no source samples them.
-	Syscalls func(func(cgroup uint64, calls []uint64))
+	// Syscalls is where the system calls of workloads come from; nil where no source samples them.
+	Syscalls Syscalls
 	// Show, if set, prints a detection for people, in place of JSON.
 	Show func(io.Writer, *bollwerk.Detection)
 	// Ready is called once everything watches.
 	Ready func(Started)
+}
+
+// Syscalls hands out the system calls that were seen since the last time, as bits, for every
+// cgroup or for one. It is not called back by what takes them.
+type Syscalls interface {
+	Collect(take func(cgroup uint64, calls []uint64))
+	CollectOf(cgroup uint64, take func(cgroup uint64, calls []uint64))
 }
 
 // Started is what the agent says of itself when it is ready.

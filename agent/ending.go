@@ -97,6 +97,10 @@ func (a *Agent) end(w *bollwerk.Workload, now time.Time, exists bool) {
 		w = k.w
 	}
 	a.mu.Unlock()
+	// What was seen of its calls since all were collected; both below forget it.
+	if (tell || lift) && a.p.Syscalls != nil && a.profiles.book != nil {
+		a.p.Syscalls.CollectOf(w.Cgroup, a.takeCalls(now))
+	}
 	if lift {
 		a.guarding.lift(w)
 		a.sensor.Container(w, false)

@@ -8,13 +8,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/detect"
 	"github.com/bollwerk/bollwerk/internal/cgroup"
 	"github.com/bollwerk/bollwerk/internal/prerequisite"
+	"github.com/bollwerk/bollwerk/profile"
 	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/workload"
 )
@@ -55,6 +59,12 @@ func (l told) await(t *testing.T) (string, time.Time) {
 // judging is an agent that judges the events that are given to it.
 func judging(t *testing.T, sources ...sensor.Source) (*Agent, told) {
 	t.Helper()
+	return judgingWith(t, func(*Agent) {}, sources...)
+}
+
+// judgingWith is one that is changed before it begins.
+func judgingWith(t *testing.T, change func(*Agent), sources ...sensor.Source) (*Agent, told) {
+	t.Helper()
 	a := stopper(t, sources...)
 	lines := make(told, 1000)
 	a.out = newOutput(lines, lines, nil)
@@ -78,6 +88,7 @@ func judging(t *testing.T, sources ...sensor.Source) (*Agent, told) {
 	if a.resolver, err = workload.New(workload.Config{Hierarchy: a.hierarchy, Changed: a.renamed, Ended: a.ends}); err != nil {
 		t.Fatal(err)
 	}
+	change(a)
 	ctx, cancel := context.WithCancel(context.Background())
 	resolved, judged, guarded := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() { defer close(guarded); _ = a.guarding.run(ctx) }()
@@ -99,10 +110,9 @@ func containerGroup(t *testing.T, h *cgroup.Hierarchy, n int) (path string, id u
 	remove = func() {
 		for _, tree := range h.Trees() {
 			dir := filepath.Join(tree, path)
-			for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-				if err := os.Remove(dir); err == nil || os.IsNotExist(err) {
-					break
-				}
+			// Who was in it has ended and was waited for.
+			if err := os.Remove(dir); err != nil && !os.IsNotExist(err) {
+				t.Error(err)
 			}
 		}
 	}
@@ -194,5 +204,69 @@ func TestEnd(t *testing.T) {
 	within("stop", time.Now())
 	if !lifted(id) {
 		t.Error("its guards are not lifted")
+	}
+}
+
+// calls are the system calls that were seen of cgroups.
+type calls map[uint64][]uint64
+
+func (c calls) Collect(take func(uint64, []uint64)) {
+	for id := range c {
+		c.CollectOf(id, take)
+	}
+}
+
+func (c calls) CollectOf(id uint64, take func(uint64, []uint64)) {
+	if b := c[id]; b != nil {
+		delete(c, id)
+		take(id, b)
+	}
+}
+
+// TestCallsAtTheEnd: what a container called since all calls were collected is in its profile
+// when it ends; those of others wait for their turn.
+func TestCallsAtTheEnd(t *testing.T) {
+	seen := calls{}
+	a, lines := judgingWith(t, func(a *Agent) {
+		book, err := profile.NewBook(profile.Config{Node: "node"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.profiles.book, a.p.Syscalls = book, seen
+	})
+	path, id, remove := containerGroup(t, a.hierarchy, 6)
+	pid, end := inside(t, a.hierarchy, path)
+	row := func(nr int) []uint64 {
+		b := make([]uint64, 8)
+		b[nr/64] = 1 << (nr % 64)
+		return b
+	}
+	seen[id], seen[id+1] = row(unix.SYS_REBOOT), row(unix.SYS_SYNC) // before the judgement runs
+	a.queue.put(&bollwerk.Event{Time: time.Now(), Kind: bollwerk.EventExec, Outcome: bollwerk.Seen,
+		Process: &bollwerk.Process{PID: pid, Path: "/bin/x", Cgroup: id, CgroupPath: path, Contained: true, Parent: &bollwerk.Process{PID: 2}}})
+	if word, _ := lines.await(t); word != "start" {
+		t.Fatal(word)
+	}
+	// No runtime names it here, so that its profile begins by hand.
+	a.profiles.book.Observe(&bollwerk.Event{Time: time.Now(), Kind: bollwerk.EventExec, Outcome: bollwerk.Seen, Process: &bollwerk.Process{PID: pid, Path: "/bin/x", Cgroup: id},
+		Workload: &bollwerk.Workload{Kind: bollwerk.WorkloadContainer, Cgroup: id, Container: &bollwerk.Container{ID: "1", Name: "web", Image: "web:1"}}}, false)
+	end()
+	remove()
+	if word, _ := lines.await(t); word != "stop" {
+		t.Fatal(word)
+	}
+	keys := a.profiles.book.Keys()
+	if len(keys) != 1 {
+		t.Fatalf("profiles of %q", keys)
+	}
+	var b bytes.Buffer
+	if err := a.profiles.book.Export(keys[0], &b); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(b.String(), `"reboot"`) || strings.Contains(b.String(), `"sync"`) {
+		t.Errorf("its calls: %s", &b)
+	}
+	if len(seen) != 1 || seen[id+1] == nil {
+		t.Errorf("left: %v", seen)
 	}
 }

@@ -71,13 +71,11 @@ func (a *Agent) judgeAll() {
 			a.profiles.Tick(now)
 			a.sweep(now)
 			a.countMissed(now)
-			if a.p.Syscalls != nil && a.profiles.book != nil && now.Sub(sampled) >= time.Minute {
+			if now.Sub(sampled) >= time.Minute {
 				sampled = now
-				a.p.Syscalls(func(cgroup uint64, calls []uint64) {
-					for _, d := range a.profiles.book.Syscalls(cgroup, calls) {
-						a.decide(d, &bollwerk.Event{Time: now, Workload: d.Workload, Outcome: bollwerk.Seen})
-					}
-				})
+				if a.p.Syscalls != nil && a.profiles.book != nil {
+					a.p.Syscalls.Collect(a.takeCalls(now))
+				}
 			}
 		}
 		if !waits && len(a.held) > 0 {
@@ -87,6 +85,15 @@ func (a *Agent) judgeAll() {
 		if !looks && len(a.ending) > 0 {
 			look.Reset(endDelay)
 			looks = true
+		}
+	}
+}
+
+// takeCalls gives the system calls of cgroups to their profiles.
+func (a *Agent) takeCalls(now time.Time) func(cgroup uint64, calls []uint64) {
+	return func(cgroup uint64, calls []uint64) {
+		for _, d := range a.profiles.book.Syscalls(cgroup, calls) {
+			a.decide(d, &bollwerk.Event{Time: now, Workload: d.Workload, Outcome: bollwerk.Seen})
 		}
 	}
 }

@@ -40,7 +40,7 @@ func (e *env) parts(c *agent.Config, log *slog.Logger) (*agent.Parts, error) {
 	calls := syscalls.New(syscalls.Config{Off: c.Learn.Off || c.Backend == "none", Always: c.Learn.Syscalls == "always"})
 	return &agent.Parts{
 		Config: c, Exceptions: except, Log: log, Version: e.version, Policies: ps, Sources: sources(c, calls, watchesFor(ps[shipped:])), Identities: names,
-		Detectors: detectors.Detectors(tuning), Syscalls: calls.Collect,
+		Detectors: detectors.Detectors(tuning), Syscalls: calls,
 	}, nil
 }
 

@@ -286,23 +286,37 @@ func (s *Source) Collect(f func(cgroup uint64, calls []uint64)) {
 	if s.used == nil {
 		return
 	}
-	var v bpf.SyscallsBwCalls
-	var calls [Width / 64]uint64
 	for _, id := range keys(s.used) {
-		if s.used.LookupAndDelete(id, &v) != nil {
-			// Before 5.14. A call between the two is missed unless it comes again.
-			if s.used.Lookup(id, &v) != nil || s.used.Delete(id) != nil {
-				continue
-			}
-		}
-		clear(calls[:])
-		for n, u := range v.Used {
-			if u != 0 {
-				calls[n/64] |= 1 << (n % 64)
-			}
-		}
-		f(id, calls[:])
+		s.take(id, f)
 	}
+}
+
+// CollectOf is Collect for one cgroup, which it costs a look-up: for one that ends before
+// all are collected again. Ask before Container tells the end, which forgets them.
+func (s *Source) CollectOf(cgroup uint64, f func(cgroup uint64, calls []uint64)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.used != nil {
+		s.take(cgroup, f)
+	}
+}
+
+// take hands out and forgets what one cgroup used. It wants the lock held.
+func (s *Source) take(id uint64, f func(cgroup uint64, calls []uint64)) {
+	var v bpf.SyscallsBwCalls
+	if s.used.LookupAndDelete(id, &v) != nil {
+		// Before 5.14. A call between the two is missed unless it comes again.
+		if s.used.Lookup(id, &v) != nil || s.used.Delete(id) != nil {
+			return
+		}
+	}
+	var calls [Width / 64]uint64
+	for n, u := range v.Used {
+		if u != 0 {
+			calls[n/64] |= 1 << (n % 64)
+		}
+	}
+	f(id, calls[:])
 }
 
 // tellFull emits what was lost since the last time. Nobody knows of whom: that is what

@@ -88,6 +88,24 @@ func TestCallsOfAWorkload(t *testing.T) {
 	if again := collect(s)[one.Cgroup]; again == nil || !any(again) {
 		t.Error("forgotten calls do not come again")
 	}
+
+	// Of one alone, as when it ends.
+	one.Sh(t, "/bin/ln -s z /tmp/d/n")
+	other.Sh(t, "/bin/ln -s z /tmp/n")
+	s.CollectOf(one.Cgroup, func(id uint64, calls []uint64) {
+		if id != one.Cgroup || !any((*bitmap)(calls)) {
+			t.Errorf("cgroup %d: %x", id, calls)
+		}
+		got[one.Cgroup] = nil
+	})
+	if got[one.Cgroup] != nil {
+		t.Error("nothing is handed out")
+	}
+	got = collect(s)
+	if a, b := got[one.Cgroup], got[other.Cgroup]; a != nil && any(a) || b == nil || !any(b) {
+		t.Errorf("afterwards: %x of it, %x of the other", a, b)
+	}
+	s.CollectOf(1<<50, func(uint64, []uint64) { t.Error("calls of a cgroup that is none") })
 	s.Container(&bollwerk.Workload{Cgroup: one.Cgroup}, false)
 }
 

@@ -208,6 +208,16 @@ func (a *agent) of(id string) []*bollwerk.Detection {
 	return out
 }
 
+// told is when the start or the stop of a container was told; with --events, under the lock.
+func (a *agent) told(id, what string) (times []time.Time) {
+	for _, e := range a.events {
+		if w := e.Workload; e.Kind == bollwerk.EventContainer && e.Object.Name == what && w != nil && w.Container != nil && w.Container.ID == id {
+			times = append(times, e.Time)
+		}
+	}
+	return times
+}
+
 // areas is what the agent says about this kernel.
 func (a *agent) areas(t testing.TB) map[string]node.Area {
 	t.Helper()

@@ -3,8 +3,6 @@ package attack
 import (
 	"testing"
 	"time"
-
-	"github.com/bollwerk/bollwerk"
 )
 
 // TestContainerEnds: the end of a container is told within about a second, of one that its
@@ -16,23 +14,15 @@ func TestContainerEnds(t *testing.T) {
 	need(t, "unshare")
 	cs := newContainers(t, newNetwork(t))
 	a := startAgent(t, "--events")
-	of := func(id, what string) (times []time.Time) {
-		for _, e := range a.events {
-			if w := e.Workload; e.Kind == bollwerk.EventContainer && e.Object.Name == what && w != nil && w.Container != nil && w.Container.ID == id {
-				times = append(times, e.Time)
-			}
-		}
-		return times
-	}
 	for _, r := range []*container{cs.start("ends", "true"), cs.homemade("ends")} {
 		a.awaitProtected(t, r.id)
 		r.open(t) // until it is over, and removed by its runtime
 		ended := time.Now()
-		if !a.await(attackWait, func() bool { return len(of(r.id, "stop")) > 0 }) {
+		if !a.await(attackWait, func() bool { return len(a.told(r.id, "stop")) > 0 }) {
 			t.Fatalf("%s: its end is not told", r.id)
 		}
 		a.mu.Lock()
-		started, stopped := of(r.id, "start"), of(r.id, "stop")
+		started, stopped := a.told(r.id, "start"), a.told(r.id, "stop")
 		a.mu.Unlock()
 		if late := stopped[0].Sub(ended); late > 2*time.Second || len(started) != 1 || len(stopped) != 1 {
 			t.Errorf("%s: ended %s before it was told; told as started %d times, as stopped %d times", r.id, late, len(started), len(stopped))
