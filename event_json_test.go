@@ -122,8 +122,11 @@ func same(t *testing.T, e *Event) {
 // Every event has the bytes that encoding/json gives it.
 func TestAppendJSON(t *testing.T) {
 	same(t, &Event{})
-	failed := 0
-	for i := range 6000 {
+	failed, rounds := 0, 6000
+	if testing.Short() {
+		rounds = 600 // there is nothing for the race detector to find
+	}
+	for i := range rounds {
 		f := &filler{rand.New(rand.NewPCG(1, uint64(i))), hostile, i % 100, false}
 		e := &Event{}
 		f.fill(reflect.ValueOf(e).Elem(), 0)
@@ -143,7 +146,7 @@ func TestAppendJSON(t *testing.T) {
 			}
 		}
 	}
-	if failed == 0 || failed > 1500 {
+	if failed == 0 || failed > rounds/4 {
 		t.Errorf("%d events without a JSON form: times without one are to be among them, and not to be all", failed)
 	}
 }
@@ -180,7 +183,11 @@ func TestAppendJSONKnowsEveryField(t *testing.T) {
 
 // What AppendJSONSince leaves out is in the base.
 func TestAppendJSONSince(t *testing.T) {
-	for i := range 20000 {
+	rounds := 20000
+	if testing.Short() {
+		rounds = 1000
+	}
+	for i := range rounds {
 		f := &filler{rand.New(rand.NewPCG(4, uint64(i))), []string{"", "a", "/bin/sh", "äöü", "\n"}, 30, true}
 		base, p := &Process{}, &Process{}
 		f.fill(reflect.ValueOf(base).Elem(), 5)
