@@ -510,7 +510,7 @@ func (a *Agent) verdict() (bollwerk.Verdict, []string) {
 	}
 	causes = append(causes, a.ledger.causes("", a.ledger.now().Add(-ledgerWindow))...)
 	if err := a.out.failed(); err != nil {
-		causes = append(causes, fmt.Sprintf("output: detections cannot be printed: %v", err))
+		causes = append(causes, fmt.Sprintf("output: not everything is printed: %v", err))
 	}
 	if a.queue.level() > 0 {
 		causes = append(causes, "under load: "+Degradation[a.queue.level()-1].Name+" and what comes before in the order of degradation are given up")

@@ -84,6 +84,7 @@ func newMeters(a *Agent) *meters {
 		}
 		return float64(a.recorder.Status().Lost)
 	})
+	m.set.NewGauge("bollwerk_agent_lines_lost_total", func() float64 { return float64(a.out.lost()) })
 	return m
 }
 
@@ -134,6 +135,7 @@ func families() map[string]family {
 		"bollwerk_agent_heap_bytes":                    {"gauge", "Bytes of live and not yet collected objects."},
 		"bollwerk_agent_recorder_bytes":                {"gauge", "Size of the flight recorder on disk."},
 		"bollwerk_agent_recorder_lost_total":           {"counter", "Events that the flight recorder could not keep."},
+		"bollwerk_agent_lines_lost_total":              {"counter", "Lines of detections and events that could not be printed; bollwerk-agent status says why."},
 	}
 }
 

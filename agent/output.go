@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -21,6 +22,8 @@ type output struct {
 	show       func(io.Writer, *bollwerk.Detection)
 	text       []byte // of an event
 	line       []byte
+	shapeless  uint64 // events and detections that have no form in JSON, such as a time beyond the year 9999
+	why        error  // the last of them has none
 }
 
 const (
@@ -93,6 +96,8 @@ func (o *output) event(e *bollwerk.Event) {
 	defer o.mu.Unlock()
 	b, err := e.AppendJSON(o.text[:0])
 	if err != nil {
+		o.shapeless++
+		o.why = fmt.Errorf("%s: %w", e.Kind, err)
 		return
 	}
 	if o.text = b; cap(b) > outputChunk {
@@ -115,6 +120,8 @@ func (o *output) detection(d *bollwerk.Detection) {
 	}
 	b, err := json.Marshal(d)
 	if err != nil {
+		o.shapeless++
+		o.why = fmt.Errorf("%s: %w", d.Rule, err)
 		return
 	}
 	if d.Process == nil { // the kernel did not say who it was
@@ -125,24 +132,54 @@ func (o *output) detection(d *bollwerk.Detection) {
 
 // flush waits until everything is written, or nobody reads any more.
 func (o *output) flush() {
-	for _, p := range []*printer{o.detections, o.events} {
-		if p != nil {
-			p.flush()
-		}
+	for _, p := range o.printers() {
+		p.flush()
 	}
 }
 
 // failed says what of the lines was not written, nil when everything was.
 func (o *output) failed() error {
-	for _, p := range []*printer{o.detections, o.events} {
-		if p == nil {
-			continue
-		}
+	var all []error
+	for _, p := range o.printers() {
 		if err := p.failed(); err != nil {
-			return err
+			all = append(all, err)
 		}
 	}
-	return nil
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.shapeless > 0 {
+		all = append(all, fmt.Errorf("%d lines lost that cannot be written as JSON, the last: %w", o.shapeless, o.why))
+	}
+	switch len(all) {
+	case 0:
+		return nil
+	case 1:
+		return all[0]
+	}
+	return fmt.Errorf("%w; %w", all[0], errors.Join(all[1:]...))
+}
+
+// lost is how many lines were not written.
+func (o *output) lost() (n uint64) {
+	for _, p := range o.printers() {
+		p.mu.Lock()
+		n += p.lost
+		p.mu.Unlock()
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return n + o.shapeless
+}
+
+// printers are the one or two that there are.
+func (o *output) printers() (out []*printer) {
+	if o.detections != nil {
+		out = append(out, o.detections)
+	}
+	if o.events != nil && o.events != o.detections {
+		out = append(out, o.events)
+	}
+	return out
 }
 
 // printer writes lines in a goroutine that lives while there is something to write. A

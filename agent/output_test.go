@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -110,5 +111,29 @@ func TestReaderGone(t *testing.T) {
 	o.detection(&bollwerk.Detection{Rule: "r"})
 	if err := o.failed(); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestShapeless: what has no form in JSON is counted, and said in the verdict.
+func TestShapeless(t *testing.T) {
+	var told, seen bytes.Buffer
+	a, _ := judging(t)
+	a.out = newOutput(&told, &seen, nil)
+	late := time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
+	a.out.event(&bollwerk.Event{Kind: bollwerk.EventExec, Time: late})
+	a.out.event(&bollwerk.Event{Kind: bollwerk.EventExec, Process: &bollwerk.Process{Name: "after"}})
+	a.out.detection(&bollwerk.Detection{Rule: "late", Last: late})
+	a.out.detection(&bollwerk.Detection{Rule: "after"})
+	a.out.flush()
+	if strings.Count(told.String(), "\n") != 1 || strings.Count(seen.String(), "\n") != 1 || !strings.Contains(told.String(), "after") || !strings.Contains(seen.String(), "after") {
+		t.Errorf("printed:\n%s%s", &told, &seen)
+	}
+	var numbers bytes.Buffer
+	if err := a.metrics.write(&numbers); err != nil || !strings.Contains(numbers.String(), "\nbollwerk_agent_lines_lost_total 2\n") {
+		t.Errorf("%v\n%s", err, &numbers)
+	}
+	v, causes := a.verdict()
+	if said := strings.Join(causes, "\n"); v != bollwerk.Degraded || !strings.Contains(said, "2 lines lost that cannot be written as JSON, the last: late: ") {
+		t.Errorf("%s: %s", v, said)
 	}
 }
