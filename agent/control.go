@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/profile"
 	"github.com/bollwerk/bollwerk/workload"
 )
 
@@ -68,6 +69,7 @@ func (a *Agent) status() *Status {
 	s.Sources = a.resolver.Sources()
 	s.Missed = MissedStatus{Vanished: n.Vanished, Evicted: n.Evicted, Unresolved: n.Unresolved, Forged: n.Forged, Pending: n.Pending}
 	var causes []string
+	var profiles []string // their keys
 	s.Verdict, causes = a.verdict()
 	s.Causes = append(s.Causes, causes...)
 	a.mu.Lock()
@@ -82,6 +84,7 @@ func (a *Agent) status() *Status {
 		}
 		w.Enforced, w.Reported, w.ReportedOnly = set.enforce.String(), set.report.String(), set.only
 		s.Workloads = append(s.Workloads, w)
+		profiles = append(profiles, profile.Key(k.w))
 	}
 	a.mu.Unlock()
 	for i := range s.Workloads {
@@ -91,7 +94,7 @@ func (a *Agent) status() *Status {
 			w.Verdict = bollwerk.Degraded
 		}
 		w.Causes = append(w.Causes, causes...)
-		w.Mode = a.profiles.mode(w.Key)
+		w.Mode = a.profiles.mode(profiles[i])
 	}
 	sort.Slice(s.Workloads, func(i, j int) bool { return s.Workloads[i].Name < s.Workloads[j].Name })
 	return s

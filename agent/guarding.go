@@ -158,7 +158,7 @@ func (g *guarding) renew(key string) {
 	var of []*bollwerk.Workload
 	g.a.mu.Lock()
 	for _, k := range g.a.workloads {
-		if k.w.Key() == key && k.guarded {
+		if profile.Key(k.w) == key && k.guarded {
 			of = append(of, k.w)
 		}
 	}

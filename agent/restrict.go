@@ -32,10 +32,10 @@ func (l *learning) held(key string) (*Held, error) {
 // restrict adds to a policy what the profile allows and turns on the guards that hold
 // the workload to it. What cannot be held is returned, nil when the mode is another.
 func (l *learning) restrict(w *bollwerk.Workload, p *sensor.Policy, set *guardSet) []string {
-	if l.mode(w.Key()) != profile.Restrict.String() {
+	if l.mode(profile.Key(w)) != profile.Restrict.String() {
 		return nil
 	}
-	prof, err := l.book.Profile(w.Key())
+	prof, err := l.book.Profile(profile.Key(w))
 	if err != nil {
 		return []string{"everything: " + err.Error()}
 	}

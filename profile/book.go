@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/terminal"
 )
 
 // Config of a Book. The zero value of a field is its default.
@@ -256,7 +257,7 @@ func (b *Book) begin(w *bollwerk.Workload, at uint32) *replica {
 		}
 		b.end(oldest)
 	}
-	workload := boundedKey(w.Key())
+	workload := Key(w)
 	r := b.record(workload)
 	if r == nil {
 		if !b.room() {
@@ -292,11 +293,15 @@ const startSlack = 30
 // maxKey bytes of a workload's key: names come from whoever made the container.
 const maxKey = 512
 
-func boundedKey(k string) string {
-	if len(k) > maxKey {
-		k = fmt.Sprintf("%s…%016x", strings.ToValidUTF8(k[:maxKey-20], "?"), hash(k))
+// Key is the workload's key as books and documents have it: bounded, and without what could
+// act on a terminal. Keys that were changed stay different from each other.
+func Key(w *bollwerk.Workload) string {
+	k := w.Key()
+	text := terminal.Clean(k, 0)
+	if text == k && len(k) <= maxKey {
+		return k
 	}
-	return strings.ToValidUTF8(k, "?")
+	return fmt.Sprintf("%s…%016x", strings.ToValidUTF8(text[:min(len(text), maxKey-20)], ""), hash(k))
 }
 
 // record returns a profile by key, from memory or the store.
@@ -505,7 +510,7 @@ func (b *Book) Status(workload string) (*Status, error) {
 func (b *Book) Did(w *bollwerk.Workload, behaviour string) (did, known bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	r := b.record(boundedKey(w.Key()))
+	r := b.record(Key(w))
 	if r == nil {
 		return false, false
 	}

@@ -660,3 +660,29 @@ func TestUnknownModeIsNotLearned(t *testing.T) {
 		}
 	}
 }
+
+// Whatever a container is called, its profile has a key that can be stored, read back and
+// shown, and no two share one.
+func TestKeysOfHostileNames(t *testing.T) {
+	b, err := NewBook(Config{Node: "n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]string{}
+	for i, name := range []string{"web", "web\x1b[31m", `web\x1b[31m`, "web\nx", "web x", "we\xffb", "we\xfeb", "we\u202eb", strings.Repeat("a", 600), strings.Repeat("a", 601), strings.Repeat("字", 300)} {
+		w := &bollwerk.Workload{Kind: bollwerk.WorkloadContainer, Cgroup: uint64(i + 1), Container: &bollwerk.Container{ID: fmt.Sprint(i), Name: name, Image: "web:1"}}
+		key := Key(w)
+		if other, is := seen[key]; is {
+			t.Errorf("%q and %q are one workload", name, other)
+		}
+		seen[key] = name
+		b.Observe(&bollwerk.Event{Time: time.Now(), Kind: bollwerk.EventExec, Workload: w, Process: &bollwerk.Process{Path: "/bin/x", Cgroup: w.Cgroup}}, false)
+		var out bytes.Buffer
+		if err := b.Export(key, &out); err != nil {
+			t.Fatal(err)
+		}
+		if d, err := ReadDocument(&out); err != nil || d.Workload != key {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}

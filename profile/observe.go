@@ -195,7 +195,7 @@ func (b *Book) suspect(rep *replica, p *bollwerk.Process, at uint32) {
 func (b *Book) Suspect(w *bollwerk.Workload, process *bollwerk.Process, since time.Time) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	r := b.record(boundedKey(w.Key()))
+	r := b.record(Key(w))
 	if r == nil {
 		return 0
 	}

@@ -76,6 +76,9 @@ func ownPolicies(c *agent.Config) (own []*policy.Policy, shipped int, err error)
 	}
 	ours := len(all)
 	for _, dir := range c.Rules {
+		if _, err := os.Stat(dir); err != nil {
+			return nil, 0, usageError(fmt.Errorf("rules: %w", err))
+		}
 		more, err := policy.Load(os.DirFS(dir))
 		if err != nil {
 			return nil, 0, usageError(fmt.Errorf("rules: %s: %w", dir, err))

@@ -128,11 +128,11 @@ func printAreas(w io.Writer, rows []agent.Area) {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(tw, "WHAT\tVERDICT\tCAN BE\tBY")
 	for _, r := range rows {
-		by, can := strings.Join(r.Means, " + "), string(r.Outcome)
+		by, can := strings.Join(r.Means, " + "), terminal.Clean(string(r.Outcome), 20)
 		if len(r.Means) == 0 {
 			by, can = "-", "-"
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", terminal.Clean(r.Name, 40), r.Verdict, can, terminal.Clean(by, 70))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", terminal.Clean(r.Name, 40), terminal.Clean(string(r.Verdict), 20), can, terminal.Clean(by, 70))
 	}
 	_ = tw.Flush()
 	n := 0

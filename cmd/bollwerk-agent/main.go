@@ -67,9 +67,15 @@ func (e *env) colour() bool {
 // print writes lines on stderr. Errors carry names that strangers chose.
 func (e *env) print(text string) {
 	for line := range strings.Lines(text) {
-		fmt.Fprintln(e.stderr, terminal.Clean(strings.TrimSuffix(line, "\n"), 0))
+		e.note(strings.TrimSuffix(line, "\n"))
 	}
 }
+
+// note writes one line on stderr, whatever is in it.
+func (e *env) note(text string) { fmt.Fprintln(e.stderr, terminal.Clean(text, maxLine)) }
+
+// maxLine is the most columns that a line on stderr has.
+const maxLine = 600
 
 func newRootCommand(e *env) *cobra.Command {
 	root := &cobra.Command{
@@ -100,7 +106,33 @@ Exit codes: 0 fine, 1 something was found, 2 usage, 3 could not do the work,
 	for _, c := range verbs(e) {
 		root.AddCommand(c)
 	}
+	root.SetHelpCommand(newHelpCommand())
+	// Its own answer to a misspelt shell is the help and exit code 0.
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Args, c.RunE = onlyVerbs, func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
 	return root
+}
+
+// newHelpCommand is cobra's, but for a misspelt verb, which that answers with the help of the
+// whole program and exit code 0.
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [VERB…]", Short: "say more about a verb",
+		RunE: func(c *cobra.Command, args []string) error {
+			of, rest, err := c.Root().Find(args)
+			if err != nil || of == nil {
+				return onlyVerbs(c.Root(), args)
+			}
+			if len(rest) > 0 {
+				return onlyVerbs(of, rest)
+			}
+			return of.Help()
+		},
+	}
 }
 
 // onlyVerbs refuses a misspelt verb, which cobra would answer with the help and exit code 0.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -78,9 +79,20 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
+// isFile reports whether a name means a file that was exported. A folder that is named like a
+// workload does not hide it.
+func isFile(name string) bool {
+	fi, err := os.Stat(name)
+	return err == nil && !fi.IsDir()
+}
+
 // document fetches a profile from the running agent, or reads it from a file.
 func (e *env) document(ctx context.Context, name string) (*profile.Document, error) {
-	if f, err := os.Open(name); err == nil {
+	if isFile(name) {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
 		defer f.Close()
 		d, err := profile.ReadDocument(f)
 		if err != nil {
@@ -112,7 +124,7 @@ func newProfileShowCommand(e *env) *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(e.stdout, "%s\n%s\n", terminal.Clean(d.Workload, 0), terminal.Clean(d.Sentence, 0))
-			if _, err := os.Stat(args[0]); err != nil { // not a file: the running agent says what it would hold
+			if !isFile(args[0]) { //: the running agent says what it would hold
 				var h agent.Held
 				if err := e.ask(c.Context(), "GET", "/profile/held?workload="+url.QueryEscape(args[0]), &h); err != nil {
 					return err
@@ -132,9 +144,9 @@ func newProfileShowCommand(e *env) *cobra.Command {
 // printHeld says what mode restrict means for a workload on this host.
 func printHeld(w io.Writer, h *agent.Held) {
 	if h.Mode == profile.Restrict.String() {
-		fmt.Fprintf(w, "Mode restrict; enforced: %s\n", h.Enforced)
+		fmt.Fprintf(w, "Mode restrict; enforced: %s\n", terminal.Clean(h.Enforced, 300))
 	} else {
-		fmt.Fprintf(w, "Mode %s; restrict would enforce: %s\n", h.Mode, h.Enforced)
+		fmt.Fprintf(w, "Mode %s; restrict would enforce: %s\n", terminal.Clean(h.Mode, 30), terminal.Clean(h.Enforced, 300))
 	}
 	for _, o := range h.ReportedOnly {
 		fmt.Fprintf(w, "- reported only: %s\n", terminal.Clean(o, 300))
@@ -161,7 +173,11 @@ func newProfileImportCommand(e *env) *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			b, err := os.ReadFile(args[0])
 			if err != nil {
-				return err
+				return usageError(err)
+			}
+			// What is no profile is refused here, with the name of the file.
+			if _, err := profile.ReadDocument(bytes.NewReader(b)); err != nil {
+				return usageError(fmt.Errorf("%s: %w", args[0], err))
 			}
 			var s profile.Status
 			if err := e.send(c.Context(), "/profile/import", b, &s); err != nil {
@@ -208,6 +224,9 @@ func newProfileModeCommand(e *env) *cobra.Command {
 is missing. Back always works, at once.`,
 		Args: workloadArgument(2, "a WORKLOAD and a mode"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if _, err := profile.ParseMode(args[1]); err != nil {
+				return usageError(err)
+			}
 			q := url.Values{"workload": {args[0]}, "to": {args[1]}, "why": {why}, "by": {e.person()}}
 			var s profile.Status
 			if err := e.ask(c.Context(), "POST", "/profile/mode?"+q.Encode(), &s); err != nil {
@@ -246,6 +265,13 @@ func newProfileEditCommand(e *env, what string) *cobra.Command {
 			if why == "" {
 				return usageError(errors.New("--why is missing: an edit without a reason helps nobody later"))
 			}
+			category, err := profile.ParseCategory(args[1])
+			if err == nil {
+				_, err = profile.ParseEntry(category, args[2])
+			}
+			if err != nil {
+				return usageError(err)
+			}
 			q := url.Values{"workload": {args[0]}, "category": {args[1]}, "value": {args[2]}, "why": {why}, "by": {e.person()}}
 			if what == "forbid" {
 				q.Set("forbid", "true")
@@ -271,6 +297,13 @@ OCI run-time configuration; security-context a part of a pod; restriction what t
 itself enforces in mode restrict.`,
 		Args: workloadArgument(2, "a WORKLOAD or FILE, and what to make of it"),
 		RunE: func(c *cobra.Command, args []string) error {
+			// Before the agent is asked: what is meant is wrong in any case.
+			if !slices.Contains([]string{"seccomp", "capabilities", "security-context", "restriction"}, args[1]) {
+				return usageError(fmt.Errorf("%q: want seccomp, capabilities, security-context or restriction", args[1]))
+			}
+			if !slices.Contains([]string{"errno", "log", "kill"}, o.Default) {
+				return usageError(fmt.Errorf("--default %q: want errno, log or kill", o.Default))
+			}
 			p, err := e.profile(c.Context(), args[0])
 			if err != nil {
 				return err
@@ -293,8 +326,6 @@ itself enforces in mode restrict.`,
 				out = []byte(s)
 			case "restriction":
 				out, err = json.MarshalIndent(p.Restriction(), "", "  ")
-			default:
-				return usageError(fmt.Errorf("%q: want seccomp, capabilities, security-context or restriction", args[1]))
 			}
 			if err != nil {
 				return err

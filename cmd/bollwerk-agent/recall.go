@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -73,7 +74,7 @@ func runRecall(ctx context.Context, e *env, f *recallFlags) error {
 	for _, k := range f.kinds {
 		kind, err := bollwerk.ParseEventKind(k)
 		if err != nil {
-			return usageError(err)
+			return usageError(fmt.Errorf("--kind %q: want one or more of %s", k, strings.Join(eventKinds(), ", ")))
 		}
 		q.Query.Kinds = append(q.Query.Kinds, kind)
 	}
@@ -123,10 +124,10 @@ func runRecall(ctx context.Context, e *env, f *recallFlags) error {
 		return err
 	}
 	for _, d := range s.Damage {
-		e.print("damaged: " + d)
+		e.note("damaged: " + d)
 	}
 	for _, l := range q.Lost {
-		e.print("lost: " + l)
+		e.note("lost: " + l)
 	}
 	if s.Records == 0 {
 		e.print(reach(s))
@@ -138,6 +139,14 @@ func runRecall(ctx context.Context, e *env, f *recallFlags) error {
 		return &exitError{code: exitFindings}
 	}
 	return nil
+}
+
+// eventKinds are the words of all kinds.
+func eventKinds() (words []string) {
+	for k := bollwerk.EventUnknown + 1; int(k) < bollwerk.EventKinds; k++ {
+		words = append(words, k.String())
+	}
+	return words
 }
 
 func reach(s *recorder.Summary) string {

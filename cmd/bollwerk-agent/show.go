@@ -13,7 +13,7 @@ import (
 // strangers and is cleaned.
 func printDetection(w io.Writer, d *bollwerk.Detection, colour bool) {
 	word := strings.ToUpper(d.Severity.String())
-	outcome := string(d.Outcome)
+	outcome := terminal.Clean(string(d.Outcome), 20)
 	if colour {
 		switch {
 		case d.Severity >= bollwerk.SeverityHigh:
