@@ -37,7 +37,7 @@ func TestWrongCommands(t *testing.T) {
 		{"profile show DIR/not.json", 3, "not.json: not a profile"},
 		{"profile show DIR/folder", 3, nobody},
 		{"profile show", 2, "wants a WORKLOAD"},
-		{"profile show w", 3, "bollwerk-agent run"},
+		{"profile show w", 3, nobody},
 		{"profile export w", 3, nobody},
 		{"profile diff a", 2, "two WORKLOADs"},
 		{"profile diff a b", 3, nobody},
