@@ -35,7 +35,9 @@ type node struct {
 	kinds bool
 	// cost is a rough measure of the time it takes, in nanoseconds.
 	cost int
-	uses int
+	// likely is how often it holds, a rough guess between 0 and 1.
+	likely float64
+	uses   int
 	// searches is how many words a text is searched for, by all conditions.
 	searches int
 	// sets is how many sets a text is looked for in.
@@ -163,13 +165,26 @@ func (ns *nodeSet) intern(n *node) *node {
 	case opField:
 		n.kinds = n.kinds || n.isKind()
 	}
-	n.cost = n.estimate()
+	n.cost, n.likely = n.estimate(), n.guess()
 	ns.byKey[key.String()] = n
 	return n
 }
 
 func (n *node) estimate() int {
 	c := 1
+	if n.op == opAnd || n.op == opOr {
+		// Most chains end before their last part.
+		cost, reached := 1.0, 1.0
+		for _, k := range n.kids {
+			cost += reached * float64(k.cost)
+			if n.op == opAnd {
+				reached *= k.likely
+			} else {
+				reached *= 1 - k.likely
+			}
+		}
+		return min(int(cost), 1<<20)
+	}
 	for _, k := range n.kids {
 		c += k.cost
 	}
@@ -200,6 +215,38 @@ func (n *node) estimate() int {
 		c += 6 * n.kids[1].cost
 	}
 	return min(c, 1<<20)
+}
+
+// guess says how often a condition holds for the events of an ordinary machine.
+func (n *node) guess() float64 {
+	p := 0.5
+	switch n.op {
+	case opConst:
+		p = float64(n.number & 1)
+	case opEqual, opInSet, opInNumbers, opInList:
+		p = 0.1
+		if n.op == opEqual && n.kids[1].constant() && n.kids[1].typ == textType && n.kids[1].text == "" {
+			p = 0.5
+		}
+	case opContains, opStarts, opEnds, opContainsAny, opStartsAny, opEndsAny, opIContains, opGlob, opGlobAny, opUnder, opMatches:
+		p = 0.1
+	case opExists:
+		p = 0.2
+	case opNot:
+		p = 1 - n.kids[0].likely
+	case opAnd:
+		p = 1
+		for _, k := range n.kids {
+			p *= k.likely
+		}
+	case opOr:
+		p = 1
+		for _, k := range n.kids {
+			p *= 1 - k.likely
+		}
+		p = 1 - p
+	}
+	return min(max(p, 0.01), 0.99)
 }
 
 // isKind reports the field event.kind itself.
@@ -354,9 +401,17 @@ func (ns *nodeSet) chain(op nodeOp, in []*node) *node {
 	case 1:
 		return flat[0]
 	}
+	// What ends the chain soonest for its price comes first: "the file is one of these"
+	// is hardly ever true, "the program is none of those" nearly always.
+	ends := func(n *node) float64 {
+		if isAnd {
+			return float64(n.cost+1) / (1 - n.likely)
+		}
+		return float64(n.cost+1) / n.likely
+	}
 	sort.SliceStable(flat, func(i, j int) bool {
-		if flat[i].cost != flat[j].cost {
-			return flat[i].cost < flat[j].cost
+		if a, b := ends(flat[i]), ends(flat[j]); a != b {
+			return a < b
 		}
 		return flat[i].id < flat[j].id
 	})
