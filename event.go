@@ -3,6 +3,7 @@ package bollwerk
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -258,6 +259,31 @@ func (p *Process) OfRuntime() bool {
 		p = up
 	}
 	return false
+}
+
+// Told returns what an interpreter or shell was started for: a file, or with -m a module.
+// Both are empty when there is none: a line of commands (-c, -e, -r), a terminal.
+func (p *Process) Told() (file, module string) {
+	switch {
+	case p == nil:
+		return "", ""
+	case p.Script != "":
+		return p.Script, ""
+	}
+	for i := 1; i < len(p.Args) && i < 8; i++ {
+		switch a := p.Args[i]; {
+		case a == "-m":
+			if i+1 < len(p.Args) {
+				module, _, _ = strings.Cut(p.Args[i+1], ".")
+			}
+			return "", module
+		case a == "" || a == "-c" || a == "-e" || a == "-r":
+			return "", ""
+		case a[0] != '-':
+			return a, ""
+		}
+	}
+	return "", ""
 }
 
 // Same reports whether two values speak of the same process (not the same image).

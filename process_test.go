@@ -1,6 +1,9 @@
 package bollwerk
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestOfRuntime(t *testing.T) {
 	const box = 7
@@ -32,5 +35,28 @@ func TestOfRuntime(t *testing.T) {
 		if got := c.p.OfRuntime(); got != c.want {
 			t.Errorf("%s: %v", c.what, got)
 		}
+	}
+}
+
+func TestTold(t *testing.T) {
+	for args, want := range map[string]string{
+		"python3 -u /srv/app.py --port 80": "/srv/app.py", "sh": "", "sh -c ls": "", "perl -e print x.pl": "", "php -r x y.php": "",
+		"python3 -m http.server 80": "module http", "python3 -m": "", "sh - x": "x", "sh  x": "", "bash -x -e run.sh": "", "bash -x run.sh": "run.sh",
+		"": "", "awk -1 -2 -3 -4 -5 -6 -7 late": "",
+	} {
+		file, module := (&Process{Args: strings.Split(args, " ")}).Told()
+		got := file
+		if module != "" {
+			got = "module " + module
+		}
+		if got != want || file != "" && module != "" {
+			t.Errorf("%q: %q, %q, want %q", args, file, module, want)
+		}
+	}
+	if file, _ := (&Process{Script: "/s", Args: []string{"sh", "x"}}).Told(); file != "/s" {
+		t.Errorf("%q", file)
+	}
+	if file, module := (*Process)(nil).Told(); file+module != "" {
+		t.Errorf("%q, %q", file, module)
 	}
 }

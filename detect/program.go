@@ -66,24 +66,8 @@ func (c Class) Is(o Class) bool { return c&o != 0 }
 // Told returns the file (or with -m the module) an interpreter or shell was started for, ""
 // when there is none.
 func Told(p *bollwerk.Process) string {
-	if p == nil || p.Script != "" {
-		if p == nil {
-			return ""
-		}
-		return p.Script
-	}
-	for i := 1; i < len(p.Args) && i < 8; i++ {
-		switch a := p.Args[i]; {
-		case a == "-m" && i+1 < len(p.Args):
-			module, _, _ := strings.Cut(p.Args[i+1], ".")
-			return module
-		case a == "-c" || a == "-e" || a == "-r":
-			return ""
-		case a != "" && a[0] != '-':
-			return a
-		}
-	}
-	return ""
+	file, module := p.Told()
+	return file + module // one of them is empty
 }
 
 var classes = func() map[string]Class {

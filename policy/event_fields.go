@@ -269,27 +269,11 @@ func programName(p *bollwerk.Process) string {
 	case 0:
 		return p.Name
 	case generalInterpreter:
-		if s := told(p); installed(s) {
+		if s, _ := p.Told(); installed(s) {
 			return cut(base(s))
 		}
 	}
 	return cut(exe)
-}
-
-// told is the script that an interpreter was started for, "" without one.
-func told(p *bollwerk.Process) string {
-	if p.Script != "" {
-		return p.Script
-	}
-	for i := 1; i < len(p.Args) && i < 8; i++ {
-		switch a := p.Args[i]; {
-		case a == "" || a == "-c" || a == "-e" || a == "-r" || a == "-m":
-			return ""
-		case a[0] != '-':
-			return a
-		}
-	}
-	return ""
 }
 
 // cut is what the kernel keeps of a name.

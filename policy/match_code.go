@@ -36,6 +36,9 @@ type generator struct {
 	filters map[*node]pairCode
 	hashes  map[*node]int
 	seed    maphash.Seed
+	// asked is told of each condition that is evaluated: tests count them, what they
+	// find does not depend on the machine. Usually nil.
+	asked func(s *Scratch, n *node)
 }
 
 // memory counts slots.
@@ -56,6 +59,10 @@ func (g *generator) flag(n *node) flagCode {
 		return code
 	}
 	code := g.flagOnce(n)
+	if g.asked != nil {
+		inner := code
+		code = func(s *Scratch) bool { g.asked(s, n); return inner(s) }
+	}
 	if g.shared(n) {
 		slot, inner := g.memo.flags, code
 		g.memo.flags++

@@ -56,6 +56,11 @@ type MatcherOptions struct {
 // matcher does not know, is not part of it: its problem says what, with file and
 // line, and is to be shown as "not evaluated".
 func NewMatcher(ps []*Policy, o MatcherOptions) (*Matcher, []Problem) {
+	return newMatcher(ps, o, nil)
+}
+
+// newMatcher tells asked of each condition that is evaluated, if it is set.
+func newMatcher(ps []*Policy, o MatcherOptions, asked func(*Scratch, *node)) (*Matcher, []Problem) {
 	m := &Matcher{rules: map[*Policy]*rule{}}
 	c := newCatalog()
 	e, err := New(Options{Now: time.Unix(0, 0), Parameters: o.Parameters, Subjects: []*Subject{c.subject}})
@@ -80,7 +85,7 @@ func NewMatcher(ps []*Policy, o MatcherOptions) (*Matcher, []Problem) {
 		})
 	}
 	_ = g.Wait() // no member returns one
-	b := &build{m: m, ns: newNodeSet(), catalog: c}
+	b := &build{m: m, ns: newNodeSet(), catalog: c, asked: asked}
 	var problems []Problem
 	for i, p := range todo {
 		err := failed[i]
@@ -101,6 +106,7 @@ type build struct {
 	ns         *nodeSet
 	catalog    *catalog
 	conditions []condition
+	asked      func(*Scratch, *node)
 }
 
 type condition struct {
@@ -208,6 +214,7 @@ func (b *build) finish() {
 		count(r.node, seen)
 	}
 	g := newGenerator(&b.m.memory)
+	g.asked = b.asked
 	for _, r := range roots {
 		b.m.byKind[r.kind] = append(b.m.byKind[r.kind], entry{r.policy, g.flag(r.node)})
 	}
