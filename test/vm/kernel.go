@@ -107,10 +107,11 @@ func Available() error {
 			return fmt.Errorf("%s is not installed (package %s)", t.tool, t.pkg)
 		}
 	}
-	if _, err := staticBusybox(); err != nil {
+	if _, err := mkfs(); err != nil {
 		return err
 	}
-	return nil
+	_, err := staticBusybox()
+	return err
 }
 
 func cacheDir() (string, error) {

@@ -74,6 +74,13 @@ func (m *Machine) Run(ctx context.Context) ([]Result, error) {
 	if err := m.writeInitrd(ctx, initrd, nonce); err != nil {
 		return nil, err
 	}
+	disk := ""
+	if m.disk() {
+		disk = filepath.Join(dir, "disk")
+		if err := writeDisk(ctx, disk); err != nil {
+			return nil, err
+		}
+	}
 	limit := time.Minute
 	for _, c := range m.Commands {
 		limit += c.timeout()
@@ -84,7 +91,7 @@ func (m *Machine) Run(ctx context.Context) ([]Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	console := filepath.Join(dir, "console")
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", m.arguments(initrd, console)...)
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", m.arguments(initrd, disk, console)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
@@ -122,7 +129,42 @@ func (c Command) timeout() time.Duration {
 	return c.Timeout
 }
 
-func (m *Machine) arguments(initrd, console string) []string {
+// disk: the root lies on ext4, as on real hosts: on a tmpfs older kernels tell less.
+// Where instructions are counted nothing may write behind the work that is measured.
+func (m *Machine) disk() bool { return !m.Instructions }
+
+// diskSize in bytes; what nobody wrote takes no room.
+const diskSize = 4 << 30
+
+func writeDisk(ctx context.Context, to string) error {
+	f, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Truncate(diskSize), f.Close()); err != nil {
+		return err
+	}
+	tool, err := mkfs()
+	if err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, tool, "-q", "-F", "-t", "ext4", "-m", "0", "-N", "65536", to).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", tool, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// mkfs makes ext4; it stands where not everybody's path leads.
+func mkfs() (string, error) {
+	for _, p := range []string{"mke2fs", "/usr/sbin/mke2fs", "/sbin/mke2fs"} {
+		if p, err := exec.LookPath(p); err == nil {
+			return p, nil
+		}
+	}
+	return "", errors.New("mke2fs is not installed (package e2fsprogs)")
+}
+
+func (m *Machine) arguments(initrd, disk, console string) []string {
 	memory := m.Memory
 	if memory == 0 {
 		memory = 1536
@@ -137,6 +179,9 @@ func (m *Machine) arguments(initrd, console string) []string {
 		"-serial", "file:" + console, "-serial", "stdio",
 		"-kernel", m.Kernel.Image, "-initrd", initrd,
 		"-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on lsm=" + security + " " + m.Arguments,
+	}
+	if disk != "" {
+		args = append(args, "-drive", "file="+disk+",format=raw,if=virtio,cache=unsafe")
 	}
 	if m.Instructions {
 		args = append(args, "-icount", "shift=0")
@@ -156,12 +201,38 @@ func (m *Machine) writeInitrd(ctx context.Context, to, nonce string) error {
 	if err != nil {
 		return err
 	}
-	files := append([]File{
-		{Path: "/bin/busybox", From: box},
-		{Path: "/init", Data: []byte(bootScript)},
-	}, m.Files...)
+	files := append([]File{{Path: "/bin/busybox", From: box}}, m.Files...)
+	have := map[string]bool{}
+	insert := func(script *strings.Builder, mods []module) {
+		for _, mod := range mods {
+			if have[mod.name] {
+				continue
+			}
+			have[mod.name] = true
+			p := "/modules/" + mod.name + ".ko"
+			files = append(files, File{Path: p, Data: mod.data, Mode: 0o644})
+			script.WriteString("insmod " + p + " || echo 'module " + mod.name + ": not inserted' >/dev/console\n")
+		}
+	}
+	root := "mount -t tmpfs -o size=90%,mode=755 root /newroot\n"
+	if m.disk() {
+		drive, err := m.Kernel.modules(ctx, "virtio_pci", "virtio_blk")
+		if err != nil {
+			return err
+		}
+		var b strings.Builder
+		b.WriteString("mount -t devtmpfs dev /dev\n")
+		insert(&b, drive)
+		// A disk may appear a moment after its driver.
+		b.WriteString("until [ -b /dev/vda ]; do usleep 10000; done\nmount -t ext4 -o noatime /dev/vda /newroot\n")
+		root = b.String()
+	}
+	files = append(files, File{Path: "/init", Data: []byte(bootScript + root + moveScript)})
 	var run strings.Builder
 	run.WriteString(setupScript)
+	if !m.disk() {
+		run.WriteString("mount -t tmpfs tmp /tmp\nchmod 1777 /tmp\n")
+	}
 	switch m.Cgroups {
 	case "", "v2":
 		run.WriteString(cgroups2)
@@ -172,11 +243,7 @@ func (m *Machine) writeInitrd(ctx context.Context, to, nonce string) error {
 	default:
 		return fmt.Errorf("control groups %q: want v2, v1 or hybrid", m.Cgroups)
 	}
-	for _, mod := range mods {
-		p := "/modules/" + mod.name + ".ko"
-		files = append(files, File{Path: p, Data: mod.data, Mode: 0o644})
-		fmt.Fprintf(&run, "insmod %s || echo 'module %s: not inserted' >/dev/console\n", p, mod.name)
-	}
+	insert(&run, mods)
 	for _, c := range m.Commands {
 		dir := c.Dir
 		if dir == "" {
@@ -209,8 +276,9 @@ const bootScript = `#!/bin/busybox sh
 /bin/busybox mkdir -p /newroot /bin /sbin /usr/bin /usr/sbin
 /bin/busybox --install -s
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin
-mount -t tmpfs -o size=90%,mode=755 root /newroot
-for f in /*; do
+`
+
+const moveScript = `for f in /*; do
   case $f in /newroot|/dev|/init) ;; *) cp -a "$f" /newroot/ ;; esac
 done
 exec switch_root /newroot /run-commands
@@ -218,14 +286,13 @@ exec switch_root /newroot /run-commands
 
 const setupScript = `#!/bin/busybox sh
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TERM=dumb
-mkdir -p /proc /sys /dev /tmp /run /var/tmp /root /etc
+mkdir -p /proc /sys /dev /tmp /run /var/tmp /root /etc /mnt
 mount -t devtmpfs dev /dev
 exec </dev/null >/dev/console 2>&1 3>/dev/ttyS1
 stty -F /dev/ttyS1 raw
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mkdir -p /dev/shm /dev/pts
-mount -t tmpfs tmp /tmp
 mount -t tmpfs run /run
 mount -t tmpfs shm /dev/shm
 mount -t devpts -o ptmxmode=666 pts /dev/pts
