@@ -36,9 +36,15 @@ func cgroupOf(t *testing.T, h *cgroup.Hierarchy, path string) {
 	}
 }
 
-// inCgroup runs a program in a cgroup and returns the first line it printed.
+// inCgroup runs a program in a cgroup and returns the first line it printed. The program
+// is named by its path: a shell of busybox would take one of its own.
 func inCgroup(t *testing.T, h *cgroup.Hierarchy, path string, args ...string) string {
 	t.Helper()
+	program, err := exec.LookPath(args[0])
+	if err != nil {
+		missing(t, "%s is missing: %v", args[0], err)
+	}
+	args = append([]string{program}, args[1:]...)
 	var enter strings.Builder
 	for _, tree := range h.Trees() {
 		fmt.Fprintf(&enter, "echo $$ > %s/cgroup.procs; ", filepath.Join(tree, path))
