@@ -91,6 +91,27 @@ const (
 // overlayNames is what fanotify cannot tell where overlayfs gives no file handles.
 const overlayNames = "before kernel 6.6 only reads of secrets and what is written to watched files and folders are seen in containers on overlayfs: not removals, new names, links, modes, nor folders of data"
 
+// tmpfsNames is what fanotify cannot tell where a tmpfs has no number that a file handle
+// could be told with.
+const tmpfsNames = "before kernel 5.13 the same is true of every tmpfs, which /dev/shm, /run and sometimes /tmp are"
+
+// namelessTmpfs asks a file of the kernel's own tmpfs.
+func namelessTmpfs() bool {
+	fd, err := unix.MemfdCreate("", unix.MFD_CLOEXEC)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return nameless(fd)
+}
+
+// nameless reports whether fanotify refuses to tell names of a file's file system, as its
+// kind has no number.
+func nameless(fd int) bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(fd, &st) == nil && st.Fsid.Val == [2]int32{}
+}
+
 // Name of the source.
 func (f *Files) Name() string { return "fanotify" }
 
@@ -138,10 +159,13 @@ func (f *Files) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, 
 		row.Cause += "; " + overlayNames
 		row.Remedy += ", or run kernel 6.6 or newer"
 	}
+	if namelessTmpfs() {
+		row.Cause += "; " + tmpfsNames
+	}
 	if unix.Geteuid() != 0 {
 		row.Cause += "; without CAP_SYS_ADMIN only own processes are named"
 	}
-	host := &root{group: f.host, prefix: f.Root, where: "host", mountNS: k.HostNamespaces().Mount}
+	host := &root{group: f.host, prefix: f.Root, top: strings.TrimSuffix(f.Root, "/"), where: "host", mountNS: k.HostNamespaces().Mount}
 	f.roots[0] = host
 	f.arm(host)
 	if f.marked == 0 {
@@ -200,6 +224,8 @@ func mountNS(pid uint32) uint32 {
 // container's file system; those on volumes stay, and events of them are passed over.
 func (f *Files) forget(r *root) {
 	delete(f.roots, r.cgroup)
+	f.marked -= len(r.legacy)
+	r.legacy = nil
 	for id, all := range f.places {
 		kept := all[:0]
 		for _, p := range all {

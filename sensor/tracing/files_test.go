@@ -3,6 +3,7 @@ package tracing
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -121,6 +122,66 @@ func TestAttributesToldApart(t *testing.T) {
 	}
 }
 
+// A tmpfs is told of like the rest, or the doctor says what of it is not told: the kernel
+// before 5.13 gives it no number. What the doctor keeps is told in any case.
+func TestTmpfs(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+		unavailable(t, "tmpfs: "+err.Error())
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	for _, d := range []string{"etc/cron.d", "usr/bin"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range []string{"etc/shadow", "etc/cron.d/old"} {
+		if err := os.WriteFile(filepath.Join(dir, f), []byte("x\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := watch(t, &Files{Root: dir})
+	c.need(t, AreaFile)
+	cause, said := says(c.s, tmpfsNames)
+	run(t, "sh", "-c", "cd "+dir+"/etc && mv cron.d/old cron.d/new && cat shadow >/dev/null && echo k >cron.d/new")
+	c.find(t, "read", fileEvent(bollwerk.EventOpen, "/etc/shadow"))
+	c.find(t, "write", fileEvent(bollwerk.EventOpen, "/etc/cron.d/new", func(e *bollwerk.Event) bool { return e.File.Access&bollwerk.AccessWrite != 0 }))
+	renamed := fileEvent(bollwerk.EventRename, "/etc/cron.d/old")
+	if !said {
+		c.find(t, "rename", renamed)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slices.ContainsFunc(c.events, renamed) {
+		t.Errorf("a new name was told, while the doctor says: %s", cause)
+	}
+}
+
+// What has no names is marked once, however often it is looked for, and no longer counts
+// when its container is gone.
+func TestMarkedOnceWithoutNames(t *testing.T) {
+	dir := tree(t)
+	c := watch(t, &Files{Root: t.TempDir()})
+	c.need(t, AreaFile)
+	f := c.files
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, before := &root{cgroup: 4711, prefix: dir, group: nil}, f.marked
+	f.roots[4711] = r
+	for range 3 {
+		f.mark(r, "/etc/shadow", placeRead)
+		f.mark(r, "/etc/cron.d", placeDir)
+	}
+	if f.marked != before+2 {
+		t.Errorf("%d marks are counted, want 2", f.marked-before)
+	}
+	f.forget(r)
+	if f.marked != before {
+		t.Errorf("%d marks are counted of a container that is gone", f.marked-before)
+	}
+}
+
 // In a container's folders of data what is lost is told wherever it lies, also in folders
 // made later and on volumes, and new folders; what is only written there is not.
 func TestTreesSeen(t *testing.T) {
@@ -137,7 +198,7 @@ func TestTreesSeen(t *testing.T) {
 mkdir -p /data/new/deep; read x
 : > /data/new/deep/two.sql; mv /data/new/deep/two.sql /data/new/deep/two.sql.locked; ln -s /etc/shadow /data/new/deep/s; : > /data/new/deep/x.doc.locked; read x
 : > /data/a/node_modules/x/y; rm /data/a/node_modules/x/y; rm -r /data/new; : > /data/end; rm /data/end; read x`)
-	c.needNames(t, cmd.Process.Pid)
+	needNames(t, c.s, cmd.Process.Pid)
 	c.s.Container(&bollwerk.Workload{Cgroup: 4711, Container: &bollwerk.Container{PID: uint32(cmd.Process.Pid)}}, true)
 	await(t, "marks", func() bool { return c.files.marks("/data/a/b") })
 	in.Write([]byte("\n"))
@@ -190,7 +251,7 @@ func TestSecretMadeInTree(t *testing.T) {
 	c := watch(t, &Files{Root: t.TempDir()})
 	c.need(t, AreaFile)
 	cmd, in := container(t, dir, "read x; mkdir -p /root/.aws; read x; echo k > /root/.aws/credentials; read x; read y < /root/.aws/credentials; read x")
-	c.needNames(t, cmd.Process.Pid)
+	needNames(t, c.s, cmd.Process.Pid)
 	c.s.Container(&bollwerk.Workload{Cgroup: 4711, Container: &bollwerk.Container{PID: uint32(cmd.Process.Pid)}}, true)
 	for _, name := range []string{"/root", "/root/.aws", "/root/.aws/credentials"} {
 		await(t, "a mark on "+name, func() bool { return c.files.marks(name) })

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bollwerk/bollwerk/internal/prerequisite"
+	"github.com/bollwerk/bollwerk/sensor"
 )
 
 var timeZero time.Time
@@ -86,21 +87,26 @@ func (f *Files) marks(name string) bool {
 
 // needNames skips where the files of a container have no handles, and so their names are
 // not told: by the words of the product, which must be true.
-func (c *collector) needNames(t *testing.T, pid int) {
+func needNames(t *testing.T, s *sensor.Sensor, pid int) {
 	t.Helper()
 	_, err := handleAt("/proc/" + strconv.Itoa(pid) + "/root")
-	said := ""
-	for _, r := range c.s.Capabilities() {
-		if r.Area == AreaFile && strings.Contains(r.Cause, overlayNames) {
-			said = r.Cause
+	cause, said := says(s, overlayNames)
+	switch {
+	case (err != nil) != said:
+		t.Fatalf("file handles on overlayfs: %v; the product says %q", err, cause)
+	case said:
+		t.Skipf("this kernel cannot, and the product says so: %s: %s", AreaFile, cause)
+	}
+}
+
+// says reports whether the doctor says something of files.
+func says(s *sensor.Sensor, words string) (cause string, ok bool) {
+	for _, r := range s.Capabilities() {
+		if r.Area == AreaFile {
+			return r.Cause, strings.Contains(r.Cause, words)
 		}
 	}
-	switch {
-	case (err != nil) != (said != ""):
-		t.Fatalf("file handles on overlayfs: %v; the product says %q", err, said)
-	case said != "":
-		t.Skipf("this kernel cannot, and the product says so: %s: %s", AreaFile, said)
-	}
+	return "", false
 }
 
 func handleAt(path string) (handle, error) {

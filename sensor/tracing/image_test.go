@@ -45,6 +45,7 @@ func TestModeOfTheImage(t *testing.T) {
 	l := sensortest.Watch(t, sensor.Options{}, f)
 	mustSee(t, l, AreaFile)
 	b := box(t, l, image, nil)
+	needNames(t, l.Sensor, int(b.PID))
 	await(t, "the container's programs are watched", func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()

@@ -34,9 +34,12 @@ type root struct {
 	pass    *pass    // while all watches are looked for
 	over    uint64   // events above the rate: counted, not told
 	refused []error
+	legacy  map[inode]bool // marked without names
 	image   image
 	watches []Watch // those of Files, and the homes of this root's accounts
 }
+
+type inode struct{ dev, ino uint64 }
 
 // Bounds of what one pattern may cost: folders belong to whoever fills them.
 const (
@@ -498,7 +501,7 @@ func (f *Files) mark(r *root, name string, kind placeKind) (isNew bool) {
 	}
 	id, err := handleOf(fd)
 	if err != nil || r.group == nil {
-		f.markLegacy(r, fd, kind)
+		f.markLegacy(r, fd, &st, kind)
 		return false
 	}
 	all := f.places[id]
@@ -523,7 +526,7 @@ func (f *Files) mark(r *root, name string, kind placeKind) (isNew bool) {
 		if len(r.refused) < 4 {
 			r.refused = append(r.refused, err)
 		}
-		f.markLegacy(r, fd, kind)
+		f.markLegacy(r, fd, &st, kind)
 		return false
 	}
 	if len(all) == 0 {
@@ -567,8 +570,8 @@ func (f *Files) add(r *root, fd int, kind placeKind) error {
 }
 
 // markLegacy watches reads and writes where file handles are not to be had (overlayfs
-// before 6.6).
-func (f *Files) markLegacy(r *root, fd int, kind placeKind) {
+// before 6.6, tmpfs before 5.13).
+func (f *Files) markLegacy(r *root, fd int, st *unix.Stat_t, kind placeKind) {
 	mask := uint64(unix.FAN_CLOSE_WRITE)
 	switch kind {
 	case placeRead:
@@ -578,14 +581,19 @@ func (f *Files) markLegacy(r *root, fd int, kind placeKind) {
 	default:
 		return
 	}
+	this := inode{st.Dev, st.Ino}
+	if f.legacy == nil || r.legacy[this] {
+		return
+	}
 	if f.marked >= f.Marks {
 		f.lost("map", r.cgroup, 1)
 		return
 	}
-	if f.legacy == nil {
-		return
-	}
 	if unix.FanotifyMark(f.legacy.fd, unix.FAN_MARK_ADD, mask, unix.AT_FDCWD, procFD(fd)) == nil {
+		if r.legacy == nil {
+			r.legacy = map[inode]bool{}
+		}
+		r.legacy[this] = true
 		f.marked++
 	}
 }
