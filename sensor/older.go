@@ -14,7 +14,8 @@ func (k *Kernel) Before(major, minor int) bool {
 
 // withoutExchange replaces each compare-and-exchange, which kernels before 5.12 do not
 // have, by a plain store: as if nobody else had written in between. The programs look at
-// the value right before, so what is left is a rare double count of a flow.
+// the value right before, so what is left is a flow that two processors count twice, or of
+// two that begin in the same moment one that is not told.
 func withoutExchange(spec *ebpf.CollectionSpec) {
 	for _, p := range spec.Programs {
 		for i := range p.Instructions {

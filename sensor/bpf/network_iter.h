@@ -97,6 +97,8 @@ int existing(struct bw_iter_task_file *ctx)
 	if (!typed()) { // of sockets there are no typed pointers before 5.11: listeners at least
 		if ((BPF_CORE_READ(file, f_inode, i_mode) & 0170000) != 0140000)
 			return 0;
+		if (s->policies && bw_contained(task))
+			bw_policy_of(task); // for the other iterator, as below
 		sock = BPF_CORE_READ(file, private_data);
 		sk = BPF_CORE_READ(sock, sk);
 		family = BPF_CORE_READ(sk, __sk_common.skc_family);

@@ -251,8 +251,13 @@ BW_INLINE void forget(__u64 at)
 BW_INLINE int placed(__u64 at, struct bw_sock *st)
 {
 	struct bw_conn *c = place_of(at);
+	__u64 now;
 
-	if (!c || (c->at != at && __sync_val_compare_and_swap(&c->at, 0, at)))
+	if (!c)
+		return 0;
+	// Looked at before, too: kernels before 5.12 store without comparing.
+	now = *(volatile __u64 *)&c->at;
+	if (now != at && (now || __sync_val_compare_and_swap(&c->at, 0, at)))
 		return 0;
 	c->s = *st;
 	return 1;

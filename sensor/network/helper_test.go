@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -635,6 +636,12 @@ func sharedWatch(t testing.TB) *watch {
 	shared.mu.Unlock()
 	shared.t = t
 	return shared
+}
+
+// says reports whether the doctor says of an area that something of it is not seen: the
+// tests expect just that.
+func (w *watch) says(area, words string) bool {
+	return slices.ContainsFunc(w.sensor.Capabilities(), func(r sensor.Capability) bool { return r.Area == area && r.Cause == words })
 }
 
 func newWatch(t testing.TB, c Config) *watch {

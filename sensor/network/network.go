@@ -402,6 +402,12 @@ func (s *Source) ok(programs ...string) error {
 	return nil
 }
 
+// What older kernels keep, in the words of the doctor.
+const (
+	noCookie         = "without the number of a socket (cookie), unless somebody else asked for it, before Linux 5.12"
+	olderOnlyListens = "only what listens for connections: connections and UDP sockets that are older than the agent are not told, and who may ask such a UDP socket is not restricted, before Linux 5.11"
+)
+
 func (s *Source) capabilities(all error) []sensor.Capability {
 	var rows []sensor.Capability
 	row := func(area, means string, outcome bollwerk.Outcome, note string, programs ...string) {
@@ -424,17 +430,20 @@ func (s *Source) capabilities(all error) []sensor.Capability {
 		rows = append(rows, c)
 	}
 	// Programs that follow connections may look into their storage since 5.11.
-	older, long := "", ""
+	older, long, cookie := "", "", ""
+	if s.k != nil && s.k.Before(5, 12) {
+		cookie = noCookie
+	}
 	if s.k != nil && s.k.Before(5, 11) {
-		older = "only what listens: connections that are older than the agent are not told before Linux 5.11"
+		older = olderOnlyListens
 		long = "flows of connections are told when they end, not while they last, before Linux 5.11"
 	}
 	if s.functions {
-		row("connect", "tp_btf inet_sock_set_state, fexit/tcp_v4_connect, tcp_v6_connect", bollwerk.Seen, "", "set_state")
+		row("connect", "tp_btf inet_sock_set_state, fexit/tcp_v4_connect, tcp_v6_connect", bollwerk.Seen, cookie, "set_state")
 	} else {
-		row("connect", "cgroup/connect4, connect6, tp_btf inet_sock_set_state", bollwerk.Seen, "", "connect4", "connect6", "set_state")
+		row("connect", "cgroup/connect4, connect6, tp_btf inet_sock_set_state", bollwerk.Seen, cookie, "connect4", "connect6", "set_state")
 	}
-	row("accept", "tp_btf inet_sock_set_state", bollwerk.Seen, "", "set_state")
+	row("accept", "tp_btf inet_sock_set_state", bollwerk.Seen, cookie, "set_state")
 	row("listen", "tp_btf inet_sock_set_state", bollwerk.Seen, "", "set_state")
 	row("bind", "cgroup/post_bind4, post_bind6", bollwerk.Seen, "", "bind4", "bind6", "post_bind4", "post_bind6")
 	see := []string{"egress", "ingress"}
