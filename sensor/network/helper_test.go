@@ -62,6 +62,7 @@ func errno(err error) string {
 
 func helperMain() {
 	conns := map[string]net.Conn{}
+	sources := make(chan net.Conn, 1)
 	packets := map[string]net.PacketConn{}
 	fds := map[string]int{}
 	var crowd []int
@@ -214,6 +215,9 @@ func helperMain() {
 			case "many": // address times: connections that all stand at once
 				n, _ := strconv.Atoi(f[2])
 				a := netip.MustParseAddrPort(f[1])
+				if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 16384, Max: 16384}); err != nil {
+					return "", err
+				}
 				for range n {
 					fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 					if err != nil {
@@ -299,9 +303,11 @@ func helperMain() {
 					for ; n > 0; n -= 100_000 {
 						_, _ = c.Write(make([]byte, 100_000))
 					}
-					conns["source"] = c // stays open
+					sources <- c // stays open
 				}()
 				return l.Addr().String(), nil
+			case "source-close":
+				return "", (<-sources).Close()
 			case "drain": // id bytes: reads and sends nothing
 				n, _ := strconv.Atoi(f[2])
 				_ = conns[f[1]].SetDeadline(time.Now().Add(20 * time.Second))

@@ -404,8 +404,9 @@ func (s *Source) ok(programs ...string) error {
 
 // What older kernels keep, in the words of the doctor.
 const (
+	flowsAtTheEnd    = "flows of connections are told when they end, not while they last, before Linux 5.11"
 	noCookie         = "without the number of a socket (cookie), unless somebody else asked for it, before Linux 5.12"
-	olderOnlyListens = "only what listens for connections: connections and UDP sockets that are older than the agent are not told, and who may ask such a UDP socket is not restricted, before Linux 5.11"
+	olderOnlyListens = "only what listens for connections: connections and UDP sockets that are older than the agent are not told, and who may ask such a UDP socket is not restricted; a UDP socket stays with the cgroup in which it was bound; before Linux 5.11"
 )
 
 func (s *Source) capabilities(all error) []sensor.Capability {
@@ -436,7 +437,7 @@ func (s *Source) capabilities(all error) []sensor.Capability {
 	}
 	if s.k != nil && s.k.Before(5, 11) {
 		older = olderOnlyListens
-		long = "flows of connections are told when they end, not while they last, before Linux 5.11"
+		long = flowsAtTheEnd
 	}
 	if s.functions {
 		row("connect", "tp_btf inet_sock_set_state, fexit/tcp_v4_connect, tcp_v6_connect", bollwerk.Seen, cookie, "set_state")

@@ -131,7 +131,8 @@ func TestMiningProtocolWays(t *testing.T) {
 	}
 }
 
-// A process that only reads is told of while its connection lasts.
+// A process that only reads is told of while its connection lasts, or when it ends where
+// the doctor says so.
 func TestReaderOnly(t *testing.T) {
 	w := sharedWatch(t)
 	h := contained(t)
@@ -139,6 +140,10 @@ func TestReaderOnly(t *testing.T) {
 	addr := h.ok("source 127.0.0.1:0 %d", n)
 	id, _, _ := strings.Cut(h.ok("dial tcp4 %s", addr), " ")
 	h.ok("drain %s %d", id, n)
+	if w.says("flow", flowsAtTheEnd) {
+		h.ok("close %s", id)
+		h.ok("source-close")
+	}
 	out, in := sumFlowsUntil(t, w, h, func(out, in bollwerk.Flow) bool { return out.ReceivedBytes >= n && in.SentBytes >= n })
 	if out.ReceivedBytes != n || in.SentBytes != n || out.SentBytes != 0 {
 		t.Errorf("out %+v, in %+v, want %d bytes", out, in, n)
