@@ -137,6 +137,15 @@ func (s *Source) load(k *sensor.Kernel) error {
 	if err != nil {
 		return err
 	}
+	if k.Before(6, 1) {
+		// Such kernels write a warning with a trace to their log, which stops machines that
+		// are set to, when a program of this kind has a map that grows: 1 MiB at once instead.
+		for name, m := range spec.Maps {
+			if name == "syscalls_used" || name == "syscall_workloads" {
+				m.Flags &^= unix.BPF_F_NO_PREALLOC
+			}
+		}
+	}
 	l, err := k.Load(spec, 0)
 	if err != nil {
 		return err

@@ -28,12 +28,18 @@ func TestDoctor(t *testing.T) {
 		m := Machine{Kernel: k, Cgroups: *cgroupsFlag, Modules: []string{"overlay", "veth"}, Files: []File{{Path: "/agent", From: program}}, Commands: []Command{
 			{Name: "table", Args: []string{"/agent", "doctor"}, Timeout: 2 * time.Minute},
 			{Name: "json", Args: []string{"/agent", "doctor", "--json"}, Timeout: 2 * time.Minute},
+			// Nothing that the agent loads may make the kernel complain: some machines are set
+			// to stop then.
+			{Name: "complaints", Args: []string{"sh", "-c", "dmesg | grep -A 3 -E 'WARNING:|BUG:|Oops' || exit 5"}},
 		}}
 		results, err := m.Run(context.Background())
 		for _, r := range results {
 			t.Log("\n" + r.Output)
 			if r.Code != 0 && r.Code != 5 {
 				t.Errorf("%s: code %d", r.Name, r.Code)
+			}
+			if r.Name == "complaints" && r.Code != 5 {
+				t.Errorf("the kernel complained:\n%s", r.Output)
 			}
 			var v any
 			if r.Name == "json" && json.Unmarshal([]byte(r.Output), &v) != nil {
