@@ -42,7 +42,7 @@ func inCgroup(t *testing.T, h *cgroup.Hierarchy, path string, args ...string) st
 	t.Helper()
 	program, err := exec.LookPath(args[0])
 	if err != nil {
-		missing(t, "%s is missing: %v", args[0], err)
+		prerequisite.Missing(t, "%s is missing: %v", args[0], err)
 	}
 	args = append([]string{program}, args[1:]...)
 	var enter strings.Builder

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // tree makes a small root folder to watch, so that tests leave the machine's own alone.
@@ -127,7 +128,7 @@ func TestAttributesToldApart(t *testing.T) {
 func TestTmpfs(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
-		unavailable(t, "tmpfs: "+err.Error())
+		prerequisite.Missing(t, "tmpfs: %v", err)
 	}
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 	for _, d := range []string{"etc/cron.d", "usr/bin"} {

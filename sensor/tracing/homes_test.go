@@ -125,7 +125,7 @@ func TestKeysInTrees(t *testing.T) {
 	cmd, in := container(t, dir, `read x; cat /srv/a/.ssh/id_work >/dev/null; echo k > /srv/a/.ssh/authorized_keys
 mkdir -p /data/b/.ssh; echo k > /data/b/.ssh/authorized_keys; echo k > /data/b/.ssh/id_rsa; echo k > /data/id_ed25519; read x
 cat /data/b/.ssh/id_rsa /data/id_ed25519 >/dev/null; read x`)
-	c.needNames(t, cmd.Process.Pid)
+	needNames(t, c.s, cmd.Process.Pid)
 	c.s.Container(&bollwerk.Workload{Cgroup: 4712, Container: &bollwerk.Container{PID: uint32(cmd.Process.Pid)}}, true)
 	await(t, "marks", func() bool { return c.files.marks("/srv/a/.ssh/id_work") && c.files.marks("/data") })
 	io.WriteString(in, "\n")
