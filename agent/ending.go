@@ -133,14 +133,19 @@ func (a *Agent) revive(k *known, e *bollwerk.Event) {
 	a.container(e.Workload, e.Time, "start")
 }
 
-// sweep finds the ends that nobody told, and forgets containers that ended a while ago.
+// sweep finds the ends that nobody told, and containers that were named when their first
+// events had been judged; it forgets containers that ended a while ago.
 func (a *Agent) sweep(now time.Time) {
 	alive := map[spot]bool{}
-	for _, w := range a.resolver.Workloads() {
-		alive[place(w)] = true
-	}
-	var unsure []*bollwerk.Workload
+	var unsure, unmet []*bollwerk.Workload
+	all := a.resolver.Workloads()
 	a.mu.Lock()
+	for _, w := range all {
+		alive[place(w)] = true
+		if w.Kind == bollwerk.WorkloadContainer && w.Cgroup != 0 && a.workloads[place(w)] == nil && len(a.workloads) < mostWorkloads {
+			unmet = append(unmet, w)
+		}
+	}
 	for id, k := range a.workloads {
 		switch {
 		case k.w.Kind != bollwerk.WorkloadContainer || alive[id]:
@@ -153,6 +158,12 @@ func (a *Agent) sweep(now time.Time) {
 		}
 	}
 	a.mu.Unlock()
+	for _, w := range unmet {
+		// It may do nothing more, and shall have its guards before it does.
+		if _, populated := a.resolver.Lives(w); populated {
+			a.meet(w, now)
+		}
+	}
 	for _, w := range unsure {
 		// The resolver forgets living ones too, when there are very many.
 		if exists, _ := a.resolver.Lives(w); !exists {

@@ -45,8 +45,11 @@ func TestEndLingers(t *testing.T) {
 		t.Fatal(word)
 	}
 	a.queue.put(of(bollwerk.EventExit))
-	time.AfterFunc(2*endDelay, end) // after the first look
-	if word, _ := lines.await(t); word != "stop" {
+	ended := make(chan struct{})
+	time.AfterFunc(2*endDelay, func() { end(); close(ended) }) // after the first look
+	word, _ := lines.await(t)
+	<-ended
+	if word != "stop" {
 		t.Fatal(word)
 	}
 }
@@ -94,5 +97,22 @@ func TestNamedLater(t *testing.T) {
 	}
 	if a.guarding.set(&after).enforce == 0 || a.guarding.set(&before).enforce != 0 {
 		t.Error("the guards are not under the new name")
+	}
+}
+
+// TestMetLater: a container whose first events were judged before anybody could name it gets
+// its guards without a further event.
+func TestMetLater(t *testing.T) {
+	a, lines := judging(t)
+	path, id, _ := containerGroup(t, a.hierarchy, 6)
+	boxed(t, a.hierarchy, path)
+	a.resolver.Announce(id, path, 0)
+	a.sweep(time.Now())
+	if word, _ := lines.await(t); word != "start" {
+		t.Fatal(word)
+	}
+	a.sweep(time.Now())
+	if s := a.status(); len(s.Workloads) != 1 || s.Workloads[0].Enforced == "" {
+		t.Errorf("%+v", s.Workloads)
 	}
 }

@@ -85,13 +85,11 @@ func (r *Resolver) Contained(id uint64, path string, pid uint32) *bollwerk.Workl
 		Container: &bollwerk.Container{ID: name, Name: name, Runtime: bollwerk.UnknownRuntime, PID: pid, HostPID: hostPID}})
 	u.finish()
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if now := r.cgroups[id]; now != e {
-		if now == nil {
-			return b.value.Load()
-		}
-		return now.body.value.Load() // a runtime was faster
+	if now := r.cgroups[id]; now != e { // a runtime was faster
+		r.mu.Unlock()
+		return r.lookup(id, path, pid).value.Load()
 	}
+	defer r.mu.Unlock()
 	// What is below was taken for the host's too.
 	for n, o := range r.cgroups {
 		if o.body == r.host && strings.HasPrefix(o.path, path+"/") {
