@@ -122,6 +122,9 @@ func TestSARIFForCodeScanning(t *testing.T) {
 }
 
 func TestSARIFLeavesNothingOutSilently(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes all findings that a report may have")
+	}
 	r := blank(bollwerk.Artifact{Name: "x", Kind: bollwerk.KindDirectory})
 	for i := range sarifMaxResults + 3 {
 		r.Findings = append(r.Findings, bollwerk.Finding{Kind: bollwerk.KindVulnerability, ID: fmt.Sprint("CVE-", i), Verdict: bollwerk.Fail})

@@ -89,7 +89,11 @@ func TestCancelAnywhere(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	cache := t.TempDir()
 	stopped := 0
-	for range 30 {
+	rounds := 30
+	if testing.Short() {
+		rounds = 10
+	}
+	for range rounds {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(random.Int64N(int64(whole)+1)))
 		r, err := scanLayout(ctx, t, img, scan.Options{Extractors: set, Memory: 1, Cache: openCache(t, cache, fmt.Sprint(random.Int()))})
 		cancel()

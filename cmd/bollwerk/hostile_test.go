@@ -333,8 +333,11 @@ func bomb(t *testing.T, head []byte, n int) []byte {
 func TestDecompressionBomb(t *testing.T) {
 	var head bytes.Buffer
 	w := tar.NewWriter(&head)
-	const mib = 4096
-	if err := w.WriteHeader(&tar.Header{Name: "zeros", Mode: 0o644, Size: mib << 20, Typeflag: tar.TypeReg}); err != nil {
+	mib := 4096
+	if testing.Short() {
+		mib = 512 // the ratio is not looked at before 331
+	}
+	if err := w.WriteHeader(&tar.Header{Name: "zeros", Mode: 0o644, Size: int64(mib) << 20, Typeflag: tar.TypeReg}); err != nil {
 		t.Fatal(err)
 	}
 	stored := bomb(t, head.Bytes(), mib)
@@ -515,8 +518,12 @@ func TestHostileFiles(t *testing.T) {
 		"endless requirement": {"requirements.txt", func() []byte { return bytes.Repeat([]byte("a"), 40<<20) }},
 	} {
 		t.Run(name, func(t *testing.T) {
+			content := c.content()
+			if testing.Short() && len(content) > 1<<20 {
+				t.Skip("megabytes for one goroutine")
+			}
 			p := newSandbox(t)
-			p.file(t, "dir/"+c.file, c.content())
+			p.file(t, "dir/"+c.file, content)
 			o := p.scan(t, "./dir")
 			o.admits(t, filepath.Base(c.file))
 			if o.took > time.Minute {
@@ -547,6 +554,9 @@ func TestHostileSBOM(t *testing.T) {
 		"long name":  `{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"type":"library","name":"` + strings.Repeat("a", 64<<20) + `","version":"1"}]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && len(text) > 1<<20 {
+				t.Skip("megabytes for one goroutine")
+			}
 			p := newSandbox(t)
 			p.file(t, "bom", []byte(text))
 			o := p.scan(t, "sbom:bom")

@@ -7,6 +7,9 @@ import (
 )
 
 func TestElements(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads 180 MiB")
+	}
 	half := `"` + strings.Repeat("a", maxElement/2) + `"`
 	for name, c := range map[string]struct {
 		text string

@@ -174,6 +174,9 @@ func TestRust(t *testing.T) {
 }
 
 func TestRustBomb(t *testing.T) {
+	if testing.Short() {
+		t.Skip("unpacks megabytes")
+	}
 	data := rustProgram(t, `{"packages":[{"name":"`+strings.Repeat("a", maxAuditContent+1)+`"}]}`)
 	got, problems := extract(t, "usr/bin/shop", bytes.NewReader(data), int64(len(data)))
 	if len(got) != 0 || len(problems) != 1 {
