@@ -85,6 +85,7 @@ const (
 	maxSnapshotProcesses = 64
 	maxSnapshotFiles     = 256 // of one process
 	maxSnapshotText      = 32 << 10
+	maxSnapshotMaps      = 1 << 20 // looked through
 	maxSnapshotChanged   = 500
 	maxSnapshotWalk      = 50_000
 )
@@ -171,16 +172,7 @@ func (s *Snapshot) process(ctx context.Context, pid int, sockets map[string]map[
 	if b, err := readSome(filepath.Join(dir, "cgroup")); err == nil {
 		p.Cgroup = strings.TrimSpace(string(b))
 	}
-	if b, err := readSome(filepath.Join(dir, "maps")); err == nil {
-		for line := range strings.Lines(string(b)) {
-			if f := strings.Fields(line); len(f) > 1 && strings.Contains(f[1], "x") {
-				p.Maps = append(p.Maps, strings.TrimRight(line, "\n"))
-			}
-		}
-		if len(b) == maxSnapshotText {
-			s.missing("process %d: mappings beyond 32 KiB", pid)
-		}
-	}
+	s.maps(p, dir)
 	s.files(ctx, p, dir, sockets)
 	return p, nil
 }
@@ -199,6 +191,32 @@ func (s *Snapshot) strings(pid int, name string) []string {
 		return nil
 	}
 	return strings.Split(string(b), "\x00")
+}
+
+// maps keeps the executable mappings, among the first of which a large program has many
+// that are not.
+func (s *Snapshot) maps(p *ProcessSnapshot, dir string) {
+	f, err := os.Open(filepath.Join(dir, "maps"))
+	if err != nil {
+		s.missing("process %d: mappings: %v", p.PID, err)
+		return
+	}
+	defer f.Close()
+	text := &io.LimitedReader{R: f, N: maxSnapshotMaps}
+	sc := bufio.NewScanner(text)
+	for room := maxSnapshotText; sc.Scan(); {
+		if _, rights, _ := strings.Cut(sc.Text(), " "); len(rights) < 4 || rights[2] != 'x' {
+			continue
+		}
+		if room -= len(sc.Text()); room < 0 {
+			s.missing("process %d: executable mappings beyond 32 KiB", p.PID)
+			return
+		}
+		p.Maps = append(p.Maps, sc.Text())
+	}
+	if text.N <= 0 {
+		s.missing("process %d: mappings beyond 1 MiB", p.PID)
+	}
 }
 
 func (s *Snapshot) files(ctx context.Context, p *ProcessSnapshot, dir string, sockets map[string]map[string]SocketAt) {
@@ -246,7 +264,7 @@ func (s *Snapshot) files(ctx context.Context, p *ProcessSnapshot, dir string, so
 // socketsOf reads the sockets of a process's network namespace, by inode.
 func socketsOf(ctx context.Context, dir string) map[string]SocketAt {
 	out := map[string]SocketAt{}
-	for _, proto := range []string{"tcp", "tcp6", "udp", "udp6"} {
+	for _, proto := range []string{"tcp", "tcp6", "udp", "udp6", "raw", "raw6"} {
 		f, err := os.Open(filepath.Join(dir, "net", proto))
 		if err != nil {
 			continue

@@ -3,12 +3,17 @@ package recorder
 import (
 	"bufio"
 	"context"
+	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 func TestCapture(t *testing.T) {
@@ -82,6 +88,172 @@ func TestCapture(t *testing.T) {
 	}
 	if fi, err := os.Stat(names[4]); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("a snapshot holds secrets: mode %v %v", fi.Mode(), err)
+	}
+}
+
+// TestCaptureAgainstProc holds a capture against what the test itself made, and against what
+// /proc says of it: the tree, who they are, what they were started with, open files, sockets
+// and executable mappings.
+func TestCaptureAgainstProc(t *testing.T) {
+	prerequisite.Root(t)
+	closing := func(c io.Closer) { t.Cleanup(func() { _ = c.Close() }) }
+	made := func(c io.Closer, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		closing(c)
+	}
+	l, err := net.ListenTCP("tcp6", &net.TCPAddr{IP: net.IPv6loopback})
+	made(l, err)
+	c, err := net.DialTCP("tcp6", nil, l.Addr().(*net.TCPAddr))
+	made(c, err)
+	u, err := net.DialUDP("udp4", nil, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9})
+	made(u, err)
+	dir, err := os.MkdirTemp("", "capture-") // the folders of the test are root's alone
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	gone, err := os.Create(filepath.Join(dir, "a name\nwith\x1b two lines"))
+	made(gone, err)
+	if err := os.Remove(gone.Name()); err != nil {
+		t.Fatal(err)
+	}
+	var extra []*os.File
+	for _, of := range []interface{ File() (*os.File, error) }{l, c, u} {
+		f, err := of.File()
+		made(f, err)
+		extra = append(extra, f)
+	}
+	cmd := exec.Command("sh", "-c", "sleep 300 & echo $!; read line; kill $!", "name", "two words", "", "ctl\x01\x1b[31m", "\xff\xfe", strings.Repeat("long", 1000))
+	cmd.Env = []string{"SECRET=x", "EMPTY=", "LINES=a\nb", "BYTES=\xff", "PATH=" + os.Getenv("PATH")}
+	cmd.Dir, cmd.ExtraFiles = dir, append(extra, gone)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = in.Close(); _ = cmd.Wait() })
+	var child int
+	if _, err := fmt.Fscanln(out, &child); err != nil {
+		t.Fatal(err)
+	}
+	pid := cmd.Process.Pid
+	// The shell says its child's number before that has become sleep.
+	for name := ""; name != "sleep"; {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", child))
+		if err != nil {
+			t.Fatal(err)
+		}
+		name = strings.TrimSpace(string(b))
+	}
+
+	s := Capture(t.Context(), &bollwerk.Detection{ID: "x"}, []int{pid, child, os.Getpid()}, time.Now())
+	if len(s.Processes) != 3 || len(s.Missing) != 0 {
+		t.Fatalf("%d processes, missing %q", len(s.Processes), s.Missing)
+	}
+	p, of, own := s.Processes[0], s.Processes[1], s.Processes[2]
+	if p.PID != pid || p.Parent != os.Getpid() || of.PID != child || of.Parent != pid || own.PID != p.Parent || !p.Subject || of.Subject || own.Subject {
+		t.Errorf("the tree: %d of %d, %d of %d, %d of %d", p.PID, p.Parent, of.PID, of.Parent, own.PID, own.Parent)
+	}
+	if !slices.Equal(p.Args, cmd.Args) || !slices.Equal(of.Args, []string{"sleep", "300"}) {
+		t.Errorf("arguments %q and %q, want %q", p.Args, of.Args, cmd.Args)
+	}
+	if !slices.Equal(p.Env, cmd.Env) {
+		t.Errorf("environment %q, want %q", p.Env, cmd.Env)
+	}
+	if p.Name != "sh" || of.Name != "sleep" || p.Cwd != dir || p.Root != "/" || p.UIDs != "65534\t65534\t65534\t65534" || p.CapEff != "0000000000000000" {
+		t.Errorf("name %q and %q, cwd %q, root %q, users %q, capabilities %q", p.Name, of.Name, p.Cwd, p.Root, p.UIDs, p.CapEff)
+	}
+	want := []SocketAt{
+		{FD: 3, Protocol: "tcp6", Local: l.Addr().String(), Remote: "[::]:0", State: "listen"},
+		{FD: 4, Protocol: "tcp6", Local: c.LocalAddr().String(), Remote: c.RemoteAddr().String(), State: "established"},
+		{FD: 5, Protocol: "udp", Local: u.LocalAddr().String(), Remote: u.RemoteAddr().String(), State: ""},
+	}
+	slices.SortFunc(p.Sockets, func(a, b SocketAt) int { return a.FD - b.FD })
+	if !slices.Equal(p.Sockets, want) {
+		t.Errorf("sockets %+v, want %+v", p.Sockets, want)
+	}
+	if i := slices.IndexFunc(p.Files, func(f FileRef) bool { return f.FD == 6 }); i < 0 || p.Files[i].Target != gone.Name()+" (deleted)" {
+		t.Errorf("open files %+v, want number 6 to be %q, deleted", p.Files, gone.Name())
+	}
+	for _, p := range []ProcessSnapshot{p, of} {
+		at := fmt.Sprintf("/proc/%d/", p.PID)
+		links, err := os.ReadDir(at + "fd")
+		if err != nil || len(links) != len(p.Files) || len(links) < 6 {
+			t.Errorf("%d open files, %d in /proc: %v", len(p.Files), len(links), err)
+		}
+		for _, f := range p.Files {
+			if is, err := os.Readlink(at + "fd/" + strconv.Itoa(f.FD)); err != nil || is != f.Target {
+				t.Errorf("open file %d is %q, and %q in /proc: %v", f.FD, f.Target, is, err)
+			}
+		}
+		if is, err := os.Readlink(at + "exe"); err != nil || is != p.Exe {
+			t.Errorf("program %q, and %q in /proc: %v", p.Exe, is, err)
+		}
+		group, err := os.ReadFile(at + "cgroup")
+		if err != nil || strings.TrimSpace(string(group)) != p.Cgroup {
+			t.Errorf("cgroup %q, and %q in /proc: %v", p.Cgroup, group, err)
+		}
+		maps, err := os.ReadFile(at + "maps")
+		if err != nil {
+			t.Fatal(err)
+		}
+		executable := regexp.MustCompile(`(?m)^[0-9a-f]+-[0-9a-f]+ ..x.*$`).FindAllString(string(maps), -1)
+		if len(executable) == 0 || !slices.Equal(executable, p.Maps) {
+			t.Errorf("mappings\n%s\nand in /proc\n%s", strings.Join(p.Maps, "\n"), strings.Join(executable, "\n"))
+		}
+	}
+}
+
+// TestCaptureOfManyMappings: executable mappings behind a great many others are seen, and
+// what is left out is said.
+func TestCaptureOfManyMappings(t *testing.T) {
+	var kept [][]byte
+	t.Cleanup(func() {
+		for _, b := range kept {
+			_ = syscall.Munmap(b)
+		}
+	})
+	grow := func(n, rights int) {
+		for i := range n { // every other page, with other rights, so that they do not become one
+			b, err := syscall.Mmap(-1, 0, 3*os.Getpagesize(), syscall.PROT_NONE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept = append(kept, b)
+			if err := syscall.Mprotect(b[os.Getpagesize():2*os.Getpagesize()], rights|i%2*syscall.PROT_WRITE); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	executable := func(s *Snapshot) int {
+		if len(s.Processes) != 1 {
+			t.Fatalf("%+v", s)
+		}
+		return len(s.Processes[0].Maps)
+	}
+	self := []int{os.Getpid()}
+	before := Capture(t.Context(), &bollwerk.Detection{}, self, time.Now())
+	grow(1000, syscall.PROT_READ) // more than 32 KiB of lines, and mappings come from above
+	if s := Capture(t.Context(), &bollwerk.Detection{}, self, time.Now()); executable(s) != executable(before) || len(s.Missing) != len(before.Missing) {
+		t.Errorf("%d executable mappings, %d before; missing %q", executable(s), executable(before), s.Missing)
+	}
+	grow(1000, syscall.PROT_READ|syscall.PROT_EXEC)
+	s := Capture(t.Context(), &bollwerk.Detection{}, self, time.Now())
+	if executable(s) < 300 || !strings.Contains(strings.Join(s.Missing, "\n"), "executable mappings beyond 32 KiB") {
+		t.Errorf("%d executable mappings, missing %q", executable(s), s.Missing)
 	}
 }
 
