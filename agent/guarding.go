@@ -243,7 +243,7 @@ func (g *guarding) settle(d *bollwerk.Detection, e *bollwerk.Event) {
 	}
 	d.Outcome = bollwerk.Seen
 	if d.Mode != string(detect.Enforce) {
-		d.How = "mode " + d.Mode
+		d.How = "told, not stopped (mode " + d.Mode + ")"
 		return
 	}
 	of, isGuard := guardOf[d.Rule]

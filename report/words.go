@@ -61,6 +61,7 @@ const (
 	gateFail      = "exit 1: %s match --fail-on %s"
 	gateFailOne   = "exit 1: 1 finding matches --fail-on %s"
 	gatePass      = "exit 0: nothing matches --fail-on %s"
+	gateOpen      = "exit 0: --fail-on none lets every finding pass"
 	configuration = "image configuration"
 	coverageCount = "%s of %s"
 
@@ -184,6 +185,9 @@ func percent(p float64) string {
 }
 
 func gateLine(g gateView) string {
+	if g.n == 0 && g.threshold == "none" {
+		return gateOpen
+	}
 	if g.n == 0 {
 		return fmt.Sprintf(gatePass, g.threshold)
 	}

@@ -40,7 +40,15 @@ protected() { { ask status --json 2>/dev/null || true; } | tr -d ' \n' | grep -q
 await protected
 echo "  A container runs: $id. Now somebody breaks in."
 
-attack() { printf '\n  $ %s\n' "$1"; runc exec "$id" sh -c "$1" 2>&1 </dev/null | sed 's/^/  /' || true; }
+# Not as a child of make, whose work may well fetch and decode what it runs: the agent would
+# say so, and take it for less grave.
+attack() {
+  printf '\n  $ %s\n' "$1"
+  box=$id script=$1 said=$work/said setsid --fork sh -c 'runc exec "$box" sh -c "$script" >"$said" 2>&1 </dev/null; : >"$said-over"'
+  await test -e "$work/said-over"
+  sed 's/^/  /' "$work/said"
+  rm -f "$work"/said*
+}
 attack 'cp /bin/echo /tmp/miner; /tmp/miner "the dropped program runs"'
 attack 'cat /etc/shadow | wc -l'
 attack 'echo ZWNobyB0aGUgZGVjb2RlZCBzY3JpcHQgcnVucwo= | base64 -d | sh'
@@ -49,4 +57,4 @@ await grep -q 'decode-and-run' "$work/told"
 printf '\n  What the agent told:\n\n'
 grep -v '^$' "$work/told" | sed 's/^/  /'
 printf '\n  Its flight recorder (recall --kind exec --since 1m):\n'
-ask recall --workload "$id*" --kind exec --since 1m | tail -n 6 | cut -c1-110 | sed 's/^/  /' || true
+ask recall --workload "$id*" --kind exec --since 1m | tail -n 6 | sed -E 's/^(.{110}).+/\1…/; s/^/  /' || true
