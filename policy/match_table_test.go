@@ -29,10 +29,11 @@ func agrees(t *testing.T, re *regexp.Regexp, p *pattern, text string) {
 // A table says what the regexp package says, about every short text and about many
 // longer ones.
 func TestTablesAreRegexp(t *testing.T) {
+	t.Parallel()
 	letters := []string{"a", "b", "c", " ", "\n", "-", "é", "\xff", "K", "K", "sh", "/", "0"}
 	var texts []string
 	level := []string{""}
-	for range 4 {
+	for range 3 {
 		texts = append(texts, level...)
 		var next []string
 		for _, t := range level {
@@ -43,7 +44,7 @@ func TestTablesAreRegexp(t *testing.T) {
 		level = next
 	}
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 500 {
+	for range 600 {
 		s := ""
 		for range 5 + r.IntN(20) {
 			s += letters[r.IntN(len(letters))]

@@ -118,7 +118,7 @@ func FuzzParseEvent(f *testing.F) {
 		f.Add(b)
 	}
 	f.Add([]byte(`{"kind":"open","file":{"access":["read","all"],"mode":"4755"},"process":{"capabilities":["all"],"parent":{"parent":{}}}}`))
-	m := matcher(f, shippedEvents(f)...)
+	m := shippedMatcher(f)
 	s := &policy.Scratch{}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var v map[string]any

@@ -2,14 +2,15 @@ package policy_test
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/bollwerk/bollwerk"
-	"github.com/bollwerk/bollwerk/policies"
 	"github.com/bollwerk/bollwerk/policy"
 )
 
@@ -27,16 +28,34 @@ func shippedEvents(t testing.TB) []*policy.Policy {
 	return out
 }
 
+// shippedMatcher is made once for all tests.
+func shippedMatcher(t testing.TB) *policy.Matcher {
+	t.Helper()
+	m, err := makeShipped()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+var makeShipped = sync.OnceValues(func() (*policy.Matcher, error) {
+	ps, err := readShipped()
+	if err != nil {
+		return nil, err
+	}
+	m, problems := policy.NewMatcher(ps, policy.MatcherOptions{})
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("%v", problems)
+	}
+	return m, nil
+})
+
 // caseEvents are the events of all tests of the shipped policies.
 func caseEvents(t testing.TB, ps []*policy.Policy) []*bollwerk.Event {
 	t.Helper()
 	var out []*bollwerk.Event
 	for _, p := range ps {
-		s, err := policy.LoadSuite(policies.Files(), p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, c := range s.Cases {
+		for _, c := range suites(t)[p].Cases {
 			m, ok := c.Subject.(map[string]any)
 			if !ok {
 				continue
@@ -53,12 +72,10 @@ func caseEvents(t testing.TB, ps []*policy.Policy) []*bollwerk.Event {
 
 // Every test of a shipped policy holds for the matcher, too, texts included.
 func TestMatcherPassesTheSuites(t *testing.T) {
+	t.Parallel()
 	ps := shippedEvents(t)
 	for _, p := range ps {
-		suite, err := policy.LoadSuite(policies.Files(), p)
-		if err != nil {
-			t.Fatal(err)
-		}
+		suite := suites(t)[p]
 		attacks, benign := 0, 0
 		plain := matcher(t, p)
 		for _, c := range suite.Cases {
@@ -103,8 +120,9 @@ func TestMatcherPassesTheSuites(t *testing.T) {
 // All shipped policies and CEL's evaluator agree about all events of all tests,
 // and about random ones.
 func TestShippedPoliciesAreCEL(t *testing.T) {
+	t.Parallel()
 	ps := shippedEvents(t)
-	m, e, s := matcher(t, ps...), engine(t, policy.Options{}), &policy.Scratch{}
+	m, e, s := shippedMatcher(t), engine(t, policy.Options{}), &policy.Scratch{}
 	events := caseEvents(t, ps)
 	r := rand.New(rand.NewPCG(3, 4))
 	n := 100
@@ -149,17 +167,15 @@ func mixed(r *rand.Rand, events []*bollwerk.Event) *bollwerk.Event {
 // policy of medium or above may speak about them, but for those that are an attack
 // of another kind.
 func TestBenignCasesAreQuiet(t *testing.T) {
+	t.Parallel()
 	ps := shippedEvents(t)
-	m, s := matcher(t, ps...), &policy.Scratch{}
+	m, s := shippedMatcher(t), &policy.Scratch{}
 	others := map[string]string{
 		"cloud-credential-read: a service account token is the business of another policy": "service-account-token-read",
 		"drift-by-build-tool: somebody else's program":                                     "drift-execution execution-from-temporary-folder",
 	}
 	for _, p := range ps {
-		suite, err := policy.LoadSuite(policies.Files(), p)
-		if err != nil {
-			t.Fatal(err)
-		}
+		suite := suites(t)[p]
 		for _, c := range suite.Cases {
 			subject, ok := c.Subject.(map[string]any)
 			if c.Want != string(bollwerk.Pass) || !ok || len(c.Parameters) > 0 {
@@ -180,7 +196,7 @@ func TestBenignCasesAreQuiet(t *testing.T) {
 
 func TestMatcherDoesNotAllocate(t *testing.T) {
 	ps := shippedEvents(t)
-	m, s := matcher(t, ps...), &policy.Scratch{}
+	m, s := shippedMatcher(t), &policy.Scratch{}
 	events := caseEvents(t, ps)
 	r := rand.New(rand.NewPCG(5, 6))
 	for range 200 {
@@ -211,6 +227,7 @@ func usualEvents(m *policy.Matcher, events []*bollwerk.Event) []*bollwerk.Event 
 // not theirs: one that raises the mean by more than 2 conditions asks something first
 // that nearly always holds, or searches a command line without need.
 func TestMatcherAsksLittle(t *testing.T) {
+	t.Parallel()
 	ps := shippedEvents(t)
 	var a policy.Asked
 	m, problems := policy.NewCountingMatcher(ps, &a)

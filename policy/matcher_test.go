@@ -204,6 +204,7 @@ func differ(t testing.TB, e *policy.Engine, m *policy.Matcher, s *policy.Scratch
 }
 
 func TestMatcherIsCEL(t *testing.T) {
+	t.Parallel()
 	var ps []*policy.Policy
 	for i, c := range conditions {
 		p := withParameters(eventPolicy(fmt.Sprintf("c%d", i), c))
@@ -332,6 +333,7 @@ func TestMatcherKeepsLittle(t *testing.T) {
 
 // Translated rules write their lists out, and their macros in.
 func TestMatcherTakesLargeConditions(t *testing.T) {
+	t.Parallel()
 	var list, or, and strings.Builder
 	for i := range 5000 {
 		fmt.Fprintf(&list, "%q, ", fmt.Sprintf("program-%d", i))
@@ -364,8 +366,9 @@ func TestMatcherTakesLargeConditions(t *testing.T) {
 // One Matcher serves several goroutines, each with a Scratch of its own, and a
 // Scratch may go from one Matcher to another.
 func TestMatcherIsShared(t *testing.T) {
+	t.Parallel()
 	ps := shippedEvents(t)
-	m, other := matcher(t, ps...), matcher(t, ps[:20]...)
+	m, other := shippedMatcher(t), matcher(t, ps[:20]...)
 	r := rand.New(rand.NewPCG(8, 9))
 	events := caseEvents(t, ps)
 	for range 100 {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,14 +28,42 @@ func engine(t testing.TB, o policy.Options) *policy.Engine {
 	return e
 }
 
+// shipped are the policies of this repository, read once for all tests. Nobody
+// changes one.
 func shipped(t testing.TB) []*policy.Policy {
 	t.Helper()
-	ps, err := policy.Load(os.DirFS("../policies"))
+	ps, err := readShipped()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ps
+	return slices.Clone(ps)
 }
+
+var readShipped = sync.OnceValues(func() ([]*policy.Policy, error) { return policy.Load(os.DirFS("../policies")) })
+
+// suites are the tests of the shipped policies.
+func suites(t testing.TB) map[*policy.Policy]*policy.Suite {
+	t.Helper()
+	m, err := readSuites()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+var readSuites = sync.OnceValues(func() (map[*policy.Policy]*policy.Suite, error) {
+	ps, err := readShipped()
+	if err != nil {
+		return nil, err
+	}
+	m := map[*policy.Policy]*policy.Suite{}
+	for _, p := range ps {
+		if m[p], err = policy.LoadSuite(os.DirFS("../policies"), p); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+})
 
 // parse makes a policy from its rule; lines are those of the rule.
 func parse(t testing.TB, body string) *policy.Policy {
@@ -375,6 +405,7 @@ func TestNewRefuses(t *testing.T) {
 
 // The same input gives the same output, however many goroutines ask.
 func TestDeterministic(t *testing.T) {
+	t.Parallel()
 	ps := shipped(t)
 	results := imageResults(8)
 	say := func(e *policy.Engine, r *bollwerk.Result) string {

@@ -3,7 +3,6 @@ package policy_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -13,25 +12,25 @@ import (
 
 // Every shipped policy passes its own tests, and has all it should have.
 func TestShippedPolicies(t *testing.T) {
+	t.Parallel()
 	e := engine(t, policy.Options{})
-	tree := os.DirFS("../policies")
 	for _, p := range shipped(t) {
-		s, err := policy.LoadSuite(tree, p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, problem := range e.Lint(p, s) {
-			t.Error(problem)
-		}
-		outcomes, err := s.Run(context.Background(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, o := range outcomes {
-			if o.Problem != "" {
-				t.Errorf("%s:%d: %s: %s", s.File, o.Case.Line, o.Case.Name, o.Problem)
+		t.Run(p.ID, func(t *testing.T) {
+			t.Parallel()
+			s := suites(t)[p]
+			for _, problem := range e.Lint(p, s) {
+				t.Error(problem)
 			}
-		}
+			outcomes, err := s.Run(context.Background(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range outcomes {
+				if o.Problem != "" {
+					t.Errorf("%s:%d: %s: %s", s.File, o.Case.Line, o.Case.Name, o.Problem)
+				}
+			}
+		})
 	}
 }
 
@@ -39,41 +38,41 @@ func TestShippedPolicies(t *testing.T) {
 // the suite must object when the rule is replaced by one that always passes, by
 // one that always fails, and by one that is never evaluated.
 func TestSuitesAreNotBlind(t *testing.T) {
-	tree := os.DirFS("../policies")
+	t.Parallel()
 	for _, p := range shipped(t) {
-		s, err := policy.LoadSuite(tree, p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		rules := []string{"true", "false", `unknown("x")`}
-		if p.Violations.Text != "" {
-			rules = []string{"[]", "['x']", `unknown("x")`}
-		}
-		for _, rule := range rules {
-			mutant := *p
-			mutant.Message, mutant.Fix = policy.Expression{Text: "m", Line: 1}, policy.Expression{}
+		t.Run(p.ID, func(t *testing.T) {
+			t.Parallel()
+			s := suites(t)[p]
+			rules := []string{"true", "false", `unknown("x")`}
 			if p.Violations.Text != "" {
-				mutant.Violations.Text = rule
-			} else {
-				mutant.Pass.Text = rule
+				rules = []string{"[]", "['x']", `unknown("x")`}
 			}
-			ms := *s
-			ms.Policy = &mutant
-			outcomes, err := ms.Run(context.Background(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			noticed := 0
-			for _, o := range outcomes {
-				// A case that only objects to the text does not count.
-				if strings.HasPrefix(o.Problem, "want ") {
-					noticed++
+			for _, rule := range rules {
+				mutant := *p
+				mutant.Message, mutant.Fix = policy.Expression{Text: "m", Line: 1}, policy.Expression{}
+				if p.Violations.Text != "" {
+					mutant.Violations.Text = rule
+				} else {
+					mutant.Pass.Text = rule
+				}
+				ms := *s
+				ms.Policy = &mutant
+				outcomes, err := ms.Run(context.Background(), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				noticed := 0
+				for _, o := range outcomes {
+					// A case that only objects to the text does not count.
+					if strings.HasPrefix(o.Problem, "want ") {
+						noticed++
+					}
+				}
+				if noticed == 0 {
+					t.Errorf("%s: no case notices the rule %s", p.ID, rule)
 				}
 			}
-			if noticed == 0 {
-				t.Errorf("%s: no case notices the rule %s", p.ID, rule)
-			}
-		}
+		})
 	}
 }
 
