@@ -34,7 +34,7 @@ type generator struct {
 	flags   map[*node]flagCode
 	texts   map[*node]textCode
 	filters map[*node]pairCode
-	hashes  map[*node]int
+	indexes map[*node]*textIndex
 	seed    maphash.Seed
 	// asked is told of each condition that is evaluated: tests count them, what they
 	// find does not depend on the machine. Usually nil.
@@ -42,11 +42,11 @@ type generator struct {
 }
 
 // memory counts slots.
-type memory struct{ flags, texts, lists, filters, hashes int }
+type memory struct{ flags, texts, lists, filters, rows int }
 
 func newGenerator(m *memory) *generator {
 	return &generator{memo: m, flags: map[*node]flagCode{}, texts: map[*node]textCode{}, filters: map[*node]pairCode{},
-		hashes: map[*node]int{}, seed: maphash.MakeSeed()}
+		indexes: map[*node]*textIndex{}, seed: maphash.MakeSeed()}
 }
 
 func (g *generator) shared(n *node) bool {
@@ -216,6 +216,9 @@ func (g *generator) equal(n *node) flagCode {
 	x := g.text(a)
 	if b.constant() {
 		v := b.text
+		if g.memo != nil && a.loops == 0 && a.sets > 1 && !a.constant() {
+			return g.inSet(n, []string{v}, x)
+		}
 		return func(s *Scratch) bool { return x(s) == v }
 	}
 	y := g.text(b)
@@ -251,7 +254,7 @@ func (g *generator) textTest(n *node) flagCode {
 	texts := n.texts
 	switch n.op {
 	case opInSet:
-		return g.inSet(n, a)
+		return g.inSet(n, n.texts, a)
 	case opContainsAny:
 		return func(s *Scratch) bool { return containsAny(a(s), texts) }
 	case opStartsAny:
@@ -274,27 +277,28 @@ func (g *generator) textTest(n *node) flagCode {
 	panic("policy: no code for condition " + strconv.Itoa(int(n.op)))
 }
 
-// inSet uses one hash of the text for all sets it is looked for in.
-func (g *generator) inSet(n *node, a textCode) flagCode {
-	seed := g.seed
-	set := newTextSet(seed, n.texts)
+// inSet looks a text up once for all sets and words it is compared with.
+func (g *generator) inSet(n *node, texts []string, a textCode) flagCode {
 	k := n.kids[0]
 	if g.memo == nil || k.loops > 0 || k.sets < 2 {
+		seed := g.seed
+		set := newTextSet(seed, texts)
 		return func(s *Scratch) bool { t := a(s); return set.has(setHash(seed, t), t) }
 	}
-	slot, ok := g.hashes[k]
+	x, ok := g.indexes[k]
 	if !ok {
-		slot = g.memo.hashes
-		g.memo.hashes++
-		g.hashes[k] = slot
+		x = &textIndex{seed: g.seed, slot: g.memo.rows, of: map[string][]int{}}
+		g.memo.rows++
+		g.indexes[k] = x
 	}
+	bit := x.add(texts)
+	slot, word, mask := x.slot, bit/64, uint64(1)<<(bit%64)
 	return func(s *Scratch) bool {
-		h := &s.hashes[slot]
-		if h.gen != s.gen {
-			h.text = a(s)
-			h.hash, h.gen = setHash(seed, h.text), s.gen
+		r := &s.rows[slot]
+		if r.gen != s.gen {
+			r.row, r.gen = x.find(a(s)), s.gen
 		}
-		return set.has(h.hash, h.text)
+		return r.row[word]&mask != 0
 	}
 }
 

@@ -1,10 +1,86 @@
 package policy
 
-import "hash/maphash"
+import (
+	"encoding/binary"
+	"hash/maphash"
+)
 
-// textSet answers whether a text is one of many. Policies ask a dozen sets about
-// the same name, so that its hash is made once and each set is one look into a
-// table, which nearly always finds an empty place.
+// textIndex answers for one text which of many sets it is in. Policies ask a dozen
+// sets about the same name: one look into a table answers them all.
+type textIndex struct {
+	seed maphash.Seed
+	slot int // in the Scratch
+	sets int
+	of   map[string][]int // text → sets, until the table is built
+	mask uint32
+	// table gives the place of a row; none is the row of the texts that are in no set.
+	table []indexEntry
+	rows  [][]uint64
+	none  []uint64
+}
+
+type indexEntry struct {
+	hash uint32 // 0: nothing
+	row  uint32
+	text string
+}
+
+// add makes room for one more set and returns its number.
+func (x *textIndex) add(texts []string) int {
+	for _, t := range texts {
+		x.of[t] = append(x.of[t], x.sets)
+	}
+	x.sets++
+	return x.sets - 1
+}
+
+// build makes the table, when all sets are known.
+func (x *textIndex) build() {
+	words := (x.sets + 63) / 64
+	size := uint32(4)
+	for size < 3*uint32(len(x.of)) {
+		size *= 2
+	}
+	x.mask, x.table, x.none = size-1, make([]indexEntry, size), make([]uint64, words)
+	same := map[string]uint32{} // most texts are in the same sets as others
+	for t, sets := range x.of {
+		row := make([]uint64, words)
+		var key []byte
+		for _, n := range sets {
+			row[n/64] |= 1 << (n % 64)
+			key = binary.AppendUvarint(key, uint64(n))
+		}
+		at, ok := same[string(key)]
+		if !ok {
+			at = uint32(len(x.rows))
+			same[string(key)] = at
+			x.rows = append(x.rows, row)
+		}
+		h := setHash(x.seed, t)
+		i := h >> 1 & x.mask
+		for x.table[i].hash != 0 {
+			i = (i + 1) & x.mask
+		}
+		x.table[i] = indexEntry{h, at, t}
+	}
+	x.of = nil
+}
+
+// find returns the sets that a text is in, as bits.
+func (x *textIndex) find(t string) []uint64 {
+	h := setHash(x.seed, t)
+	for i := h >> 1 & x.mask; ; i = (i + 1) & x.mask {
+		e := &x.table[i]
+		if e.hash == 0 {
+			return x.none
+		}
+		if e.hash == h && e.text == t {
+			return x.rows[e.row]
+		}
+	}
+}
+
+// textSet answers whether a text is one of many.
 type textSet struct {
 	mask  uint32
 	table []setEntry

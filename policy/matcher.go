@@ -218,6 +218,9 @@ func (b *build) finish() {
 	for _, r := range roots {
 		b.m.byKind[r.kind] = append(b.m.byKind[r.kind], entry{r.policy, g.flag(r.node)})
 	}
+	for _, x := range g.indexes {
+		x.build()
+	}
 }
 
 func count(n *node, seen map[*node]bool) {
@@ -229,7 +232,7 @@ func count(n *node, seen map[*node]bool) {
 	if w := n.wordsOf(); w > 0 {
 		n.kids[0].searches += w
 	}
-	if n.op == opInSet {
+	if n.op == opInSet || n.op == opEqual && n.kids[0].typ == textType && n.kids[1].constant() {
 		n.kids[0].sets++
 	}
 	for _, k := range n.kids {
@@ -254,7 +257,7 @@ func (m *Matcher) Match(s *Scratch, e *bollwerk.Event) []*Policy {
 	if s.of != m {
 		s.of = m
 		s.flags, s.texts, s.lists = make([]flagSlot, m.memory.flags), make([]textSlot, m.memory.texts), make([]listSlot, m.memory.lists)
-		s.filters, s.hashes = make([]pairSlot, m.memory.filters), make([]hashSlot, m.memory.hashes)
+		s.filters, s.rows = make([]pairSlot, m.memory.filters), make([]rowSlot, m.memory.rows)
 	}
 	for i := range entries {
 		if entries[i].code(s) {

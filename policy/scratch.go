@@ -61,7 +61,7 @@ type Scratch struct {
 	of      *Matcher
 	gen     uint32
 	filters []pairSlot
-	hashes  []hashSlot
+	rows    []rowSlot
 	flags   []flagSlot
 	texts   []textSlot
 	lists   []listSlot
@@ -80,10 +80,9 @@ type textSlot struct {
 	gen   uint32
 }
 
-type hashSlot struct {
-	text string
-	hash uint32
-	gen  uint32
+type rowSlot struct {
+	row []uint64
+	gen uint32
 }
 
 type listSlot struct {
@@ -109,7 +108,7 @@ func (s *Scratch) load(e *bollwerk.Event) {
 		clear(s.texts)
 		clear(s.lists)
 		clear(s.filters)
-		clear(s.hashes)
+		clear(s.rows)
 		s.gen = 1
 	}
 	if cap(s.buf) > keepBytes {
