@@ -150,6 +150,7 @@ func (g *guarding) policyFor(w *bollwerk.Workload, restrict bool) (p *sensor.Pol
 		p.Builders = append(p.Builders, c.Builders...)
 	}
 	p.Enforce, p.Report = set.enforce, set.report
+	p.Failed = func(err error) { g.failed(w, err) }
 	return p, set, only, nil
 }
 

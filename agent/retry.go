@@ -60,6 +60,19 @@ func (g *guarding) noteRefusal(w *bollwerk.Workload, err error, now time.Time) {
 	}
 }
 
+// failed is told by a source that could not hold a policy after all. The next try is made
+// with a process that lives then.
+func (g *guarding) failed(w *bollwerk.Workload, err error) {
+	// Whoever gave it has written down what is in force when another may act.
+	g.acting.Lock()
+	defer g.acting.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, held := g.sets[place(w)]; held && !g.released {
+		g.noteRefusal(w, err, time.Now())
+	}
+}
+
 // refusal says why a workload is not protected as it should be, "" when it is.
 func (g *guarding) refusal(w *bollwerk.Workload, now time.Time) string {
 	g.mu.Lock()

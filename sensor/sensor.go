@@ -172,6 +172,10 @@ type Policy struct {
 	Bind        []Port
 	// Outlive keeps the policy in force when the agent ends (pinned); else it falls open.
 	Outlive bool
+	// Failed, if set, is called when a part could not be put in force after all, later than
+	// Apply returned: the workload's first process was gone before it had a root of its own.
+	// Who gave the policy may give one with another PID.
+	Failed func(error)
 }
 
 // Peer is a network and a port; Port 0 means any, Protocol "" both tcp and udp.

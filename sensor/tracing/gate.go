@@ -175,9 +175,7 @@ func (g *Gate) guard(p *sensor.Policy, since time.Time) error {
 	if hasHostRoot(p.PID) && time.Since(since) < settleMost {
 		time.AfterFunc(settleEvery, func() {
 			if g.wants(p) {
-				if err := g.guard(p, since); err != nil {
-					g.k.Log.Warn("a container's programs are not refused, but ended at their start", "cgroup", p.CgroupPath, "error", err)
-				}
+				g.failed(p, g.guard(p, since))
 			}
 		})
 		return nil
@@ -207,6 +205,17 @@ func (g *Gate) guard(p *sensor.Policy, since time.Time) error {
 		g.markSecrets(w, unix.FAN_MARK_ADD)
 	}
 	return nil
+}
+
+// failed passes on that a policy is not held here, later than Apply could say so.
+func (g *Gate) failed(p *sensor.Policy, err error) {
+	switch {
+	case err == nil:
+	case p.Failed != nil:
+		p.Failed(fmt.Errorf("programs are not refused, but ended at their start: %w", err))
+	default:
+		g.k.Log.Warn("a container's programs are not refused, but ended at their start", "cgroup", p.CgroupPath, "error", err)
+	}
 }
 
 // Remove takes the marks of a workload away.
@@ -383,9 +392,7 @@ func (g *Gate) Run(ctx context.Context) error {
 	g.mu.Unlock()
 	wg.Go(func() {
 		for _, p := range early {
-			if err := g.enforce(p); err != nil {
-				g.k.Log.Warn("a policy is not held by fanotify", "cgroup", p.CgroupPath, "error", err)
-			}
+			g.failed(p, g.enforce(p))
 		}
 	})
 	told := make(chan *bollwerk.Event, 1024)

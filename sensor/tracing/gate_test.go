@@ -233,3 +233,30 @@ func TestGateBeforeAndAfterRun(t *testing.T) {
 		t.Error("still refused after the end")
 	}
 }
+
+// A container whose first process ends before it has a root of its own is told to whoever
+// gave the policy, who can give one with another process.
+func TestGateFirstProcessGone(t *testing.T) {
+	g := &Gate{}
+	c := watch(t, g)
+	c.need(t, AreaExecDeny)
+	cmd := exec.Command("sleep", "60")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan error, 1)
+	p := gatePolicy(cmd.Process.Pid)
+	p.Failed = func(err error) { failed <- err }
+	g.apply(t, p)
+	cmd.Process.Kill()
+	cmd.Wait()
+	select {
+	case err := <-failed:
+		if !strings.Contains(err.Error(), "gone") {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("nobody is told")
+	}
+}
