@@ -94,7 +94,7 @@ func sources(c *agent.Config, calls *syscalls.Source, also watched) []sensor.Sou
 	}
 	checks := &tracing.Checks{Covered: covered}
 	less := func(area string) bool { return covered(area) || checks.Sees(area) }
-	list = append(list, network.New(network.Config{NoLSM: best == nil}), checks, &tracing.Reach{Covered: covered}, &tracing.Files{Covered: covered, Watches: marked},
+	list = append(list, network.New(network.Config{NoLSM: best == nil}), checks, &tracing.Reach{Covered: covered}, &tracing.Files{Covered: covered, Told: checks.Told, Watches: marked},
 		&tracing.Procs{Covered: covered, Paths: also.proc}, &tracing.Gate{Covered: covered},
 		&procfs.Connector{Covered: covered}, &procfs.Sockets{Covered: less}, &procfs.Mounts{Covered: less}, &procfs.Settings{Covered: less}, calls)
 	if c.Mappings {

@@ -12,8 +12,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -54,6 +57,7 @@ type Checks struct {
 	restorer *restorer
 	options  uint64
 	means    string // how checks are seen
+	wrote    writes
 	// What is attached.
 	checks, sysctl, modules, devices bool
 }
@@ -453,6 +457,44 @@ func (c *Checks) decodeNamespace(raw []byte) *bollwerk.Event {
 	return &bollwerk.Event{Namespace: n}
 }
 
+// Told reports whether a process wrote to a setting of that name a moment ago and it was told:
+// whoever hears of the write by another way need not tell it again.
+func (c *Checks) Told(pid uint32, name string) bool {
+	return c.wrote.has(pid, path.Base(name), time.Now())
+}
+
+// writes are the last settings that were written, by process and name. The zero value is usable.
+type writes struct {
+	mu  sync.Mutex
+	all map[write]time.Time
+}
+
+type write struct {
+	pid  uint32
+	name string
+}
+
+const (
+	writesMost = 256
+	writesLife = 10 * time.Second
+)
+
+func (w *writes) put(pid uint32, name string, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.all == nil || len(w.all) >= writesMost {
+		w.all = map[write]time.Time{} // what is told twice is better than what is not
+	}
+	w.all[write{pid, name}] = now
+}
+
+func (w *writes) has(pid uint32, name string, now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at, ok := w.all[write{pid, name}]
+	return ok && now.Sub(at).Abs() < writesLife
+}
+
 func (c *Checks) decodeSetting(h *sensor.Header, raw []byte) *bollwerk.Event {
 	r, ok := record[bpf.TracingBwSetting](raw)
 	if !ok {
@@ -460,6 +502,7 @@ func (c *Checks) decodeSetting(h *sensor.Header, raw []byte) *bollwerk.Event {
 	}
 	e := &bollwerk.Event{Object: &bollwerk.Object{
 		Name: text(r.Name[:]), Type: "file", Value: strings.TrimRight(text(r.Value[:]), "\n"), Old: strings.TrimRight(text(r.Old[:]), "\n")}}
+	c.wrote.put(h.Pid, path.Base(e.Object.Name), time.Now())
 	switch {
 	case r.Means == settingSysctl:
 		e.Source, e.Object.Type = "cgroup/sysctl", "sysctl"

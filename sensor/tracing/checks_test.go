@@ -216,3 +216,22 @@ func TestRows(t *testing.T) {
 		}
 	}
 }
+
+// A write that was told is not told again by who hears of it another way; another's is.
+func TestWritesTold(t *testing.T) {
+	var c Checks
+	now := time.Now()
+	c.wrote.put(7, "release_agent", now)
+	if !c.Told(7, "/sys/fs/cgroup/pids/release_agent") || c.Told(8, "/sys/fs/cgroup/pids/release_agent") || c.Told(7, "/sys/kernel/uevent_helper") {
+		t.Error("not told apart by process and name")
+	}
+	if c.wrote.has(7, "release_agent", now.Add(writesLife)) || c.wrote.has(7, "release_agent", now.Add(-time.Hour)) {
+		t.Error("remembered for too long")
+	}
+	for i := range uint32(10 * writesMost) {
+		c.wrote.put(i, "release_agent", now)
+	}
+	if len(c.wrote.all) > writesMost {
+		t.Errorf("%d writes are remembered", len(c.wrote.all))
+	}
+}

@@ -25,6 +25,9 @@ import (
 type Files struct {
 	// Covered reports whether a better source already tells about an area; it may be nil.
 	Covered func(area string) bool
+	// Told reports whether another source told a moment ago that a process wrote to a watched file
+	// of that name; it may be nil.
+	Told func(pid uint32, name string) bool
 	// Watches is what is looked at; nil: Watches().
 	Watches []Watch
 	// Marks is the most inodes marked, on the host and in all containers; 0: 24,576.
@@ -535,7 +538,7 @@ func (f *Files) entry(mask uint64, pl place, name string, p *bollwerk.Process) {
 	if mask&unix.FAN_ATTRIB != 0 && there {
 		f.changed(file(), p, r)
 	}
-	if mask&unix.FAN_CLOSE_WRITE != 0 {
+	if mask&unix.FAN_CLOSE_WRITE != 0 && !(kind&placeRead != 0 && p != nil && f.Told != nil && f.Told(p.PID, name)) {
 		e := file()
 		e.Access = bollwerk.AccessWrite
 		if there && st.Size == 0 {

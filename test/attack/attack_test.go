@@ -33,6 +33,8 @@ type attackCase struct {
 	needs string
 	// by is the name of the program that must be told to have done it, "" any.
 	by string
+	// once is a rule that may be told once only, as the attack is one deed.
+	once string
 	// proof must not be in the output when the attack was denied or killed in time.
 	proof string
 }
@@ -118,6 +120,16 @@ func TestAttacks(t *testing.T) {
 			}
 			if tt.noShell && len(shells) > 0 {
 				t.Errorf("said to be %s, but the shell answered: %s", hit.Outcome, <-shells)
+			}
+			if tt.once != "" {
+				fence(t, cs, a)
+				a.mu.Lock()
+				for _, d := range a.of(r.id) {
+					if d.Rule == tt.once && d.ID != hit.ID && hit.Rule == tt.once {
+						t.Errorf("one deed was told twice:\n%s", describe(a.of(r.id)))
+					}
+				}
+				a.mu.Unlock()
 			}
 			if tt.by != "" && (hit.Process == nil || hit.Process.Name != tt.by) {
 				t.Errorf("said of another than %s: %s", tt.by, hit.Message)

@@ -110,7 +110,7 @@ func escapes() []attackCase {
 		{name: "core-pattern", script: `cat /proc/sys/kernel/core_pattern > /tmp/c; echo '|/tmp/evil' > /proc/sys/kernel/core_pattern && echo pattern-written; cat /tmp/c > /proc/sys/kernel/core_pattern`,
 			opts: []option{privileged}, rules: []string{"kernel-setting-from-container"}, least: high, outcome: bollwerk.Denied, lsm: bollwerk.Denied, proof: "pattern-written"},
 		{name: "release-agent", script: `mkdir /tmp/cg && mount -t cgroup -o rdma cgroup /tmp/cg 2>/dev/null || mount -t cgroup -o pids cgroup /tmp/cg 2>/dev/null || mount -t cgroup -o none,name=x cgroup /tmp/cg; mkdir /tmp/cg/x; echo 1 > /tmp/cg/x/notify_on_release; echo /cmd > /tmp/cg/release_agent; rmdir /tmp/cg/x; umount /tmp/cg`,
-			opts: []option{privileged}, rules: []string{"kernel-setting-from-container", "container-escape", "mount-in-container"}, least: high, lsm: bollwerk.Denied},
+			opts: []option{privileged}, rules: []string{"kernel-setting-from-container"}, once: "kernel-setting-from-container", least: high, outcome: bollwerk.Killed, lsm: bollwerk.Denied},
 		{name: "nsenter", script: `nsenter -t 1 -m -u -i -n true || nsenter -t 2 -m true; nsenter -t 1 -m true`, opts: []option{privileged, hostPID},
 			rules: []string{"namespace-tool-in-container", "container-escape", "host-namespace-entered"}, least: high},
 		{name: "proc-root", script: `cat /proc/1/root/etc/hostname; cat /proc/2/root/etc/shadow > /dev/null`, opts: []option{privileged, hostPID}, rules: []string{"host-files-through-proc", "password-file-read"}, least: medium},
