@@ -338,6 +338,9 @@ type Connection struct {
 	Remote   netip.AddrPort `json:"remote,omitzero"`
 	// Name is the DNS name the workload asked for before it used the remote address.
 	Name string `json:"name,omitempty"`
+	// Borrowed: it was not this workload that asked for Name, but another one of the same
+	// network namespace (a container of the pod, or anybody where the host's network is used).
+	Borrowed bool `json:"name_borrowed,omitempty"`
 	// Path of a unix socket.
 	Path string `json:"path,omitempty"`
 	// Peer is the workload behind the remote address, if it is one we know.

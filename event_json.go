@@ -425,6 +425,7 @@ func (w *jsonFields) connection(c *Connection) {
 	w.somePeer(`,"local":`, c.Local)
 	w.somePeer(`,"remote":`, c.Remote)
 	w.someText(`,"name":`, c.Name)
+	w.flag(`,"name_borrowed":`, c.Borrowed)
 	w.someText(`,"path":`, c.Path)
 	w.someText(`,"peer":`, c.Peer)
 	w.flag(`,"outgoing":`, c.Outgoing)

@@ -149,6 +149,8 @@ func Peer(c *bollwerk.Connection) string {
 		s = "an unknown address"
 	}
 	switch {
+	case c.Name != "" && c.Borrowed:
+		s += ", which another workload of the same network asked for as " + Text(c.Name)
 	case c.Name != "":
 		s = Text(c.Name) + " (" + s + ")"
 	case c.Peer != "":

@@ -212,6 +212,13 @@ func (d *Detector) connect(e *bollwerk.Event, p *bollwerk.Process, report func(*
 		if det.Mode = string(detect.Warn); !odd(p) && !commandLine(p) {
 			det.Severity = bollwerk.SeverityHigh
 		}
+		if c.Borrowed {
+			// Pools share addresses with others: who asked for the name is another one, perhaps.
+			det.Severity = bollwerk.SeverityHigh
+			if !odd(p) && !commandLine(p) {
+				det.Severity, det.Mode = bollwerk.SeverityLow, string(detect.Observe)
+			}
+		}
 		report(det)
 		return
 	}

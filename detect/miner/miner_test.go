@@ -33,6 +33,19 @@ func stories() map[string]*detecttest.Story {
 	s.Connect(p, "pool.hashvault.pro=198.51.100.77:443")
 	m["attack-known-pool"] = s
 
+	// A neighbour in the same network asked for the pool: the miner is told, who only comes to the
+	// same address is not.
+	borrowed := func(s *detecttest.Story, p *bollwerk.Process) {
+		s.Connect(p, "pool.hashvault.pro=198.51.100.77:443").Connection.Borrowed = true
+	}
+	s, sh = begin()
+	borrowed(s, s.Exec(sh, "/tmp/x/kworker", created))
+	m["attack-pool-of-a-neighbour"] = s
+
+	s, sh = begin()
+	borrowed(s, s.Exec(sh, "/usr/bin/curl https://cdn.example/"))
+	m["benign-address-of-a-pool"] = s
+
 	s, sh = begin()
 	p = s.Exec(sh, "/usr/bin/nginx-helper --donate-level 1 -o 203.0.113.7:8080 -u "+wallet)
 	s.Connect(p, "203.0.113.7:8080")
@@ -112,6 +125,7 @@ func TestContract(t *testing.T) {
 	detecttest.Test(t, detecttest.Contract{New: func() detect.Detector { return miner.New(miner.Config{}) }, Want: map[string]detecttest.Want{
 		"attack-protocol":               {Severity: bollwerk.SeverityCritical, Mode: "enforce", Message: "203.0.113.7:443"},
 		"attack-known-pool":             critical,
+		"attack-pool-of-a-neighbour":    {Severity: bollwerk.SeverityHigh, Message: "198.51.100.77:443, which another workload of the same network asked for as pool.hashvault.pro"},
 		"attack-command-line-connected": {Severity: bollwerk.SeverityCritical, Mode: "warn"},
 		"attack-encrypted-new-binary":   {Severity: bollwerk.SeverityHigh, Message: "4.0 cores for 3m0s"},
 		"attack-kernel-thread-name":     critical,

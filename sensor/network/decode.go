@@ -121,7 +121,7 @@ func (s *Source) event(r *bpf.NetworkBwNetEvent) *bollwerk.Event {
 	}
 	if r.Rport != 0 || !remote.IsUnspecified() {
 		c.Remote = netip.AddrPortFrom(remote, r.Rport)
-		c.Name = s.names.of(r.H.Cgroup, r.Netns, remote)
+		c.Name, c.Borrowed = s.names.of(r.H.Cgroup, r.Netns, remote)
 	}
 	e := &bollwerk.Event{Connection: c, Source: sourceName(r.H.Source, remote.Is6() && !remote.IsUnspecified())}
 	if r.Count > 1 {

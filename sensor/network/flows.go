@@ -96,7 +96,7 @@ func (s *Source) flow(k *bpf.NetworkBwFlowKey, f *bpf.NetworkBwFlow) *bollwerk.E
 	c := &bollwerk.Connection{Protocol: protocol(k.Protocol, 0), Outgoing: k.Direction == 1, NetNS: f.Netns}
 	if !remote.IsUnspecified() || k.Rport != 0 {
 		c.Remote = netip.AddrPortFrom(remote, k.Rport)
-		c.Name = s.names.of(k.Cgroup, f.Netns, remote)
+		c.Name, c.Borrowed = s.names.of(k.Cgroup, f.Netns, remote)
 	}
 	if k.Lport != 0 {
 		local := netip.IPv4Unspecified()

@@ -142,19 +142,21 @@ func (n *names) makeRoom(w *workloadNames) {
 	}
 }
 
-// of is the name that a workload knew the address by, "" when it did not ask for it.
-func (n *names) of(cgroup uint64, netns uint32, a netip.Addr) string {
+// of is the name that a workload knew the address by, "" when it did not ask for it. It is
+// borrowed when the workload that asked last in the same network did: that may have been a
+// container of the same pod, or a stranger who uses the host's network, too.
+func (n *names) of(cgroup uint64, netns uint32, a netip.Addr) (text string, borrowed bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := n.now()
-	for _, c := range [...]uint64{cgroup, n.netns[netns]} {
+	for i, c := range [...]uint64{cgroup, n.netns[netns]} {
 		if w := n.by[c]; w != nil {
 			if e, ok := w.address[a]; ok && now.Before(e.till) {
-				return e.text
+				return e.text, i > 0 && c != cgroup
 			}
 		}
 	}
-	return ""
+	return "", false
 }
 
 // all are the addresses that a workload knows by name now.

@@ -88,22 +88,25 @@ func TestNames(t *testing.T) {
 	a := netip.MustParseAddr("192.0.2.1")
 	answer := &bollwerk.DNS{Answer: true, Name: "a.example", TTL: 1, Addresses: []netip.Addr{a}}
 	n.answer(7, 1, answer, now)
-	if got := n.of(7, 1, a); got != "" {
+	if got, _ := n.of(7, 1, a); got != "" {
 		t.Errorf("%q: an answer nobody asked for was believed", got)
 	}
 	n.question(7, 1, "a.example")
 	n.answer(7, 1, answer, now)
-	if got := n.of(7, 1, a); got != "a.example" {
+	if got, _ := n.of(7, 1, a); got != "a.example" {
 		t.Errorf("%q, want a.example", got)
 	}
-	if got := n.of(8, 1, a); got != "a.example" {
-		t.Errorf("same network: %q, want a.example", got)
+	if got, borrowed := n.of(8, 1, a); got != "a.example" || !borrowed {
+		t.Errorf("same network: %q (borrowed: %v), want a.example, borrowed", got, borrowed)
 	}
-	if got := n.of(8, 2, a); got != "" {
+	if _, borrowed := n.of(7, 1, a); borrowed {
+		t.Error("who asked himself borrows")
+	}
+	if got, _ := n.of(8, 2, a); got != "" {
 		t.Errorf("another workload: %q", got)
 	}
 	now = now.Add(nameFloor + time.Second)
-	if got := n.of(7, 1, a); got != "" {
+	if got, _ := n.of(7, 1, a); got != "" {
 		t.Errorf("after its time: %q", got)
 	}
 	// However much a workload asks, the others and the memory are safe.
