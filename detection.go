@@ -38,7 +38,10 @@ type Detection struct {
 	Process *Process `json:"process,omitempty"`
 	// Behind is an ancestor of Process that holds the connection its commands come by. It is
 	// ended with it: it would start the next one.
-	Behind   *Process  `json:"behind,omitempty"`
+	Behind *Process `json:"behind,omitempty"`
+	// Others are further processes that did the same, of repeats that were folded: at most one for
+	// each program that started them, each user and each program, and 8 in all.
+	Others   []string  `json:"others,omitempty"`
 	Workload *Workload `json:"workload,omitempty"`
 	// Events are the ones that led to it, oldest first, at most 32.
 	Events []*Event `json:"events,omitempty"`

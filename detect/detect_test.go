@@ -230,6 +230,43 @@ func TestFolderTellsWorse(t *testing.T) {
 	}
 }
 
+// Who else did the same is told at once and named from then on, however many they are.
+func TestFolderNamesOthers(t *testing.T) {
+	f := detect.NewFolder(detect.FolderConfig{})
+	var told []*bollwerk.Detection
+	tell := func(d *bollwerk.Detection) { told = append(told, d) }
+	add := func(pid, uid uint32, parent string, severity bollwerk.Severity) {
+		d := detection("a", time.Duration(pid)*time.Second, severity, bollwerk.Seen)
+		d.Process = &bollwerk.Process{PID: pid, UID: uid, Path: "/bin/cat", Parent: &bollwerk.Process{PID: 1000 + pid, Path: parent}}
+		f.Add(d, tell)
+	}
+	add(1, 0, "/bin/bash", bollwerk.SeverityMedium)
+	add(2, 0, "/bin/bash", bollwerk.SeverityMedium) // the same again
+	if len(told) != 1 || told[0].Others != nil {
+		t.Fatalf("told %d times", len(told))
+	}
+	add(3, 33, "/usr/sbin/apache2", bollwerk.SeverityMedium)
+	if len(told) != 2 || told[1].Count != 3 || told[1].Process.PID != 1 || fmt.Sprint(told[1].Others) != "[cat (pid 3), user 33, started by apache2 (pid 1003)]" {
+		t.Fatalf("told %d times, the last with %+v", len(told), told[len(told)-1])
+	}
+	// The graver case becomes the first, and the first one of the others.
+	add(4, 7, "/bin/bash", bollwerk.SeverityHigh)
+	if len(told) != 3 || told[2].Process.PID != 4 || len(told[2].Others) != 2 || !strings.HasPrefix(told[2].Others[1], "cat (pid 1), user 0") {
+		t.Fatalf("told %d times, the last with %+v", len(told), told[len(told)-1])
+	}
+	for i := range uint32(1000) {
+		add(100+i, 100+i, strings.Repeat("/x", 4000), bollwerk.SeverityMedium)
+	}
+	f.Flush(tell)
+	last := told[len(told)-1]
+	if last.Count != 1004 || len(last.Others) != detect.MaxOthers || len(fmt.Sprint(last.Others)) > 4096 || len(told) > 3+detect.MaxOthers+4 {
+		t.Errorf("told %d times, at last with count %d and %d others", len(told), last.Count, len(last.Others))
+	}
+	if len(told[1].Others) != 1 {
+		t.Error("what was told before was changed")
+	}
+}
+
 // However many different detections arrive, the folder stays small and forgets none in silence.
 func TestFolderIsBounded(t *testing.T) {
 	f := detect.NewFolder(detect.FolderConfig{Limit: 8})

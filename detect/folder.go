@@ -1,6 +1,8 @@
 package detect
 
 import (
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/bollwerk/bollwerk"
@@ -18,7 +20,8 @@ type FolderConfig struct {
 
 // Folder makes one detection of many repeats. The first is told at once. Further ones are
 // counted and told when the count reaches 10, 100, 1000, …, when something about them
-// became worse (severity, or an outcome that was denied and now is only seen), and once
+// became worse (severity, or an outcome that was denied and now is only seen), when somebody
+// else does the same (another program, user or program that started it, up to MaxOthers), and once
 // more, with the final count, when it has been quiet. All of them carry the same ID, so
 // that a receiver brings what it knows up to date: a detection told for the first time, or
 // as it became worse, carries all its events; one that only counts carries the first of them and
@@ -38,6 +41,38 @@ type fold struct {
 	last     time.Time
 	severity bollwerk.Severity
 	outcome  bollwerk.Outcome
+	doers    [1 + MaxOthers]uint64 // hashes of who did it, the first one's first
+	known    int
+	others   []string
+}
+
+// MaxOthers is how many other doers a folded detection names.
+const MaxOthers = 8
+
+// note remembers who did it, and reports whether that is somebody new.
+func (x *fold) note(p *bollwerk.Process) bool {
+	if p == nil || x.known == len(x.doers) {
+		return false
+	}
+	k := Hash(p.Path) ^ Mix(uint64(p.UID)+1)
+	if p.Parent != nil {
+		k ^= Mix(Hash(p.Parent.Path) + 1)
+	}
+	if slices.Contains(x.doers[:x.known], k) {
+		return false
+	}
+	x.doers[x.known] = k
+	x.known++
+	return x.known > 1
+}
+
+// other says who else did it.
+func other(p *bollwerk.Process) string {
+	s := Who(p) + ", user " + strconv.FormatUint(uint64(p.UID), 10)
+	if p.Parent != nil {
+		s += ", started by " + Who(p.Parent)
+	}
+	return s
 }
 
 // NewFolder returns a folder.
@@ -73,6 +108,7 @@ func (f *Folder) Add(d *bollwerk.Detection, tell func(*bollwerk.Detection)) {
 		}
 		x = f.table.Put(d.ID, d.Last)
 		*x = fold{first: small(d), count: n, told: n, next: 10, last: d.Last, severity: d.Severity, outcome: d.Outcome}
+		x.note(d.Process)
 		for x.next <= n {
 			x.next *= 10
 		}
@@ -84,6 +120,7 @@ func (f *Folder) Add(d *bollwerk.Detection, tell func(*bollwerk.Detection)) {
 	if d.Last.After(x.last) {
 		x.last = d.Last
 	}
+	someoneNew := x.note(d.Process)
 	worse := d.Severity > x.severity || rank(d.Outcome) > rank(x.outcome)
 	switch {
 	case worse:
@@ -97,12 +134,19 @@ func (f *Folder) Add(d *bollwerk.Detection, tell func(*bollwerk.Detection)) {
 			c.Outcome, c.How = x.outcome, x.first.How
 		}
 		x.severity, x.outcome = c.Severity, c.Outcome
+		if someoneNew && x.first.Process != nil {
+			x.others = append(x.others, other(x.first.Process))
+		}
+		c.Others = slices.Clone(x.others)
 		x.first = small(&c)
 		c.Count, c.Last, x.told = x.count, x.last, x.count
 		for x.next <= x.count {
 			x.next *= 10
 		}
 		tell(&c)
+	case someoneNew:
+		x.others = append(x.others, other(d.Process))
+		f.update(x, tell)
 	case x.count >= x.next:
 		f.update(x, tell)
 	}
@@ -139,7 +183,7 @@ func (f *Folder) update(x *fold, tell func(*bollwerk.Detection)) {
 	}
 	x.told = x.count
 	c := *x.first
-	c.Count, c.Last = x.count, x.last
+	c.Count, c.Last, c.Others = x.count, x.last, slices.Clone(x.others)
 	tell(&c)
 }
 

@@ -49,8 +49,9 @@ type Files struct {
 	places map[handle][]place
 	marked int
 
-	folds folds
-	facts facts
+	folds  folds
+	facts  facts
+	virgin map[factKey]uint32
 }
 
 // group is a fanotify group. os.File.Fd would make it block, so the number is kept.
@@ -507,6 +508,9 @@ func (f *Files) entry(mask uint64, pl place, name string, p *bollwerk.Process) {
 	file := func() *bollwerk.FileEvent { return fileOf(name, &st, there) }
 	regular := there && st.Mode&unix.S_IFMT == unix.S_IFREG
 	if mask&unix.FAN_CREATE != 0 {
+		if regular && st.Nlink == 1 && p != nil {
+			f.fresh(&st, p)
+		}
 		switch {
 		case kind == 0 || kind == placeRead || foreign:
 		case there && st.Mode&unix.S_IFMT == unix.S_IFLNK:
@@ -541,7 +545,7 @@ func (f *Files) entry(mask uint64, pl place, name string, p *bollwerk.Process) {
 	if mask&unix.FAN_CLOSE_WRITE != 0 && !(kind&placeRead != 0 && p != nil && f.Told != nil && f.Told(p.PID, name)) {
 		e := file()
 		e.Access = bollwerk.AccessWrite
-		if there && st.Size == 0 {
+		if regular && f.emptied(&st, p) {
 			e.Access |= bollwerk.AccessTruncate
 		}
 		f.emit(bollwerk.EventOpen, e, p, r)
@@ -550,6 +554,27 @@ func (f *Files) entry(mask uint64, pl place, name string, p *bollwerk.Process) {
 		}
 	}
 }
+
+// fresh notes a file that was just made, and by whom.
+func (f *Files) fresh(st *unix.Stat_t, by *bollwerk.Process) {
+	if f.virgin == nil || len(f.virgin) >= virginMost {
+		f.virgin = map[factKey]uint32{} // what is forgotten is told as before
+	}
+	f.virgin[factKey{uint64(st.Dev), st.Ino}] = by.PID
+}
+
+// emptied reports whether a file that was written to is empty and may have had something in
+// it: not when who made it closed it as empty as it was. Another process is another matter,
+// as somebody may have written to the file without having closed it.
+func (f *Files) emptied(st *unix.Stat_t, by *bollwerk.Process) bool {
+	k := factKey{uint64(st.Dev), st.Ino}
+	pid, made := f.virgin[k]
+	delete(f.virgin, k)
+	return st.Size == 0 && !(made && by != nil && by.PID == pid)
+}
+
+// virginMost is how many files are remembered that were made and not written to.
+const virginMost = 4096
 
 // accounts is where homes are written down.
 const accounts = "/etc/passwd"

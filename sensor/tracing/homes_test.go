@@ -93,6 +93,40 @@ func TestFiller(t *testing.T) {
 	}
 }
 
+// A file that was made empty was not emptied; one with something in it was.
+func TestEmptied(t *testing.T) {
+	dir := tree(t)
+	c := watch(t, &Files{Root: dir})
+	c.need(t, AreaFile)
+	written := func(truncated bool) func(*bollwerk.Event) bool {
+		return func(e *bollwerk.Event) bool {
+			return e.File.Access&bollwerk.AccessWrite != 0 && (e.File.Access&bollwerk.AccessTruncate != 0) == truncated
+		}
+	}
+	sh := func(script string) { run(t, "sh", "-c", "cd "+dir+" && "+script) }
+	sh(": > var/log/syslog; : > var/log/messages")
+	c.find(t, "made empty", fileEvent(bollwerk.EventOpen, "/var/log/syslog", written(false)))
+	c.find(t, "made empty", fileEvent(bollwerk.EventOpen, "/var/log/messages", written(false)))
+	c.mu.Lock()
+	for _, e := range c.events {
+		if e.File != nil && e.File.Access&bollwerk.AccessTruncate != 0 {
+			t.Errorf("%s is told as emptied", e.File.Path)
+		}
+	}
+	c.mu.Unlock()
+	// Who holds a file open may have written to it.
+	sh("exec 3> var/log/held.log; echo x >&3; sh -c ': > var/log/held.log'")
+	c.find(t, "emptied by another", fileEvent(bollwerk.EventOpen, "/var/log/held.log", written(true)))
+	sh("echo x > var/log/syslog")
+	c.find(t, "filled", func(e *bollwerk.Event) bool {
+		return e.File != nil && e.File.Path == "/var/log/syslog" && e.File.Size > 0
+	})
+	sh(": > var/log/syslog")
+	c.find(t, "emptied", fileEvent(bollwerk.EventOpen, "/var/log/syslog", written(true)))
+	sh(": > var/log/auth.log")
+	c.find(t, "emptied, of the image", fileEvent(bollwerk.EventOpen, "/var/log/auth.log", written(true)))
+}
+
 // What is made level by level is found at the level at which it arrives, however fast.
 func TestNewFoldersRaced(t *testing.T) {
 	dir := tree(t)

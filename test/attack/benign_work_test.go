@@ -219,7 +219,7 @@ tar -C /srv/h$P -czf /srv/h$P/site.tgz site; mkdir /srv/h$P/new; sleep 0.5
 tar -C /srv/h$P/new -xzf /srv/h$P/site.tgz; sleep 0.2; rm -rf /srv/h$P/new/site
 rm /srv/h$P/site.tgz`},
 		{name: "first-start", opts: []option{ordinary}, script: `
-mkdir -p /var/log; rm -f "$W/x"; seq 2000 > /var/log/messages; echo started >> /var/log/messages
+mkdir -p /var/log; rm -f "$W/x"; : > /var/log/messages; seq 2000 > /var/log/cron.log; echo started >> /var/log/messages
 TLS=$(echo c2VjcmV0 | base64 -d); echo c2VjcmV0 | base64 -d > "$W/tls.key"; [ "$TLS" = secret ]
 printf 'echo configured\n' > "$W/setup.sh"; sh "$W/setup.sh"
 mkdir lib; cp /lib/x86_64-linux-gnu/libm.so.6 lib/; LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu /bin/true`},
