@@ -32,6 +32,9 @@ type member struct {
 	present func(s *Scratch, p *bollwerk.Process) bool
 	// dear: made anew each time it is asked for.
 	dear bool
+	// partOf names a text of the same process that this one is a part of, where the
+	// other is not as long as maxLine.
+	partOf string
 	// path: a path of the file that the event speaks of.
 	path bool
 	// base: only the last part of such a path.
@@ -56,6 +59,7 @@ func intField(name, doc string, get numberOf) member {
 func boolField(name, doc string, get flagOf) member { return member{name: name, doc: doc, flag: get} }
 func listField(name, doc string, get listOf) member { return member{name: name, doc: doc, list: get} }
 func madeField(m member) member                     { m.dear = true; return m }
+func partOf(whole string, m member) member          { m.dear, m.partOf = true, whole; return m }
 func addressField(name, doc string, get func(s *Scratch, p *bollwerk.Process) netip.Addr) member {
 	m := textField(name, doc, func(s *Scratch, p *bollwerk.Process) string { return s.address(get(s, p)) })
 	m.address, m.dear = get, true
@@ -122,7 +126,18 @@ func eventMembers() []member {
 // inContainer trusts the workload. Namespaces alone say little: a systemd service
 // with PrivateTmp has its own, too; they count only while nobody has said where the
 // process belongs.
+//
+// Half of all policies ask it: the ancestors are looked through once.
 func (s *Scratch) inContainer() bool {
+	if s.inside == notAsked {
+		if s.inside = isNotSo; s.findInContainer() {
+			s.inside = isSo
+		}
+	}
+	return s.inside == isSo
+}
+
+func (s *Scratch) findInContainer() bool {
 	if s.e.Workload == nil {
 		return s.process.Contained
 	}
@@ -183,7 +198,7 @@ func processMembers() []member {
 		text("script", "the file an interpreter was started for by #!", func(p *proc) string { return p.Script }),
 		listField("args", "the arguments with the program's name first", func(_ *Scratch, p *proc) []string { return p.Args }),
 		madeField(textField("command", "the arguments joined by spaces", func(s *Scratch, p *proc) string { return s.line(p.Args) })),
-		madeField(textField("arguments", "command without the first word", func(s *Scratch, p *proc) string {
+		partOf("command", textField("arguments", "command without the first word", func(s *Scratch, p *proc) string {
 			if len(p.Args) < 2 {
 				return ""
 			}

@@ -35,7 +35,9 @@ type generator struct {
 	texts   map[*node]textCode
 	filters map[*node]pairCode
 	indexes map[*node]*textIndex
-	seed    maphash.Seed
+	// wholes are texts that others are a part of, see member.partOf.
+	wholes map[*node]*node
+	seed   maphash.Seed
 	// asked is told of each condition that is evaluated: tests count them, what they
 	// find does not depend on the machine. Usually nil.
 	asked func(s *Scratch, n *node)

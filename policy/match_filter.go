@@ -15,6 +15,9 @@ import (
 // not all in it is not in the text; the search itself is needed for the rest only.
 type pairs [8]uint64
 
+// anyPairs rules nothing out.
+var anyPairs = pairs{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}
+
 // pairSlot is the filter of one text of one event.
 type pairSlot struct {
 	gen  uint32
@@ -200,12 +203,22 @@ func (g *generator) pairs(n *node) pairCode {
 	if code, ok := g.filters[n]; ok {
 		return code
 	}
+	if whole := g.wholes[n]; whole != nil {
+		// What is not in the whole is not in the part.
+		code := g.pairs(whole)
+		g.filters[n] = code
+		return code
+	}
 	text, slot := g.text(n), g.memo.filters
 	g.memo.filters++
 	code := func(s *Scratch) *pairs {
 		f := &s.filters[slot]
 		if f.gen != s.gen {
-			f.bits.fill(text(s))
+			if t := text(s); len(t) < maxLine {
+				f.bits.fill(t)
+			} else {
+				f.bits = anyPairs // it may have been cut
+			}
 			f.gen = s.gen
 		}
 		return &f.bits

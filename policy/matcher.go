@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -214,13 +215,29 @@ func (b *build) finish() {
 		count(r.node, seen)
 	}
 	g := newGenerator(&b.m.memory)
-	g.asked = b.asked
+	g.asked, g.wholes = b.asked, wholes(seen)
 	for _, r := range roots {
 		b.m.byKind[r.kind] = append(b.m.byKind[r.kind], entry{r.policy, g.flag(r.node)})
 	}
 	for _, x := range g.indexes {
 		x.build()
 	}
+}
+
+// wholes finds the texts that are parts of others which are searched, too.
+func wholes(nodes map[*node]bool) map[*node]*node {
+	out := map[*node]*node{}
+	for part := range nodes {
+		if part.op != opField || part.member.partOf == "" || part.loops > 0 {
+			continue
+		}
+		for whole := range nodes {
+			if whole.op == opField && whole.member.name == part.member.partOf && slices.Equal(whole.kids, part.kids) && whole.searches >= minSearches {
+				out[part] = whole
+			}
+		}
+	}
+	return out
 }
 
 func count(n *node, seen map[*node]bool) {

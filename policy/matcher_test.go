@@ -363,6 +363,28 @@ func TestMatcherTakesLargeConditions(t *testing.T) {
 	}
 }
 
+// The arguments are a part of the command line, and are searched with its filter; but
+// a command line that is cut ends before its arguments do.
+func TestMatcherSearchesCutLines(t *testing.T) {
+	var ps []*policy.Policy
+	for i, c := range []string{
+		`event.process.arguments.containsAny(["needle", "pin", "nail", "tack"])`, `event.process.command.containsAny(["needle", "pin", "nail", "tack"])`,
+		`event.process.arguments.matches("needl.$|p[i]ns")`, `event.process.arguments.glob("*needle")`,
+	} {
+		ps = append(ps, eventPolicy(fmt.Sprintf("c%d", i), c))
+	}
+	m, e, s := matcher(t, ps...), engine(t, policy.Options{}), &policy.Scratch{}
+	want := map[int]int{10: 4, 50: 3, 200: 0}
+	for room, found := range want {
+		p := &bollwerk.Process{Args: []string{strings.Repeat("p", 20), strings.Repeat("a", 32<<10-60+room-10), "needle"}}
+		event := &bollwerk.Event{Kind: bollwerk.EventExec, Process: p}
+		differ(t, e, m, s, ps, event)
+		if got := len(m.Match(s, event)); got != found {
+			t.Errorf("%d letters: %d of 4 found, want %d", len(p.Args[1]), got, found)
+		}
+	}
+}
+
 // One Matcher serves several goroutines, each with a Scratch of its own, and a
 // Scratch may go from one Matcher to another.
 func TestMatcherIsShared(t *testing.T) {

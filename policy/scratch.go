@@ -53,6 +53,9 @@ type Scratch struct {
 		pod        bollwerk.Pod
 	}
 
+	// inside is whether the event is a container's own doing, once somebody asked.
+	inside answer
+
 	// buf and list hold made texts and lists of them until the next event.
 	buf  []byte
 	list []string
@@ -69,6 +72,15 @@ type Scratch struct {
 	strings [maxLoops]string
 	found   []*Policy
 }
+
+// answer is a flag that may not be known yet.
+type answer uint8
+
+const (
+	notAsked answer = iota
+	isSo
+	isNotSo
+)
 
 type flagSlot struct {
 	gen   uint32
@@ -114,7 +126,7 @@ func (s *Scratch) load(e *bollwerk.Event) {
 	if cap(s.buf) > keepBytes {
 		s.buf = nil
 	}
-	s.buf, s.list = s.buf[:0], s.list[:0]
+	s.buf, s.list, s.inside = s.buf[:0], s.list[:0], notAsked
 	s.process = orElse(e.Process, &s.none.process)
 	s.target = orElse(e.Target, &s.none.process)
 	s.file = orElse(e.File, &s.none.file)
