@@ -126,9 +126,12 @@ type tableMaker struct {
 	anchored bool
 	byKey    map[string]uint16
 	states   []tableState
-	// places of the closure being made, and whether one is in it.
+	// reads says of a place and a class of letters whether it goes on with them.
+	reads []bool
+	// places of the closure being made, whether one is in it, and the key being made.
 	places []uint32
 	in     []bool
+	key    []byte
 }
 
 // tableState is a set of places before the next letter, and what kind of letter was
@@ -158,17 +161,18 @@ func newTable(re *syntax.Regexp) *table {
 		if len(s.places) == 0 && m.anchored && s.last >= 0 {
 			return noState
 		}
-		key := s.key()
-		at, ok := m.byKey[key]
+		m.key = s.appendKey(m.key[:0])
+		at, ok := m.byKey[string(m.key)]
 		if !ok {
 			at = uint16((rows + len(m.states)) * width)
-			m.byKey[key] = at
-			m.states = append(m.states, s)
+			m.byKey[string(m.key)] = at
+			m.states = append(m.states, tableState{slices.Clone(s.places), s.last})
 		}
 		return at
 	}
 	a.start = state(tableState{last: -1})
 	work := 0
+	var room []uint32
 	for i := 0; i < len(m.states); i++ {
 		s := m.states[i]
 		if work += len(m.prog.Inst) + len(s.places)*width; (rows+len(m.states))*width > maxTable || work > maxTableWork {
@@ -194,13 +198,14 @@ func newTable(re *syntax.Regexp) *table {
 			}
 			to := tableState{last: lastOf(r)}
 			for _, pc := range places {
-				if inst := &m.prog.Inst[pc]; inst.MatchRune(r) {
-					to.places = append(to.places, inst.Out)
+				if m.reads[int(pc)*len(letters)+class] {
+					room = append(room, m.prog.Inst[pc].Out)
 				}
 			}
-			slices.Sort(to.places)
-			to.places = slices.Compact(to.places)
+			slices.Sort(room)
+			to.places = slices.Compact(room)
 			row[class] = state(to)
+			room = to.places[:0]
 		}
 		row[len(letters)] = otherState
 		if _, found := follow(-1); found {
@@ -255,26 +260,38 @@ func (m *tableMaker) closure(s tableState, flags syntax.EmptyOp) []uint32 {
 // classes sorts the letters of ASCII into those that the program cannot tell apart
 // and returns one of each.
 func (m *tableMaker) classes(a *table) (letters []rune) {
-	byKey := map[string]uint8{}
-	for r := rune(0); r < 128; r++ {
-		key := []byte{byte(lastOf(r))}
-		for i := range m.prog.Inst {
-			switch inst := &m.prog.Inst[i]; inst.Op {
-			case syntax.InstRune, syntax.InstRune1, syntax.InstRuneAny, syntax.InstRuneAnyNotNL:
-				bit := byte(0)
-				if inst.MatchRune(r) {
-					bit = 1
-				}
-				key = append(key, bit)
-			}
+	var readers []int
+	for i := range m.prog.Inst {
+		switch m.prog.Inst[i].Op {
+		case syntax.InstRune, syntax.InstRune1, syntax.InstRuneAny, syntax.InstRuneAnyNotNL:
+			readers = append(readers, i)
 		}
+	}
+	byKey := map[string]uint8{}
+	var keys [][]byte
+	for r := rune(0); r < 128; r++ {
+		key := make([]byte, 0, len(readers)+1)
+		for _, i := range readers {
+			bit := byte(0)
+			if m.prog.Inst[i].MatchRune(r) {
+				bit = 1
+			}
+			key = append(key, bit)
+		}
+		key = append(key, byte(lastOf(r)))
 		class, ok := byKey[string(key)]
 		if !ok {
 			class = uint8(len(letters))
 			byKey[string(key)] = class
-			letters = append(letters, r)
+			letters, keys = append(letters, r), append(keys, key)
 		}
 		a.class[r] = class
+	}
+	m.reads = make([]bool, len(m.prog.Inst)*len(letters))
+	for class, key := range keys {
+		for j, i := range readers {
+			m.reads[i*len(letters)+class] = key[j] == 1
+		}
 	}
 	return letters
 }
@@ -290,12 +307,12 @@ func lastOf(r rune) rune {
 	return ' '
 }
 
-func (s tableState) key() string {
-	b := binary.LittleEndian.AppendUint32(make([]byte, 0, 4+4*len(s.places)), uint32(s.last))
+func (s tableState) appendKey(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(s.last))
 	for _, pc := range s.places {
 		b = binary.LittleEndian.AppendUint32(b, pc)
 	}
-	return string(b)
+	return b
 }
 
 // pattern makes the expression of a node. What is asked once in its life needs no
