@@ -185,9 +185,12 @@ func TestDamage(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	dir := t.TempDir()
+	dir, n := t.TempDir(), 40000
+	if testing.Short() {
+		n = 15000 // one and a half times what there is room for
+	}
 	r := open(t, Config{Dir: dir, Size: 1 << 20, Age: 50 * 365 * 24 * time.Hour})
-	for i := range 40000 {
+	for i := range n {
 		e := event(i)
 		e.Process.Cwd = noise(i)
 		r.Event(e)
@@ -204,11 +207,11 @@ func TestLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	st := r.Status()
-	if st.Bytes > 1<<20 || st.Bytes != folderSize(t, dir) || st.Lost != 0 || st.Written != 40000 {
+	if st.Bytes > 1<<20 || st.Bytes != folderSize(t, dir) || st.Lost != 0 || st.Written != uint64(n) {
 		t.Errorf("%+v, on disk %d", st, folderSize(t, dir))
 	}
 	got, s := read(t, dir, Query{})
-	if len(s.Damage) != 0 || len(got) == 0 || len(got) == 40000 || got[len(got)-1].Event.Process.Start != 39999 {
+	if len(s.Damage) != 0 || len(got) == 0 || len(got) == n || got[len(got)-1].Event.Process.Start != uint64(n-1) {
 		t.Errorf("%d records, %+v", len(got), s)
 	}
 }
@@ -243,6 +246,10 @@ func TestFullDisk(t *testing.T) {
 	}
 	log := filepath.Join(dir, "log")
 	r := open(t, Config{Dir: log, Size: 64 << 20, Age: 50 * 365 * 24 * time.Hour})
+	n := 40000
+	if testing.Short() {
+		n = 15000 // twice what there is room for
+	}
 	fill := func(to int) {
 		for i := 0; i < to; i++ {
 			e := event(i)
@@ -258,7 +265,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	fill(40000)
+	fill(n)
 	st := r.Status()
 	// The only segment is the one being written: what does not fit is lost, and said.
 	if st.Lost == 0 || st.Trouble == "" || !strings.Contains(st.Trouble, "no space left") {
@@ -272,7 +279,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Remove(other); err != nil {
 		t.Fatal(err)
 	}
-	fill(40000)
+	fill(n)
 	if st := r.Status(); st.Trouble != "" {
 		t.Errorf("%+v", st)
 	}

@@ -295,8 +295,11 @@ func TestExecOfAThread(t *testing.T) {
 }
 
 func TestDeepTree(t *testing.T) {
-	l := watch(t)
-	if out, err := helper("deep", "40", "deep-end").CombinedOutput(); err != nil {
+	l, depth := watch(t), "40"
+	if testing.Short() {
+		depth = "20" // each is this program with the race detector, which starts slowly
+	}
+	if out, err := helper("deep", depth, "deep-end").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	p := l.Exec(t, "deep-end").Process
