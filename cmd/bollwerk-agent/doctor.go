@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -73,9 +72,7 @@ func runDoctor(ctx context.Context, e *env, backend string, asJSON bool) error {
 		}
 	}
 	if asJSON {
-		enc := json.NewEncoder(e.stdout)
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(rows); err != nil {
+		if err := encodeJSON(e.json(), rows); err != nil {
 			return err
 		}
 	} else {

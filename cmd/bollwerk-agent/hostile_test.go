@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -206,6 +208,31 @@ func TestHostileNames(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestHostileJSON: what is JSON stays the same JSON on a terminal, and acts on it no more.
+func TestHostileJSON(t *testing.T) {
+	for name, text := range hostile {
+		document, list := learned(t, text)
+		flags := control(t, map[string]any{"GET /profile": document, "GET /profiles": list, "GET /status": filled[agent.Status](text)})
+		for _, args := range [][]string{{"profile", "export", "w"}, {"profile", "list", "--json"}, {"profile", "render", "w", "restriction"}, {"status", "--json"}} {
+			_, plain, _ := command(t, append(args, flags...)...)
+			out := terminalOf(t, func(stdout *os.File) {
+				e := &env{stdout: stdout, stderr: io.Discard, getenv: func(string) string { return "" }, version: "test"}
+				run(t.Context(), e, append(args, flags...))
+			})
+			var a, b any
+			if err := errors.Join(json.Unmarshal([]byte(plain), &a), json.Unmarshal([]byte(out), &b)); err != nil || !reflect.DeepEqual(a, b) || !utf8.ValidString(out) {
+				t.Errorf("%s: %q: another document on a terminal: %v\n%q", name, args, err, out)
+			}
+			for _, r := range out {
+				if r != '\n' && (r < ' ' || r >= 0x7f && r < 0xa0 || unicode.In(r, unicode.Cf, unicode.Co, unicode.Cs)) {
+					t.Errorf("%s: %q: the character %U on a terminal", name, args, r)
+					break
+				}
+			}
+		}
 	}
 }
 

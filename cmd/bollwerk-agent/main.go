@@ -64,6 +64,14 @@ func (e *env) colour() bool {
 	return ok && !e.noColor && e.getenv("NO_COLOR") == "" && e.getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
 }
 
+// json is where JSON goes: on a terminal with what could act on it escaped, elsewhere as it is.
+func (e *env) json() io.Writer {
+	if f, ok := e.stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return terminal.JSON(f)
+	}
+	return e.stdout
+}
+
 // print writes lines on stderr. Errors carry names that strangers chose.
 func (e *env) print(text string) {
 	for line := range strings.Lines(text) {

@@ -55,7 +55,7 @@ func newProfileListCommand(e *env) *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return printJSON(e.stdout, list)
+				return encodeJSON(e.json(), list)
 			}
 			if len(list) == 0 {
 				fmt.Fprintln(e.stdout, "No workload was learned yet: a profile begins with the first event of a container or service.")
@@ -71,12 +71,6 @@ func newProfileListCommand(e *env) *cobra.Command {
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
-}
-
-func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
 }
 
 // isFile reports whether a name means a file that was exported. A folder that is named like a
@@ -161,7 +155,7 @@ func newProfileExportCommand(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = d.WriteTo(e.stdout)
+			_, err = d.WriteTo(e.json())
 			return err
 		},
 	}
@@ -330,7 +324,7 @@ itself enforces in mode restrict.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(e.stdout, string(bytes.TrimRight(out, "\n")))
+			_, err = fmt.Fprintln(e.json(), string(bytes.TrimRight(out, "\n")))
 			return err
 		},
 	}

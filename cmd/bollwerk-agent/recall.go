@@ -94,7 +94,7 @@ func runRecall(ctx context.Context, e *env, f *recallFlags) error {
 	} else if err != nil {
 		return fmt.Errorf("%w; nothing was recorded here: start the agent, or name its folder with --state", err)
 	}
-	enc := json.NewEncoder(e.stdout)
+	enc := json.NewEncoder(e.json())
 	found := 0
 	q.Detection = func(d *bollwerk.Detection) error {
 		found++

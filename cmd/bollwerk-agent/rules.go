@@ -111,7 +111,7 @@ func runRulesList(e *env, c *agent.Config, asJSON bool) error {
 		}
 	}
 	if asJSON {
-		return encodeJSON(e.stdout, rows)
+		return encodeJSON(e.json(), rows)
 	}
 	w := tabwriter.NewWriter(e.stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "RULE\tORIGIN\tMODE\tSEVERITY\tKINDS\tATT&CK")
@@ -216,7 +216,7 @@ func runRulesCheck(e *env, args []string, asJSON bool) error {
 		count[r.Verdict]++
 	}
 	if asJSON {
-		if err := encodeJSON(e.stdout, struct {
+		if err := encodeJSON(e.json(), struct {
 			Exact    int        `json:"exact"`
 			Partly   int        `json:"partly"`
 			Not      int        `json:"not"`
@@ -439,7 +439,7 @@ func runRulesTest(ctx context.Context, e *env, dirs []string, asJSON bool) error
 		}
 	}
 	if asJSON {
-		if err := encodeJSON(e.stdout, rows); err != nil {
+		if err := encodeJSON(e.json(), rows); err != nil {
 			return err
 		}
 	} else {

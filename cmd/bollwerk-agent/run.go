@@ -85,12 +85,15 @@ func runRun(ctx context.Context, e *env, f *runFlags) error {
 		return err
 	}
 	parts.Detections = e.stdout
+	if f.json {
+		parts.Detections = e.json()
+	}
 	switch {
 	case !f.json:
 		colour := e.colour()
 		parts.Show = func(w io.Writer, d *bollwerk.Detection) { printDetection(w, d, colour) }
 	case f.events:
-		parts.Events = e.stdout
+		parts.Events = parts.Detections
 	}
 	// Who reads the lines may end; who guards a machine goes on, and says so in its status.
 	gone := make(chan os.Signal, 1)
