@@ -121,6 +121,7 @@ func TestDeniedIsNotLearned(t *testing.T) {
 }
 
 func TestFloodIsBounded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Config{})
 	wl := w.container("web", digestA)
 	p := w.start(wl)

@@ -13,6 +13,7 @@ import (
 // keeps nobody from observing and restricting, who refuses no system call; and what the
 // samples did not show before is no news.
 func TestSystemCallsHaveAGateOfTheirOwn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Config{})
 	wls := []*bollwerk.Workload{w.container("web", digestA), w.container("web", digestA), w.container("web", digestA)}
 	var ps []*bollwerk.Process

@@ -17,6 +17,7 @@ import (
 // every window down to once in thousands, samples drawn, and then what the next
 // sample really brings.
 func TestEstimatesHoldWhereTheTruthIsKnown(t *testing.T) {
+	t.Parallel()
 	for _, exponent := range []float64{0.8, 1.3, 2} {
 		for _, units := range []int{20, 60, 144, 500, 2000} {
 			simulate(t, units, exponent)
@@ -80,6 +81,7 @@ func TestUpperPoisson(t *testing.T) {
 
 // A million repetitions of one thing in one window are one sample.
 func TestALoopTeachesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Config{})
 	wl := w.container("web", digestA)
 	p := w.start(wl)

@@ -190,6 +190,7 @@ func TestNearest(t *testing.T) {
 
 // Whatever is learned is allowed by the restriction made of it, and judged as known.
 func TestWhatIsLearnedIsAllowed(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(60) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		w := newWorld(t, Config{})

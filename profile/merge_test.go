@@ -93,6 +93,7 @@ func firstDifference(a, b string) string {
 }
 
 func TestMergingIsAJoin(t *testing.T) {
+	t.Parallel()
 	rounds := 120
 	if testing.Short() {
 		rounds = 30
