@@ -241,7 +241,7 @@ func TestRoughNames(t *testing.T) {
 	}
 	cs := newContainers(t, newNetwork(t))
 	a := startAgent(t)
-	r := cs.start("names", `for n in $'/tmp/a\x1b[2J\x1b]0;x\x07' $'/tmp/b","rule":"none","x":"' $'/tmp/c\n{"type":"detection"}' $'/tmp/d\xff\xfe\xc0\xaf' $'/tmp/e\u202etxt' '/tmp/f<script>'; do
+	r := cs.start("names", `for n in $'/tmp/a\x1b[2J\x1b]0;x\x07' $'/tmp/b","rule":"none","x":"' $'/tmp/c\n{"type":"detection"}' $'/tmp/d\xff\xfe\xc0\xaf' $'/tmp/e\u202etxt' '/tmp/f<script>' $'/tmp/g\xc2\x9b31m\x7f\r'; do
   cp /bin/true "$n"; "$n" $'\x1b[31m' "$n" "$(head -c 4096 /dev/zero | tr '\0' A)" || true
 done; cat /etc/shadow > /dev/null; sleep 0.3`)
 	a.awaitProtected(t, r.id)
@@ -262,12 +262,16 @@ done; cat /etc/shadow > /dev/null; sleep 0.3`)
 		t.Errorf("status:\n%s", out)
 	}
 	// That each line is one JSON value is checked by the reader of all lines.
-	for _, args := range [][]string{{"recall"}, {"recall", "--json"}, {"recall", "--detections"}, {"status"}, {"profile"}} {
+	for _, args := range [][]string{{"recall"}, {"recall", "--json"}, {"recall", "--detections"}, {"status"}, {"profile", "list"}, {"profile", "show", r.id}} {
 		out, errs, code := a.verb(t, args...)
 		if code == 2 || code == 3 {
 			t.Errorf("%v: exit code %d: %s", args, code, errs)
 		}
-		for _, bad := range []string{"\x1b", "\x07", "\u202e"} {
+		bad := []string{"\x1b", "\x07", "\u202e", "\r", "\xff"}
+		if !slices.Contains(args, "--json") {
+			bad = append(bad, "\u009b", "\x7f") // JSON is escaped that far only where a terminal reads it
+		}
+		for _, bad := range bad {
 			if strings.Contains(out+errs, bad) {
 				t.Errorf("%v prints %q", args, bad)
 			}
