@@ -72,6 +72,9 @@ func TestTableTooLarge(t *testing.T) {
 	if p.parts[0].table != nil || p.parts[1].table == nil {
 		t.Fatalf("%+v", p.parts)
 	}
+	if newPattern(regexp.MustCompile(`a.{30}b`)).parts[0].table != nil {
+		t.Error("2^30 states")
+	}
 	for _, text := range []string{"abbbbbbbbbbbbb", "aabbbbbbbbbbbbba", "bbbbbbbbbbbbbb", "c", ""} {
 		agrees(t, re, p, text)
 	}
