@@ -18,10 +18,12 @@ import (
 // the dead one.
 func TestLockFile(t *testing.T) {
 	if name := os.Getenv("BOLLWERK_LOCK"); name != "" {
-		if _, err := lockFile(name, []byte(`{"pid":4242,"state":"/a/rather/long/folder","socket":"/run/s"}`)); err != nil {
+		held, err := lockFile(name, []byte(`{"pid":4242,"state":"/a/rather/long/folder","socket":"/run/s"}`))
+		if err != nil {
 			fmt.Println("error", err)
 			return
 		}
+		defer held.Close() // or the collector of garbage closes it
 		fmt.Println("locked")
 		select {}
 	}
