@@ -26,8 +26,8 @@ func TestDoctor(t *testing.T) {
 	}
 	kernels(t, func(t *testing.T, k Kernel) {
 		m := Machine{Kernel: k, Cgroups: *cgroupsFlag, Modules: []string{"overlay", "veth"}, Files: []File{{Path: "/agent", From: program}}, Commands: []Command{
-			{Name: "table", Args: []string{"/agent", "doctor"}, Timeout: 2 * time.Minute},
-			{Name: "json", Args: []string{"/agent", "doctor", "--json"}, Timeout: 2 * time.Minute},
+			{Name: "table", Args: []string{"/agent", "doctor"}, Timeout: 5 * time.Minute},
+			{Name: "json", Args: []string{"/agent", "doctor", "--json"}, Timeout: 5 * time.Minute},
 			// Nothing that the agent loads may make the kernel complain: some machines are set
 			// to stop then.
 			{Name: "complaints", Args: []string{"sh", "-c", "dmesg | grep -A 3 -E 'WARNING:|BUG:|Oops' || exit 5"}},
