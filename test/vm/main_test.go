@@ -53,7 +53,8 @@ func TestCgroups(t *testing.T) {
 				t.Fatal(err)
 			}
 			out := results[0].Output
-			if n := strings.Count(out, " cgroup2 "); n != map[string]int{"v1": 0, "hybrid": 1}[layout] || !strings.Contains(out, " /sys/fs/cgroup/memory cgroup ") {
+			// Newer kernels may have no memory controller of version 1.
+			if n := strings.Count(out, " cgroup2 "); n != map[string]int{"v1": 0, "hybrid": 1}[layout] || !strings.Contains(out, " /sys/fs/cgroup/pids cgroup ") {
 				t.Errorf("%s:\n%s", layout, out)
 			}
 		}
