@@ -30,7 +30,7 @@ const inVM = "BOLLWERK_VM"
 // vmPrograms are what the attacks need. Interpreters of many megabytes stay outside, and
 // their attacks with them: what they do to the kernel is what python and perl do.
 var vmPrograms = strings.Fields(`bash dash runc nc socat curl getent script nsenter unshare mount umount insmod rmmod apt-get dpkg w grep perl python3
-	cat cp mv rm mkdir rmdir mkfifo mknod ls sleep echo touch ln chmod base64 head tail seq timeout true false tr id uname env`)
+	cat cp mv rm find mkdir rmdir mkfifo mknod ls sleep echo touch ln chmod base64 head tail seq timeout true false tr id uname env`)
 
 // vmLeft are the programs that stay outside.
 var vmLeft = regexp.MustCompile(`\b(ruby|php|node) -`)
@@ -264,7 +264,7 @@ func (r *vmRoot) program(from, to string) {
 // would compile for seconds.
 func (r *vmRoot) python() {
 	dir := r.t.TempDir()
-	r.modules("/usr/bin/python3", "-c", `import sys, socket, os, base64, random, ctypes, struct, time, pty, site, select, errno, encodings.idna, encodings.ascii, encodings.latin_1, encodings.hex_codec
+	r.modules("/usr/bin/python3", "-c", `import sys, socket, subprocess, os, base64, random, ctypes, struct, time, pty, site, select, errno, encodings.idna, encodings.ascii, encodings.latin_1, encodings.hex_codec
 for m in list(sys.modules.values()):
     f = getattr(m, "__file__", None)
     if f: print(f)`)
