@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -226,6 +227,12 @@ func (f *Files) rehouse(r *root, by *bollwerk.Process) {
 	}
 }
 
+// near reports whether a folder is among the first that are marked of a tree.
+func near(tree, name string) bool {
+	rest, ok := strings.CutPrefix(name, tree+"/")
+	return ok && strings.Count(rest, "/") < 2
+}
+
 // passwdMost is how much of a list of accounts is read.
 const passwdMost = 64 << 10
 
@@ -242,6 +249,9 @@ func (f *Files) house(r *root) (others int) {
 	defer file.Close()
 	b, _ := io.ReadAll(io.LimitReader(file, passwdMost))
 	for _, home := range homesOf(string(b)) {
+		if slices.ContainsFunc(r.watches[:others], func(w Watch) bool { return w.Tree && w.Where == r.where && near(w.Path, home) }) {
+			continue // found there with the tree, at no further cost
+		}
 		r.watches = append(r.watches, Watch{Path: path.Join(home, ".ssh")}, Watch{Path: path.Join(home, ".ssh/id_*"), Read: true})
 	}
 	return others

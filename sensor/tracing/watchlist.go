@@ -45,7 +45,7 @@ func Watches() []Watch {
 	for _, p := range strings.Fields(`/host/etc /host/etc/cron.d /host/etc/sudoers.d /host/etc/systemd/system /host/var/spool/cron`) {
 		out = append(out, Watch{Path: p, Where: "container"}) // where containers have the host's files
 	}
-	for _, p := range strings.Fields(`/tmp /var/tmp /dev/shm /run /run/lock /var/run /home /data /app /workspace /mnt /media /var/lib /var/opt /backup`) {
+	for _, p := range strings.Fields(`/tmp /var/tmp /dev/shm /run /run/lock /var/run /home /data /app`) {
 		out = append(out, Watch{Path: p, Executable: true})
 	}
 	for _, p := range strings.Fields(`/home /root /srv /data /app /backup /backups /workspace /mnt /media /opt /var/www /var/lib /var/opt /var/backups`) {
