@@ -213,7 +213,7 @@ cp -a d mirror; tar -cf - d | (cd r; tar -xf -); sha256sum b.tgz > sum && sha256
 tar -czf etc.tgz --exclude=shadow --exclude='shadow-' --exclude='gshadow*' --exclude=ssl -C / etc/logrotate.d etc/hostname etc/passwd
 find d -name 'f1*' -mtime -1 -exec gzip {} +
 rm -rf r mirror`},
-		{name: "unpack", needs: []string{"tar"}, host: true, opts: []option{ordinary}, script: `
+		{name: "unpack", needs: []string{"tar"}, opts: []option{ordinary}, script: `
 for k in $(seq 10); do mkdir -p /srv/h$P/site/$k; for i in $(seq 80); do echo picture $i > /srv/h$P/site/$k/f$i.png; done; done
 tar -C /srv/h$P -czf /srv/h$P/site.tgz site; mkdir /srv/h$P/new; sleep 0.5
 tar -C /srv/h$P/new -xzf /srv/h$P/site.tgz; sleep 0.2; rm -rf /srv/h$P/new/site
