@@ -37,6 +37,7 @@ for k in "$@"; do
   step "$k" "packages on hybrid" ./test/vm -run '^TestPackages$' -packages sensor/process,sensor/tracing,sensor,workload,agent -cgroups hybrid
   step "$k" "attacks" ./test/attack -run '^TestInVM$' -inside .
   step "$k" "attacks on cgroup v1" ./test/attack -run '^TestInVM$' -cgroups v1
+  step "$k" "attacks on hybrid" ./test/attack -run '^TestInVM$' -cgroups hybrid
   step "$k" "rough treatment" ./test/attack -run '^TestRoughInVM$'
   [ "$k" != 6.12 ] || step "$k" "restrict mode" ./test/attack -run '^TestRestrictInVM$'
 done
