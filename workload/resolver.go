@@ -583,12 +583,12 @@ func (r *Resolver) lacking(rec *record) string {
 func (r *Resolver) why(b *body, missing string) string {
 	s := missing + " not known"
 	if missing == "everything" {
-		if !b.gone.IsZero() {
-			return "the container was gone before its runtime could be asked"
-		}
 		s = "no container runtime on this machine names it"
+		if !b.gone.IsZero() {
+			s = "the container was gone before its runtime could be asked"
+		}
 	}
-	if slices.Contains(b.pending, true) || !b.over.Load() || !b.next.IsZero() {
+	if b.gone.IsZero() && (slices.Contains(b.pending, true) || !b.over.Load() || !b.next.IsZero()) {
 		s += " yet"
 	}
 	names := make([]string, 0, len(b.failed))

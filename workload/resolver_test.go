@@ -135,9 +135,16 @@ func TestHangingRuntime(t *testing.T) {
 	if s := r.Stats(); s.Expired != before.Expired || s.Expired > 1 || s.Waited != before.Waited {
 		t.Errorf("%d more events waited, %d of all in vain", s.Waited-before.Waited, s.Expired)
 	}
-	eventually(t, "it is said who does not answer", func() bool {
+	says := func() bool {
 		w := r.Resolve(ctx, 1<<40, scope(hexA), 0)
 		return strings.Contains(w.Unresolved, "docker: does not answer within 300ms")
+	}
+	eventually(t, "it is said who does not answer", says)
+	// It stays said when the container is found to have ended, as this one never was.
+	r.Sweep()
+	eventually(t, "its end is known", func() bool {
+		w := r.Resolve(ctx, 1<<40, scope(hexA), 0)
+		return strings.HasPrefix(w.Unresolved, "the container was gone before") && says()
 	})
 	if s := r.Sources()[0]; s.Verdict != bollwerk.Degraded || s.TimedOut == 0 || s.Cause == "" {
 		t.Errorf("%+v", s)
