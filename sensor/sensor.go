@@ -175,7 +175,7 @@ type Policy struct {
 	// Failed, if set, is called when a part could not be put in force after all, later than
 	// Apply returned: the workload's first process was gone before it had a root of its own.
 	// Who gave the policy may give one with another PID.
-	Failed func(error)
+	Failed func(error) `json:"-"`
 }
 
 // Peer is a network and a port; Port 0 means any, Protocol "" both tcp and udp.

@@ -1,6 +1,7 @@
 package tracing
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/bollwerk/bollwerk"
 )
@@ -180,4 +183,33 @@ cat /data/b/.ssh/id_rsa /data/id_ed25519 >/dev/null; read x`)
 	io.WriteString(in, "\n")
 	c.find(t, "a new key", fileEvent(bollwerk.EventOpen, "/data/b/.ssh/id_rsa", func(e *bollwerk.Event) bool { return e.File.Access&bollwerk.AccessRead != 0 }))
 	c.find(t, "a key without a folder of its own", fileEvent(bollwerk.EventOpen, "/data/id_ed25519", func(e *bollwerk.Event) bool { return e.File.Access&bollwerk.AccessRead != 0 }))
+}
+
+// What a container puts in the place of its list of accounts must not let the agent wait,
+// nor open what does something when it is opened.
+func TestNoPlainFile(t *testing.T) {
+	dir := tree(t)
+	name := filepath.Join(dir, "etc/passwd")
+	if err := errors.Join(os.Remove(name), unix.Mkfifo(name, 0o600), os.MkdirAll(filepath.Join(dir, "etc/cron.d"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	held, err := os.OpenFile(name, os.O_RDWR, 0) // somebody who writes, some day
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	r := &root{prefix: dir}
+	if b, err := r.read("/etc/passwd", passwdMost); err == nil {
+		t.Errorf("read %q from a fifo", b)
+	}
+	if err := os.Symlink("/dev/zero", filepath.Join(dir, "etc/zero")); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := r.read("/etc/zero", 16); err == nil {
+		t.Errorf("read %q through a link out of the root", b)
+	}
+	c := watch(t, &Files{Root: dir})
+	c.need(t, AreaFile)
+	run(t, "sh", "-c", "echo x > "+dir+"/etc/cron.d/x")
+	c.find(t, "cron", fileEvent(bollwerk.EventCreate, "/etc/cron.d/x"))
 }

@@ -3,6 +3,7 @@ package tracing
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path"
@@ -241,13 +242,10 @@ const passwdMost = 64 << 10
 func (f *Files) house(r *root) (others int) {
 	others = len(f.Watches)
 	r.watches = f.Watches[:others:others]
-	fd, err := r.open("/etc/passwd", unix.O_RDONLY|unix.O_NONBLOCK)
+	b, err := r.read("/etc/passwd", passwdMost)
 	if err != nil {
 		return others
 	}
-	file := os.NewFile(uintptr(fd), "passwd")
-	defer file.Close()
-	b, _ := io.ReadAll(io.LimitReader(file, passwdMost))
 	for _, home := range homesOf(string(b)) {
 		if slices.ContainsFunc(r.watches[:others], func(w Watch) bool { return w.Tree && w.Where == r.where && near(w.Path, home) }) {
 			continue // found there with the tree, at no further cost
@@ -255,6 +253,31 @@ func (f *Files) house(r *root) (others int) {
 		r.watches = append(r.watches, Watch{Path: path.Join(home, ".ssh")}, Watch{Path: path.Join(home, ".ssh/id_*"), Read: true})
 	}
 	return others
+}
+
+// read returns the beginning of a file. What a container puts there may be a fifo that never
+// ends, a device that does something when it is opened, or of a file system whose owner
+// lets everybody wait: only plain files of the kernel's own are read.
+func (r *root) read(name string, most int64) ([]byte, error) {
+	fd, err := r.open(name, unix.O_PATH)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	var fs unix.Statfs_t
+	if err := errors.Join(unix.Fstat(fd, &st), unix.Fstatfs(fd, &fs)); err != nil {
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || fs.Type == unix.FUSE_SUPER_MAGIC {
+		return nil, fmt.Errorf("%s: no plain file", name)
+	}
+	f, err := os.Open(procFD(fd))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, most))
 }
 
 // plant marks the trees of a container. It takes several times as long as all else, and
