@@ -17,7 +17,7 @@ import (
 
 const (
 	// ringPoll is the greatest delay of a record that is not urgent, while records flow.
-	ringPoll = 20 * time.Millisecond
+	ringPoll = 10 * time.Millisecond
 	// ringQuiet are empty looks after which the reader sleeps until it is woken.
 	ringQuiet = 3
 
@@ -33,7 +33,7 @@ const (
 // woken is dear for the program that submits (an interrupt to another CPU), so while
 // records flow the reader never seems to have caught up: the position that it publishes
 // lies eight bytes before the end of the last record it has read, where no new record
-// can begin, and it looks every 20 ms. When nothing came for some looks it publishes its
+// can begin, and it looks every 10 ms. When nothing came for some looks it publishes its
 // true position, looks once more, and sleeps without a timer: the next record wakes it,
 // once. That nothing falls between is the kernel's own promise: a program first
 // announces its record (the producer's position) and then compares the consumer's,

@@ -361,7 +361,7 @@ BW_INLINE void bw_lost(__u64 cgroup, __u16 kind)
 
 // Waking the reader for each record would be the dearest part of it (an interrupt to
 // another CPU). Without a flag the kernel wakes it only when it has caught up, which it
-// hides while records flow (sensor/ring.go): it looks every 20 ms then, and is woken when
+// hides while records flow (sensor/ring.go): it looks every 10 ms then, and is woken when
 // much waits or somebody must know. Never BPF_RB_NO_WAKEUP, not even for a record that
 // is discarded: a reader that sleeps waits for exactly the next one.
 BW_INLINE __u64 bw_wakeup(int urgent)

@@ -173,15 +173,19 @@ func delays(b *bench, a *agent, boxes []*workload) ([]row, error) {
 	stolen := taken()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var took []time.Duration
+	var took, own []time.Duration // own: of those of whose time nothing was taken
 	late, excused := 0, 0
 	for id, at := range began {
 		if s, ok := a.seen[id]; ok {
 			d := s.at.Sub(at)
 			took = append(took, d)
+			taken := stolen.between(at, s.at) > 0
+			if !taken {
+				own = append(own, d)
+			}
 			if d > 50*time.Millisecond {
 				late++
-				if stolen.between(at, s.at) > 0 {
+				if taken {
 					excused++
 				}
 			}
@@ -191,10 +195,19 @@ func delays(b *bench, a *agent, boxes []*workload) ([]row, error) {
 		return nil, errors.New("no container's attack was told")
 	}
 	slices.Sort(took)
+	slices.Sort(own)
+	undisturbed := "none"
+	if len(own) > 0 {
+		undisturbed = fmt.Sprintf("%s of %d", ms(own[(len(own)*99+99)/100-1]), len(own))
+	}
 	p99 := took[(len(took)*99+99)/100-1]
-	return []row{{"event to detection on stdout, p99", "≤ 50 ms", ms(p99), word(all && p99 <= 50*time.Millisecond),
-		fmt.Sprintf("%d of %d told; median %s, 90 %% within %s, most %s; the start of the program is in it; %d beyond 50 ms, at %d of which the machine below had taken a processor away (%s in all)",
-			len(took), len(began), ms(took[len(took)/2]), ms(took[len(took)*9/10]), ms(took[len(took)-1]), late, excused, stolen.all())}}, nil
+	holds := word(all && p99 <= 50*time.Millisecond)
+	if holds == no && all && late == excused && len(own) > 0 {
+		holds = noisy // each late one fell into time that nobody here had
+	}
+	return []row{{"event to detection on stdout, p99", "≤ 50 ms", ms(p99), holds,
+		fmt.Sprintf("%d of %d told; median %s, 90 %% within %s, most %s; the start of the program is in it; %d beyond 50 ms, at %d of which the machine below had taken a processor away (%s in all); p99 of those without: %s",
+			len(took), len(began), ms(took[len(took)/2]), ms(took[len(took)*9/10]), ms(took[len(took)-1]), late, excused, stolen.all(), undisturbed)}}, nil
 }
 
 // many containers, four at a time.
