@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -303,6 +304,9 @@ func TestRecall(t *testing.T) {
 		r.Event(&bollwerk.Event{Time: now, Kind: bollwerk.EventOpen, Outcome: bollwerk.Seen, Process: p, Workload: web, File: &bollwerk.FileEvent{Path: "/etc/shadow", Access: bollwerk.AccessRead}})
 	}
 	r.Event(&bollwerk.Event{Time: now, Kind: bollwerk.EventLoss, Workload: web, Loss: &bollwerk.Loss{To: now, Count: 3, Area: "ring"}})
+	// Nobody knows whose these were.
+	r.Event(&bollwerk.Event{Time: now, Kind: bollwerk.EventLoss, Loss: &bollwerk.Loss{To: now, Count: 9, Area: "ring"}})
+	r.Detection(&bollwerk.Detection{ID: "1", Rule: "x", Time: now, Last: now, Workload: web})
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -310,24 +314,43 @@ func TestRecall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const ours, anybodys = "web: 3 events lost", "of any workload: 9 events lost"
 	for _, tt := range []struct {
+		name       string
+		query      recorder.Query
 		workload   string
 		rules      []*policy.Policy
 		events     int
 		detections int
-	}{{"web", nil, 21, 0}, {"other*", nil, 0, 0}, {"w*", all, 0, 3}} {
+		lost       []string
+	}{
+		{"all of a workload", recorder.Query{}, "web", nil, 21, 1, []string{ours, anybodys}},
+		{"another workload", recorder.Query{}, "other*", nil, 0, 0, []string{anybodys}},
+		{"the host", recorder.Query{}, "host", nil, 1, 0, []string{anybodys}},
+		{"rules", recorder.Query{}, "w*", all, 0, 3, []string{ours, anybodys}},
+		{"rules over a kind", recorder.Query{Kinds: []bollwerk.EventKind{bollwerk.EventOpen}}, "w*", all, 0, 3, []string{ours, anybodys}},
+		// What was lost may have been of the kind that was asked for.
+		{"a kind", recorder.Query{Kinds: []bollwerk.EventKind{bollwerk.EventOpen}}, "w*", nil, 20, 0, []string{ours, anybodys}},
+		{"another kind", recorder.Query{Kinds: []bollwerk.EventKind{bollwerk.EventExec}}, "w*", nil, 0, 0, []string{ours, anybodys}},
+		{"losses", recorder.Query{Kinds: []bollwerk.EventKind{bollwerk.EventLoss}}, "*", nil, 2, 0, []string{ours, anybodys}},
+		{"detections", recorder.Query{OnlyDetections: true}, "*", nil, 0, 1, []string{ours, anybodys}},
+		{"before", recorder.Query{Until: now.Add(-time.Minute)}, "*", nil, 0, 0, nil},
+	} {
 		events, found := 0, []*bollwerk.Detection{}
-		q := &Recall{Workloads: []string{tt.workload}, Rules: tt.rules,
+		q := &Recall{Query: tt.query, Workloads: []string{tt.workload}, Rules: tt.rules,
 			Event:     func(*bollwerk.Event) error { events++; return nil },
 			Detection: func(d *bollwerk.Detection) error { found = append(found, d); return nil }}
 		if _, err := q.Run(t.Context(), dir); err != nil {
 			t.Fatal(err)
 		}
 		if events != tt.events || len(found) != tt.detections {
-			t.Errorf("%s: %d events, %d detections; want %d and %d", tt.workload, events, len(found), tt.events, tt.detections)
+			t.Errorf("%s: %d events, %d detections; want %d and %d", tt.name, events, len(found), tt.events, tt.detections)
 		}
-		if tt.workload == "web" && (len(q.Lost) != 1 || !strings.Contains(q.Lost[0], "3 events lost")) {
-			t.Errorf("losses: %q", q.Lost)
+		if !slices.EqualFunc(q.Lost, tt.lost, strings.HasPrefix) {
+			t.Errorf("%s: losses %q, want %q", tt.name, q.Lost, tt.lost)
+		}
+		if tt.rules == nil {
+			continue
 		}
 		for i, d := range found { // told at once, at the tenth, and with the final count
 			if d.Rule != "password-file-read" || d.Count != []uint64{1, 10, 20}[i] || d.Outcome != bollwerk.Seen {

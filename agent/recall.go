@@ -53,8 +53,18 @@ func (r *Recall) Run(ctx context.Context, dir string) (*recorder.Summary, error)
 			return nil
 		}
 		e := rec.Event
-		if e.Kind == bollwerk.EventLoss && e.Loss != nil && r.of(e.Workload) {
-			r.Lost = append(r.Lost, fmt.Sprintf("%s: %s", e.Workload, e.Loss.Sentence()))
+		if e.Kind == bollwerk.EventLoss {
+			// What was lost without a name may have been anybody's.
+			switch {
+			case e.Loss == nil:
+			case e.Workload == nil:
+				r.Lost = append(r.Lost, "of any workload: "+e.Loss.Sentence())
+			case r.of(e.Workload):
+				r.Lost = append(r.Lost, fmt.Sprintf("%s: %s", e.Workload, e.Loss.Sentence()))
+			}
+			if !r.Query.Wants(e.Kind) {
+				return nil
+			}
 		}
 		if !r.of(e.Workload) {
 			return nil

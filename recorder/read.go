@@ -26,7 +26,15 @@ type Query struct {
 	Workloads []string
 	Kinds     []bollwerk.EventKind // of events; empty: all
 	// OnlyDetections leaves the events out.
+	//
+	// Losses are handed out in any case, for as far as time and workload fit: what was
+	// lost may have been of any kind.
 	OnlyDetections bool
+}
+
+// Wants reports whether events of a kind were asked for.
+func (q *Query) Wants(k bollwerk.EventKind) bool {
+	return !q.OnlyDetections && (len(q.Kinds) == 0 || slices.Contains(q.Kinds, k))
 }
 
 // Summary says what a reading covered. A log with damage is not complete, and says so.
@@ -250,11 +258,5 @@ func (r *reading) wanted(rec Record) bool {
 	if len(r.q.Workloads) > 0 && !slices.Contains(r.q.Workloads, rec.workload().Key()) {
 		return false
 	}
-	if rec.Detection != nil {
-		return true
-	}
-	if r.q.OnlyDetections {
-		return false
-	}
-	return len(r.q.Kinds) == 0 || slices.Contains(r.q.Kinds, rec.Event.Kind)
+	return rec.Detection != nil || rec.Event.Kind == bollwerk.EventLoss || r.q.Wants(rec.Event.Kind)
 }

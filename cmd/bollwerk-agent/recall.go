@@ -95,7 +95,7 @@ func runRecall(ctx context.Context, e *env, f *recallFlags) error {
 		return fmt.Errorf("%w; nothing was recorded here: start the agent, or name its folder with --state", err)
 	}
 	enc := json.NewEncoder(e.json())
-	found := 0
+	found, told := 0, 0
 	q.Detection = func(d *bollwerk.Detection) error {
 		found++
 		if f.json {
@@ -109,6 +109,7 @@ func runRecall(ctx context.Context, e *env, f *recallFlags) error {
 	}
 	if len(q.Rules) == 0 {
 		q.Event = func(v *bollwerk.Event) error {
+			told++
 			if f.json {
 				return enc.Encode(struct {
 					Type string `json:"type"`
@@ -129,7 +130,7 @@ func runRecall(ctx context.Context, e *env, f *recallFlags) error {
 	for _, l := range q.Lost {
 		e.note("lost: " + l)
 	}
-	if s.Records == 0 {
+	if s.Records == 0 || len(q.Rules) == 0 && found+told == 0 {
 		e.print(reach(s))
 	}
 	switch {
