@@ -118,7 +118,7 @@ func newProfileShowCommand(e *env) *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(e.stdout, "%s\n%s\n", terminal.Clean(d.Workload, 0), terminal.Clean(d.Sentence, 0))
-			if !isFile(args[0]) { //: the running agent says what it would hold
+			if !isFile(args[0]) { // the running agent says what it would hold
 				var h agent.Held
 				if err := e.ask(c.Context(), "GET", "/profile/held?workload="+url.QueryEscape(args[0]), &h); err != nil {
 					return err
