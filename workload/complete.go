@@ -395,7 +395,8 @@ func (r *Resolver) learn(index int, f Found) {
 	if f.CgroupPath != "" && f.Below == "" {
 		r.byPath[f.CgroupPath] = rec
 	}
-	if fresh {
+	if fresh || old == nil || old.CgroupPath != f.CgroupPath || old.Container.PID != f.Container.PID {
+		// A runtime may write down a container before it knows where it runs.
 		unknown = r.reconsider(f.Container.ID, f.CgroupPath)
 	}
 	for _, b := range r.bodies {
@@ -423,6 +424,28 @@ func (r *Resolver) reconsider(id, path string) (unknown []*body) {
 		}
 	}
 	return unknown
+}
+
+// renameUnknown looks whether a runtime says by now who a container is, which it may have
+// written down where nobody was told.
+func (r *Resolver) renameUnknown(u *body) {
+	if len(r.withKnownPaths(nil, u.path)) == 0 {
+		return
+	}
+	r.mu.Lock()
+	still := r.bodies[u.key] == u
+	if still {
+		for n, e := range r.cgroups {
+			if e.body == u {
+				delete(r.cgroups, n)
+			}
+		}
+		r.dropBody(u)
+	}
+	r.mu.Unlock()
+	if still {
+		r.rename(u)
+	}
 }
 
 // rename has it told who a container is that was taken for one of an unknown runtime: it may

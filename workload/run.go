@@ -181,8 +181,20 @@ func (r *Resolver) Gone(id uint64) {
 }
 
 // Sweep looks which cgroups still exist and forgets those that ended longer than
-// Config.Grace ago. Run calls it; a test may.
+// Config.Grace ago; it also looks whether a container of no runtime has one after all. Run
+// calls it; a test may.
 func (r *Resolver) Sweep() {
+	var unknown []*body
+	r.mu.RLock()
+	for _, u := range r.unknown {
+		if u.gone.IsZero() {
+			unknown = append(unknown, u)
+		}
+	}
+	r.mu.RUnlock()
+	for _, u := range unknown {
+		r.renameUnknown(u)
+	}
 	type item struct {
 		id   uint64
 		path string

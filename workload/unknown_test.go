@@ -133,6 +133,46 @@ func TestUnknownRuntime(t *testing.T) {
 	}
 }
 
+// TestNamedInSteps: a runtime may write down a container before it says where that runs, or
+// where nobody is told of it; it is believed all the same, without a further event.
+func TestNamedInSteps(t *testing.T) {
+	h := host(t)
+	prerequisite.Root(t)
+	changes := make(chan change, 4)
+	s := &fake{name: "runc"}
+	r := run(t, Config{Changed: func(a, b *bollwerk.Workload) { changes <- change{a, b} }}, s)
+	for i, step := range []func(name, path string){
+		func(name, path string) { r.learn(0, Found{Container: bollwerk.Container{ID: name}, CgroupPath: path}) },
+		func(string, string) { r.Sweep() },
+	} {
+		name := fmt.Sprintf("bollwerk-steps-%d-%d", i, os.Getpid())
+		path := "/" + name
+		cgroupOf(t, h, path)
+		inCgroup(t, h, path, box("echo up; exec sleep 60")...)
+		id, err := h.ID(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.learn(0, Found{Container: bollwerk.Container{ID: name}}) // where it runs is not known
+		w := r.Contained(id, path, member(t, h, path))
+		if w.Container == nil || w.Container.Runtime != bollwerk.UnknownRuntime {
+			t.Fatalf("%d: %+v", i, w)
+		}
+		s.mu.Lock()
+		s.local = has(name, Found{Container: bollwerk.Container{Name: name, Runtime: "runc"}, CgroupPath: path})
+		s.mu.Unlock()
+		step(name, path)
+		select {
+		case c := <-changes:
+			if c.before != w || c.after.Container == nil || c.after.Container.ID != name || c.after.Cgroup != id {
+				t.Errorf("%d: told as %+v, before %+v", i, c.after, c.before)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%d: that a runtime names it is not told", i)
+		}
+	}
+}
+
 // TestNoUnknownRuntime: namespaces alone make no container of what the host shares.
 func TestNoUnknownRuntime(t *testing.T) {
 	h := host(t)
