@@ -91,12 +91,14 @@ type Agent struct {
 	held     map[uint64]*holding
 	holding  int
 	missedAt time.Time // of the last countMissed
+	unkept   uint64    // events that the recorder could not keep, as far as they were told
 	judged   uint64
 	ending   map[spot]ending
 
 	gone chan *bollwerk.Workload // containers whose cgroup was removed
 
 	following *following
+	unsaid    unsaid // losses that are in the ledger and not on record yet
 
 	pid uint32 // our own: asking the kernel each time is a system call for each event
 
@@ -300,9 +302,28 @@ const lookTime = 3 * time.Second
 // receive is called by the sensor, one event at a time; it must not wait.
 func (a *Agent) receive(e *bollwerk.Event) { a.queue.put(e) }
 
-// dropped counts an event that the queue gave up.
+// dropped counts an event that the queue gave up, for the workload whose it was.
 func (a *Agent) dropped(e *bollwerk.Event) {
-	a.ledger.add(e.Workload.Key(), bollwerk.Loss{From: e.Time, To: e.Time, Count: max(1, e.Count), Area: "queue", Kind: e.Kind})
+	loss, w, cgroup := bollwerk.Loss{From: e.Time, To: e.Time, Count: max(1, e.Count), Area: "queue", Kind: e.Kind}, e.Workload, uint64(0)
+	switch {
+	case e.Kind == bollwerk.EventLoss && e.Loss != nil:
+		loss = *e.Loss // what it tells of is lost, and not one event more
+		cgroup = loss.Cgroup
+	case w != nil:
+		cgroup = w.Cgroup
+	case e.Process != nil:
+		cgroup = e.Process.Cgroup
+	}
+	if w == nil && a.resolver != nil {
+		w = a.resolver.Known(cgroup)
+	}
+	key := "" // nobody's in particular
+	if w != nil {
+		key = w.Key()
+	}
+	loss.Cgroup = cgroup
+	a.ledger.add(key, loss)
+	a.unsaid.add(loss)
 }
 
 // renamed is called when more became known about a workload already handed out. A container

@@ -47,6 +47,7 @@ func (a *Agent) judgeAll() {
 		case e, ok := <-a.queue.ch:
 			if !ok {
 				a.release(time.Time{})
+				a.sayLosses(time.Now())
 				a.folder.Flush(a.tell)
 				a.out.flush()
 				return
@@ -71,6 +72,7 @@ func (a *Agent) judgeAll() {
 			a.profiles.Tick(now)
 			a.sweep(now)
 			a.countMissed(now)
+			a.sayLosses(now)
 			if now.Sub(sampled) >= time.Minute {
 				sampled = now
 				if a.p.Syscalls != nil && a.profiles.book != nil {
@@ -194,9 +196,45 @@ func (a *Agent) lost(e *bollwerk.Event) {
 		}
 	}
 	a.ledger.add(key, *e.Loss)
+	a.tellLoss(e)
+}
+
+// tellLoss hands on a loss that is in the ledger.
+func (a *Agent) tellLoss(e *bollwerk.Event) {
 	a.out.event(e)
 	a.metrics.event(e)
+	// What is lost of the whole node would hang on every profile for good.
+	if a.profiles != nil && e.Loss.Cgroup != 0 {
+		for _, d := range a.profiles.Observe(e, false) {
+			a.decide(d, e)
+		}
+	}
 	a.record(e)
+}
+
+// sayLosses puts on record what the queue gave up, and says what the recorder could not keep.
+func (a *Agent) sayLosses(now time.Time) {
+	for _, l := range a.unsaid.take() {
+		e := &bollwerk.Event{Time: now, Kind: bollwerk.EventLoss, Outcome: bollwerk.Seen, Source: "agent", Loss: &l}
+		if l.Cgroup != 0 {
+			e.Workload = a.resolver.Known(l.Cgroup)
+		}
+		a.tellLoss(e)
+	}
+	if a.recorder == nil {
+		return
+	}
+	if s := a.recorder.Status(); s.Lost > a.unkept {
+		l := bollwerk.Loss{To: now, Count: s.Lost - a.unkept, Area: "recorder"}
+		a.unkept = s.Lost
+		a.ledger.add("", l)
+		e := &bollwerk.Event{Time: now, Kind: bollwerk.EventLoss, Outcome: bollwerk.Seen, Source: "agent", Loss: &l}
+		a.out.event(e)
+		a.metrics.event(e)
+		if s.Trouble == "" { // else it would be lost, too, and told of again
+			a.record(e)
+		}
+	}
 }
 
 // countMissed makes losses of the containers that came and went without a name, of the
@@ -311,7 +349,7 @@ func (a *Agent) decide(d *bollwerk.Detection, e *bollwerk.Event) {
 		return
 	}
 	if v, causes := a.ledger.verdict(d.Workload.Key()); v != bollwerk.Pass {
-		d.Verdict, d.Causes = bollwerk.Degraded, causes
+		d.Verdict, d.Causes = bollwerk.Degraded, append(d.Causes, causes...)
 	}
 	a.guarding.settle(d, e)
 	if d.Severity >= bollwerk.SeverityHigh && d.Mode != string(detect.Observe) {

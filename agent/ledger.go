@@ -38,7 +38,7 @@ func (l *ledger) add(key string, loss bollwerk.Loss) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.totals[loss.Area] += loss.Count
-	if _, ok := l.rows[key]; !ok && len(l.rows) >= ledgerWorkloads {
+	if _, ok := l.rows[key]; !ok && len(l.rows) >= ledgerWorkloads && !l.forget() {
 		key = ""
 	}
 	rows := l.rows[key]
@@ -57,6 +57,18 @@ func (l *ledger) add(key string, loss bollwerk.Loss) {
 		rows = slices.Delete(rows, 0, 1)
 	}
 	l.rows[key] = append(rows, lossRow{loss, l.now()})
+}
+
+// forget makes room: what was lost so long ago that it is no reason any more. It reports
+// whether there is room. l.mu is held.
+func (l *ledger) forget() bool {
+	since := l.now().Add(-ledgerWindow)
+	for key, rows := range l.rows {
+		if !slices.ContainsFunc(rows, func(r lossRow) bool { return !r.at.Before(since) }) {
+			delete(l.rows, key)
+		}
+	}
+	return len(l.rows) < ledgerWorkloads
 }
 
 // causes are the sentences about what was lost of a workload (and of everybody) since
@@ -117,4 +129,54 @@ func (l *ledger) total(area string) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.totals[area]
+}
+
+// unsaid are losses of a busy queue, put together by cgroup, kind and area until the judgement
+// has a moment to put them on record. The zero value is usable.
+type unsaid struct {
+	mu  sync.Mutex
+	sum map[unsaidKey]bollwerk.Loss
+}
+
+type unsaidKey struct {
+	cgroup uint64
+	area   string
+	kind   bollwerk.EventKind
+}
+
+// mostUnsaid cgroups and kinds are kept apart; the rest counts as nobody's.
+const mostUnsaid = 1024
+
+func (u *unsaid) add(l bollwerk.Loss) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.sum == nil {
+		u.sum = map[unsaidKey]bollwerk.Loss{}
+	}
+	k := unsaidKey{l.Cgroup, l.Area, l.Kind}
+	have, ok := u.sum[k]
+	if !ok && len(u.sum) >= mostUnsaid {
+		k.cgroup, l.Cgroup = 0, 0
+		have, ok = u.sum[k]
+	}
+	if !ok {
+		u.sum[k] = l
+		return
+	}
+	have.Count += l.Count
+	if l.From.Before(have.From) {
+		have.From = l.From
+	}
+	if l.To.After(have.To) {
+		have.To = l.To
+	}
+	u.sum[k] = have
+}
+
+func (u *unsaid) take() map[unsaidKey]bollwerk.Loss {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	sum := u.sum
+	u.sum = nil
+	return sum
 }

@@ -143,9 +143,11 @@ func (b *Book) lost(e *bollwerk.Event) {
 	if e.Loss == nil {
 		return
 	}
-	if rep := b.replicas[e.Loss.Cgroup]; rep != nil && e.Loss.Cgroup != 0 {
-		rep.r.p.own.lost += e.Loss.Count
-		rep.r.counted = true
+	if e.Loss.Cgroup != 0 {
+		if rep := b.replicas[e.Loss.Cgroup]; rep != nil {
+			rep.r.p.own.lost += e.Loss.Count
+			rep.r.counted = true
+		}
 		return
 	}
 	// Nobody's in particular: it may have been anybody's.

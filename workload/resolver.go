@@ -150,6 +150,17 @@ func (r *Resolver) Now(id uint64, path string, pid uint32) (*bollwerk.Workload, 
 	return b.value.Load(), b.over.Load()
 }
 
+// Known returns the workload of a cgroup that was asked for before, nil of another. It looks
+// nowhere and waits for nobody.
+func (r *Resolver) Known(id uint64) *bollwerk.Workload {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if e := r.cgroups[id]; e != nil {
+		return e.body.value.Load()
+	}
+	return nil
+}
+
 // Resolve returns the workload of a cgroup. For a cgroup known before it costs a map
 // access. It waits for the first round of answers about a new container, but no longer
 // than Config.Wait after the container was first heard of: a runtime that hangs costs
