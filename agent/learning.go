@@ -23,6 +23,7 @@ type learning struct {
 	// One writing at a time, beside the judgement.
 	saving atomic.Bool
 	writes sync.WaitGroup
+	disk   sync.Mutex // held while profiles are written
 }
 
 func openProfiles(a *Agent) (*learning, error) {
@@ -68,20 +69,32 @@ func (l *learning) Tick(now time.Time) {
 	}
 	l.writes.Go(func() {
 		defer l.saving.Store(false)
-		if err := l.book.Save(); err != nil {
-			l.a.setTrouble("profiles", fmt.Sprintf("profiles are not saved: %v", err))
-			return
-		}
-		l.a.setTrouble("profiles", "")
+		_ = l.save() // said by its trouble
 	})
 }
 
-// keep writes what a person decided at once: a decision that an agent forgets when it is
-// killed is none.
-func (l *learning) keep() {
-	if err := l.book.Save(); err != nil {
+// save writes what is new. Who waits for it waits for a writing that has begun, too: that
+// one may have taken what was just decided, and may fail.
+func (l *learning) save() error {
+	l.disk.Lock()
+	defer l.disk.Unlock()
+	err := l.book.Save()
+	if err != nil {
 		l.a.setTrouble("profiles", fmt.Sprintf("profiles are not saved: %v", err))
+	} else {
+		l.a.setTrouble("profiles", "")
 	}
+	return err
+}
+
+// decided puts in force what a person decided about a profile, and writes it at once: a
+// decision that an agent forgets when it is killed is none.
+func (l *learning) decided(key string) (*profile.Status, error) {
+	l.a.guarding.renew(key)
+	if err := l.save(); err != nil {
+		return nil, fmt.Errorf("in force, but not saved: %w", err)
+	}
+	return l.book.Status(key)
 }
 
 // did reports whether the workload is known for a behaviour, so that a guard would hurt it.
@@ -111,6 +124,8 @@ func (l *learning) Close() error {
 		return nil
 	}
 	l.writes.Wait()
+	l.disk.Lock()
+	defer l.disk.Unlock()
 	return l.book.SaveAll()
 }
 
@@ -175,9 +190,29 @@ func (l *learning) serve(mux *http.ServeMux) {
 		if err != nil {
 			return nil, err
 		}
-		l.a.guarding.renew(key)
-		l.keep()
-		return l.book.Status(key)
+		return l.decided(key)
+	}))
+	mux.HandleFunc("POST /profile/reset", need(func(r *http.Request) (any, error) {
+		key, err := l.find(r.FormValue("workload"))
+		if err != nil {
+			return nil, err
+		}
+		why, by := r.FormValue("why"), r.FormValue("by")
+		if why == "" || by == "" {
+			return nil, errors.New("a reset needs who asked for it and why")
+		}
+		var cs []profile.Category
+		for _, word := range r.Form["category"] {
+			c, err := profile.ParseCategory(word)
+			if err != nil {
+				return nil, err
+			}
+			cs = append(cs, c)
+		}
+		if err := l.book.Reset(key, by, why, cs...); err != nil {
+			return nil, err
+		}
+		return l.decided(key)
 	}))
 	mux.HandleFunc("POST /profile/edit", need(func(r *http.Request) (any, error) {
 		key, err := l.find(r.FormValue("workload"))
@@ -198,9 +233,7 @@ func (l *learning) serve(mux *http.ServeMux) {
 		if err != nil {
 			return nil, err
 		}
-		l.a.guarding.renew(key)
-		l.keep()
-		return l.book.Status(key)
+		return l.decided(key)
 	}))
 	mux.HandleFunc("POST /profile/import", need(func(r *http.Request) (any, error) {
 		d, err := profile.ReadDocument(http.MaxBytesReader(nil, r.Body, profile.MaxDocument))
@@ -210,7 +243,7 @@ func (l *learning) serve(mux *http.ServeMux) {
 		if err := l.book.Import(d); err != nil {
 			return nil, err
 		}
-		return l.book.Status(d.Workload)
+		return l.decided(d.Workload)
 	}))
 }
 

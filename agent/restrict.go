@@ -70,7 +70,7 @@ func (h *holds) turn(g sensor.Guard, why string) {
 	h.only = append(h.only, g.String()+": "+why)
 }
 
-const saturated = "too varied to be learned; reset the category once the cause is gone"
+const saturated = "too varied to be learned; once the cause is gone, `profile reset` the category"
 
 // hold compiles a restriction. Where the kernel cannot match what was learned the guard
 // only reports, and says so.

@@ -32,7 +32,7 @@ WORKLOAD is a key as ` + "`profile list`" + ` prints it, or a part of one that i
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newProfileListCommand(e), newProfileShowCommand(e), newProfileExportCommand(e), newProfileImportCommand(e), newProfileDiffCommand(e),
-		newProfileModeCommand(e), newProfileEditCommand(e, "allow"), newProfileEditCommand(e, "forbid"), newProfileRenderCommand(e))
+		newProfileModeCommand(e), newProfileResetCommand(e), newProfileEditCommand(e, "allow"), newProfileEditCommand(e, "forbid"), newProfileRenderCommand(e))
 	return c
 }
 
@@ -231,6 +231,42 @@ is missing. Back always works, at once.`,
 		},
 	}
 	c.Flags().StringVar(&why, "why", "by command", "the `REASON`, kept with the profile")
+	return c
+}
+
+func newProfileResetCommand(e *env) *cobra.Command {
+	var why string
+	c := &cobra.Command{
+		Use: "reset WORKLOAD [CATEGORY]...", Short: "forget what was learned, and learn anew",
+		Long: `Forgets what was learned in the CATEGORIES, or all of it when none is named; what people
+allowed and forbade stays. The profile goes back to learn at once, and a restriction is
+lifted. It is the way out for a category that is too varied to be learned (saturated).`,
+		Example: "  bollwerk-agent profile reset web executable --why 'flooded by a broken updater, mended'",
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageError(fmt.Errorf("`%s` wants a WORKLOAD; see `%[1]s --help`", c.CommandPath()))
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			if why == "" {
+				return usageError(errors.New("--why is missing: what was learned is gone afterwards, and somebody will ask"))
+			}
+			for _, a := range args[1:] {
+				if _, err := profile.ParseCategory(a); err != nil {
+					return usageError(err)
+				}
+			}
+			q := url.Values{"workload": args[:1], "category": args[1:], "why": {why}, "by": {e.person()}}
+			var s profile.Status
+			if err := e.ask(c.Context(), "POST", "/profile/reset?"+q.Encode(), &s); err != nil {
+				return err
+			}
+			fmt.Fprintf(e.stdout, "%s: mode %s, %d things are known\n", terminal.Clean(s.Workload, 0), s.Mode, s.Entries)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&why, "why", "", "the `REASON`, kept with the profile (required)")
 	return c
 }
 
