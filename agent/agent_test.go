@@ -27,12 +27,12 @@ recorder: {size: 8MiB, age: 24h}
 workloads:
   - {match: "ci/*", unprotected: true}
   - {match: "shop/*", guards: {drift: off, egress: report}, modes: {miner: warn}, fail: closed}
-learn: {observe: {observed: 1h, replicas: 2}, syscalls: always}
+learn: {host: true, observe: {observed: 1h, replicas: 2}, syscalls: always}
 `), "agent.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Ring != 1<<20 || c.Recorder.Age != 24*time.Hour || c.State == "" || *c.Learn.Observe.Replicas != 2 {
+	if c.Ring != 1<<20 || c.Recorder.Age != 24*time.Hour || c.State == "" || *c.Learn.Observe.Replicas != 2 || !c.Learn.Host {
 		t.Errorf("%+v", c)
 	}
 	s, err := c.workload("shop/cart/app", "x").guards(DefaultGuards, 0)

@@ -105,6 +105,8 @@ type WorkloadConfig struct {
 // LearnConfig says when a profile may move forward; see profile.DefaultGates.
 type LearnConfig struct {
 	Off bool `yaml:"off"`
+	// Host learns plain processes of the host too, as one workload.
+	Host bool `yaml:"host"`
 	// Syscalls: "sampled" (the default: in short windows, which costs nothing to speak of)
 	// or "always", for a learning phase.
 	Syscalls string     `yaml:"syscalls"`

@@ -95,6 +95,9 @@ func (a *Agent) status() *Status {
 		}
 		w.Causes = append(w.Causes, causes...)
 		w.Mode = a.profiles.mode(profiles[i])
+		if w.Mode == profile.Restrict.String() && w.Kind != string(bollwerk.WorkloadContainer) {
+			w.ReportedOnly = []string{onlyContainers}
+		}
 	}
 	sort.Slice(s.Workloads, func(i, j int) bool { return s.Workloads[i].Name < s.Workloads[j].Name })
 	return s

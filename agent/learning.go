@@ -39,7 +39,7 @@ func openProfiles(a *Agent) (*learning, error) {
 	gates := profile.DefaultGates()
 	a.c.Learn.Observe.apply(&gates.Observe)
 	a.c.Learn.Restrict.apply(&gates.Restrict)
-	l.book, err = profile.NewBook(profile.Config{Node: a.c.Node, Gates: gates, Store: store})
+	l.book, err = profile.NewBook(profile.Config{Node: a.c.Node, Gates: gates, Store: store, Host: a.c.Learn.Host})
 	return l, err
 }
 

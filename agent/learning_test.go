@@ -153,3 +153,32 @@ func TestDecided(t *testing.T) {
 		t.Errorf("causes %q", causes)
 	}
 }
+
+// TestHostProfile: plain processes of the host are learned where the configuration says so,
+// and nobody is told that a profile of theirs would hold them.
+func TestHostProfile(t *testing.T) {
+	for _, on := range []bool{false, true} {
+		a := stopper(t)
+		a.c.Learn.Host, a.trouble = on, map[string]string{}
+		a.guarding = capable()
+		a.guarding.a = a
+		var err error
+		if a.profiles, err = openProfiles(a); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range []*bollwerk.Workload{{Kind: bollwerk.WorkloadHost, Node: "n", Cgroup: 1}, {Kind: bollwerk.WorkloadUnit, Unit: "x.service", Cgroup: 2}} {
+			a.profiles.Observe(&bollwerk.Event{Time: time.Now(), Kind: bollwerk.EventExec, Outcome: bollwerk.Seen, Workload: w,
+				Process: &bollwerk.Process{PID: 7, Path: "/bin/ls", Cgroup: w.Cgroup}}, false)
+		}
+		h, err := a.profiles.held("host")
+		if (err == nil) != on {
+			t.Fatalf("host: %v: %v", on, err)
+		}
+		if on && (h.Enforced != "" || len(h.ReportedOnly) != 1 || h.ReportedOnly[0] != onlyContainers) {
+			t.Errorf("%+v", h)
+		}
+		if h, err = a.profiles.held("unit x.service"); err != nil || h.Enforced != "" || len(h.ReportedOnly) != 1 {
+			t.Errorf("%+v %v", h, err)
+		}
+	}
+}

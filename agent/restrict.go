@@ -25,9 +25,15 @@ func (l *learning) held(key string) (*Held, error) {
 	if err != nil {
 		return nil, err
 	}
+	if strings.HasPrefix(key, "unit ") || key == "host" {
+		return &Held{Workload: key, Mode: l.mode(key), Enforced: sensor.Guard(0).String(), ReportedOnly: []string{onlyContainers}}, nil
+	}
 	h := l.a.guarding.hold(prof.Restriction(), func(b string) bool { return prof.Did(b) })
 	return &Held{Workload: key, Mode: l.mode(key), Enforced: h.enforce.String(), ReportedOnly: h.only}, nil
 }
+
+// onlyContainers is why a profile of a service or of the host holds nobody.
+const onlyContainers = "everything: processes of the host are never stopped by the agent"
 
 // restrict adds to a policy what the profile allows and turns on the guards that hold
 // the workload to it. What cannot be held is returned, nil when the mode is another.

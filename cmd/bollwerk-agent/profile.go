@@ -137,10 +137,14 @@ func newProfileShowCommand(e *env) *cobra.Command {
 
 // printHeld says what mode restrict means for a workload on this host.
 func printHeld(w io.Writer, h *agent.Held) {
+	guards := terminal.Clean(h.Enforced, 300)
+	if guards == "" {
+		guards = "nothing"
+	}
 	if h.Mode == profile.Restrict.String() {
-		fmt.Fprintf(w, "Mode restrict; enforced: %s\n", terminal.Clean(h.Enforced, 300))
+		fmt.Fprintf(w, "Mode restrict; enforced: %s\n", guards)
 	} else {
-		fmt.Fprintf(w, "Mode %s; restrict would enforce: %s\n", terminal.Clean(h.Mode, 30), terminal.Clean(h.Enforced, 300))
+		fmt.Fprintf(w, "Mode %s; restrict would enforce: %s\n", terminal.Clean(h.Mode, 30), guards)
 	}
 	for _, o := range h.ReportedOnly {
 		fmt.Fprintf(w, "- reported only: %s\n", terminal.Clean(o, 300))
