@@ -1,10 +1,12 @@
 package main
 
 import (
+	"path"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/agent"
 	"github.com/bollwerk/bollwerk/policies"
 	"github.com/bollwerk/bollwerk/policy"
@@ -96,6 +98,58 @@ func TestShippedRulesAreWatchedFor(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// readElsewhere are places that shipped rules read and that BPF LSM knows by other means
+// than the name that the rule gives.
+var readElsewhere = map[string]string{
+	"/dev/mem": "by its number", "/dev/kmem": "by its number", "/dev/port": "by its number", "/host/dev/mem": "by its number",
+	"/host/proc/kcore": "kcore of any /proc", "/proc/kcore": "kcore of any /proc",
+	"/root/*": "the rule gives the names, too", "/home/*": "the rule gives the names, too",
+	"*/secrets/azure/tokens/*": "azure-identity-token",
+}
+
+// What rules that ship read is watched for by BPF LSM, by its name. Of names with a star at
+// least one is (docs/detections.md says which are not).
+func TestShippedRulesAreReadByName(t *testing.T) {
+	all, err := policy.Load(policies.Files())
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := lsm.Watches()
+	watched := func(name, folder string) bool {
+		return slices.ContainsFunc(have, func(w lsm.Watch) bool {
+			fits, _ := path.Match(name, w.Name)
+			return fits && w.Name != "" && w.Access&lsm.Read != 0 && (folder == "" || w.Folder == folder || w.Folder == "" && name != "*")
+		})
+	}
+	n := 0
+	for _, p := range all {
+		if p.Subject != policy.EventKind || !strings.Contains(p.Match.Text, "event.file.read") && !strings.HasPrefix(p.Match.Text, `event.kind == "open"`) {
+			continue
+		}
+		m, _ := policy.NewMatcher([]*policy.Policy{p}, policy.MatcherOptions{})
+		for _, place := range m.Watches(bollwerk.EventOpen) {
+			if place.Written || place.Below || readElsewhere[place.Path] != "" || place.Path == "*.pub" {
+				continue // of folders the rules say which names in them
+			}
+			n++
+			dir, name := path.Split(place.Path)
+			folder := path.Base(dir)
+			if strings.Contains(folder, "*") {
+				folder = ""
+			}
+			if !watched(name, folder) {
+				t.Errorf("%s: BPF LSM does not watch for reads of %q (in %q)", p.ID, name, folder)
+			}
+		}
+	}
+	if n < 60 || !watched("azure-identity-token", "") || !watched("kcore", "") {
+		t.Errorf("%d places", n)
+	}
+	if watched("surely-nothing", "") || watched("shadow", "tmp") || watched("core_pattern", "") {
+		t.Error("everything counts as watched")
 	}
 }
 
