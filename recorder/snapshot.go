@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -385,6 +386,33 @@ func Save(dir string, s *Snapshot, keep int) (string, error) {
 		names = names[1:]
 	}
 	return name, nil
+}
+
+// Snapshots are the ids of the snapshots in a folder, oldest first. A folder that is not
+// there has none.
+func Snapshots(dir string) (ids []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries { // sorted, and ids begin with their time
+		if id, ok := strings.CutSuffix(e.Name(), snapshotSuffix); ok && e.Type().IsRegular() {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// SnapshotOf reads the snapshot with an id that Snapshots knows: what else is given names no file.
+func SnapshotOf(dir, id string) (*Snapshot, error) {
+	ids, err := Snapshots(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(ids, id) {
+		return nil, fmt.Errorf("no snapshot %.100q among %d in %s: %w", id, len(ids), dir, fs.ErrNotExist)
+	}
+	return LoadSnapshot(filepath.Join(dir, id+snapshotSuffix))
 }
 
 // LoadSnapshot reads a snapshot back; at most 64 MiB.

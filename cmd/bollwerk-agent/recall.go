@@ -26,6 +26,7 @@ type recallFlags struct {
 	rules      []string
 	detections bool
 	json       bool
+	snapshot   string
 }
 
 func newRecallCommand(e *env) *cobra.Command {
@@ -37,12 +38,25 @@ func newRecallCommand(e *env) *cobra.Command {
 Without --rules it prints what was recorded. With --rules it runs the rules of a folder
 or file over it and prints what they would have detected.
 
+--snapshot prints one capture of processes as JSON; its ID is "snapshot" of a detection.
+It has the environments of the processes, and so perhaps secrets.
+
 Exit codes: 0 done, 1 rules detected something, 2 usage, 3 could not read,
 5 a part of the record is damaged or was lost.`,
 		Example: `  bollwerk-agent recall --since 10m
   bollwerk-agent recall --workload 'shop/*' --since 2h --rules my-rules/`,
 		Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return runRecall(c.Context(), e, &f) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if !c.Flags().Changed("snapshot") {
+				return runRecall(c.Context(), e, &f)
+			}
+			for _, other := range []string{"workload", "since", "until", "kind", "rules", "detections"} {
+				if c.Flags().Changed(other) {
+					return usageError(fmt.Errorf("--snapshot is one capture: --%s has nothing to choose there", other))
+				}
+			}
+			return printSnapshot(e, f.snapshot)
+		},
 	}
 	fl := c.Flags()
 	fl.StringArrayVar(&f.workloads, "workload", nil, "only this `WORKLOAD`: a glob over name or key (repeatable)")
@@ -52,6 +66,7 @@ Exit codes: 0 done, 1 rules detected something, 2 usage, 3 could not read,
 	fl.StringArrayVar(&f.rules, "rules", nil, "run the rules of this `FOLDER` or file over the past (repeatable)")
 	fl.BoolVar(&f.detections, "detections", false, "only detections")
 	fl.BoolVar(&f.json, "json", false, "print JSON lines")
+	fl.StringVar(&f.snapshot, "snapshot", "", "print the capture with this `ID`")
 	return c
 }
 
@@ -140,6 +155,21 @@ func runRecall(ctx context.Context, e *env, f *recallFlags) error {
 		return &exitError{code: exitFindings}
 	}
 	return nil
+}
+
+// printSnapshot prints a capture.
+func printSnapshot(e *env, id string) error {
+	c, err := e.configuration()
+	if err != nil {
+		return err
+	}
+	s, err := recorder.SnapshotOf(filepath.Join(c.State, "snapshots"), id)
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%s: only root may read what was captured; run this as root", filepath.Join(c.State, "snapshots"))
+	} else if err != nil {
+		return err
+	}
+	return encodeJSON(e.json(), s)
 }
 
 // eventKinds are the words of all kinds.

@@ -50,6 +50,8 @@ func TestWrongCommands(t *testing.T) {
 		{"profile lst", 2, "did you mean"},
 		{"status", 3, nobody},
 		{"recall", 3, "nothing was recorded here"},
+		{"recall --snapshot x", 3, "no snapshot"},
+		{"recall --snapshot x --since 1h", 2, "--since has nothing"},
 		{"recall --kind dance", 2, "exec, fork"},
 		{"recall --since tomorrow", 2, "want 10m"},
 		{"recall --since 1h --until 2h", 2, "--since is not before"},
