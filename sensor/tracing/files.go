@@ -456,7 +456,11 @@ func (f *Files) tell(g *group, e *notice) {
 	}
 	if i, ok := e.find(unix.FAN_EVENT_INFO_TYPE_FID); ok && e.mask&(unix.FAN_OPEN|unix.FAN_CLOSE_WRITE|unix.FAN_ATTRIB) != 0 {
 		if pl, ok := f.at(i.id, p); ok && pl.kind&placeRead != 0 {
-			f.entry(e.mask, pl, pl.path, p)
+			mask := e.mask
+			if mask&unix.FAN_ATTRIB != 0 && f.replaced(i.id, pl.root) {
+				mask &^= unix.FAN_ATTRIB // it lost its name: no mode was changed
+			}
+			f.entry(mask, pl, pl.path, p)
 			return
 		}
 	}
@@ -477,9 +481,52 @@ func (f *Files) gone(e *notice) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.places[i.id]) > 0 {
-		delete(f.places, i.id)
-		f.marked--
+	all := f.places[i.id]
+	if len(all) == 0 {
+		return
+	}
+	delete(f.places, i.id)
+	f.marked--
+	for _, pl := range all {
+		if pl.kind&placeRead != 0 {
+			f.rewatch(pl)
+		}
+	}
+}
+
+// replaced reports whether the path of a watched file names another one in r by now, or none. The
+// old one may be held open for long, and what replaced it is watched from now on.
+func (f *Files) replaced(id handle, r *root) (yes bool) {
+	for _, pl := range f.places[id] {
+		if pl.kind&placeRead == 0 {
+			continue
+		}
+		if now, err := pl.root.handle(pl.path); err == nil && now == id {
+			continue
+		}
+		yes = yes || pl.root == r
+		f.rewatch(pl)
+	}
+	return yes
+}
+
+// rewatch marks what stands where a watched file was. Nothing else tells of it where a link on
+// the way was changed (a mounted secret: token, ..data/token, ..2/token), nor where the
+// folder is not marked as all was there. Who replaces files all the time makes many marks
+// necessary, up to a rate.
+func (f *Files) rewatch(pl place) {
+	r := pl.root
+	if !r.rearms.take(time.Now()) {
+		r.over++
+		return
+	}
+	if f.mark(r, pl.path, placeRead); r.exists(pl.path) {
+		return
+	}
+	for i := range r.watches {
+		if w := &r.watches[i]; w.Read && matchPath(w.Path, pl.path) {
+			f.armWatch(r, w, nil, false)
+		}
 	}
 }
 

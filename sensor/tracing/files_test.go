@@ -1,7 +1,10 @@
 package tracing
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -285,6 +288,83 @@ func TestReplacedFileStaysWatched(t *testing.T) {
 	})
 	run(t, "cat", dir+"/etc/shadow")
 	c.find(t, "read", fileEvent(bollwerk.EventOpen, "/etc/shadow", func(e *bollwerk.Event) bool { return e.File.Access == bollwerk.AccessRead }))
+}
+
+// readBy reads a file in a process of its own, and finds what is told of that one.
+func readBy(t *testing.T, name string) func(*bollwerk.Event) bool {
+	t.Helper()
+	cmd := exec.Command("cat", name)
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	return func(e *bollwerk.Event) bool {
+		return e.File.Access == bollwerk.AccessRead && e.Process != nil && e.Process.PID == uint32(cmd.Process.Pid)
+	}
+}
+
+// The kubelet puts a new token into a new folder and changes the link to it. A reader may hold
+// the old one open.
+func TestRotatedSecretStaysWatched(t *testing.T) {
+	const aws, azure = "/var/run/secrets/eks.amazonaws.com/serviceaccount/token", "/var/run/secrets/azure/tokens/azure-identity-token"
+	for name, secret := range map[string]string{"kubernetes": "/run/secrets/kubernetes.io/serviceaccount/token", "aws": aws, "azure": azure, "docker": "/root/.docker/config.json"} {
+		for _, held := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, " held ", held), func(t *testing.T) {
+				dir := tree(t)
+				at, base := path.Dir(dir+secret), path.Base(secret)
+				linked, steps := "mkdir -p "+at+"; cd "+at+"; mkdir ..1; echo first > ..1/"+base+"; ln -s ..1 ..data; ln -s ..data/"+base+" "+base,
+					"mkdir ..2; echo second > ..2/"+base+"; ln -s ..2 ..data_tmp; mv -T ..data_tmp ..data; rm -r ..1"
+				if name == "docker" {
+					linked, steps = "mkdir -p "+at+"; cd "+at+"; echo first > "+base, "echo second > .new; mv .new "+base
+				}
+				run(t, "sh", "-ec", linked)
+				c := watch(t, &Files{Root: dir})
+				c.need(t, AreaFile)
+				if held {
+					f, err := os.Open(dir + secret)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer f.Close()
+				}
+				for _, steps := range []string{steps, strings.NewReplacer("..1", "..2", "..2", "..3", "second", "third").Replace(steps)} {
+					run(t, "sh", "-ec", "cd "+at+"; "+steps)
+					await(t, "a mark on the new file", func() bool {
+						id, err := handleAt(dir + secret)
+						c.files.mu.Lock()
+						defer c.files.mu.Unlock()
+						return err == nil && len(c.files.places[id]) > 0
+					})
+				}
+				c.find(t, "read", fileEvent(bollwerk.EventOpen, secret, readBy(t, dir+secret)))
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				for _, e := range c.events {
+					if fileEvent(bollwerk.EventChmod, secret)(e) {
+						t.Errorf("nobody changed a mode: %+v", e.File)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A watched file that is removed and made anew is found by the folder.
+func TestRemovedSecretComesBack(t *testing.T) {
+	dir := tree(t)
+	secret := dir + "/root/.docker/config.json"
+	run(t, "sh", "-ec", "mkdir -p "+path.Dir(secret)+"; echo first > "+secret)
+	c := watch(t, &Files{Root: dir})
+	c.need(t, AreaFile)
+	run(t, "rm", secret)
+	await(t, "a mark on the folder", func() bool { return c.files.marks("/root/.docker") })
+	run(t, "sh", "-c", "echo second > "+secret)
+	await(t, "a mark on the new file", func() bool {
+		id, err := handleAt(secret)
+		c.files.mu.Lock()
+		defer c.files.mu.Unlock()
+		return err == nil && len(c.files.places[id]) > 0
+	})
+	c.find(t, "read", fileEvent(bollwerk.EventOpen, "/root/.docker/config.json", readBy(t, secret)))
 }
 
 func TestRepeatsAreFolded(t *testing.T) {

@@ -61,7 +61,8 @@ func Watches() []Watch {
 		/etc/gshadow- /etc/security/opasswd /host/etc/shadow /rootfs/etc/shadow /hostfs/etc/shadow
 		/etc/kubernetes/admin.conf /etc/kubernetes/*.conf /etc/kubernetes/pki/* /etc/rancher/k3s/k3s.yaml /var/lib/kubelet/kubeconfig /var/lib/kubelet/pki/*
 		/proc/sysrq-trigger /sys/kernel/uevent_helper /sys/fs/cgroup/release_agent /sys/fs/cgroup/*/release_agent
-		/var/run/secrets/kubernetes.io/serviceaccount/token /run/secrets/kubernetes.io/serviceaccount/token /run/secrets/*`) {
+		/var/run/secrets/kubernetes.io/serviceaccount/token /run/secrets/kubernetes.io/serviceaccount/token /run/secrets/*
+		/var/run/secrets/eks.amazonaws.com/serviceaccount/token /var/run/secrets/azure/tokens/*`) {
 		out = append(out, Watch{Path: p, Read: true})
 	}
 	return out
