@@ -75,6 +75,13 @@ func runRecall(ctx context.Context, e *env, f *recallFlags) error {
 	if err != nil {
 		return err
 	}
+	// Both would find nothing, whatever is recorded.
+	switch {
+	case f.detections && len(f.rules) > 0:
+		return usageError(errors.New("--detections are those that were told then; --rules make their own from events: choose one"))
+	case f.detections && len(f.kinds) > 0:
+		return usageError(errors.New("--kind chooses among events, --detections leaves them out: choose one"))
+	}
 	now := time.Now()
 	q := agent.Recall{Query: recorder.Query{OnlyDetections: f.detections}, Workloads: f.workloads}
 	if q.Query.Since, err = parseWhen(f.since, now); err != nil {

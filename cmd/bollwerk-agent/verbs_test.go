@@ -52,6 +52,8 @@ func TestWrongCommands(t *testing.T) {
 		{"recall", 3, "nothing was recorded here"},
 		{"recall --snapshot x", 3, "no snapshot"},
 		{"recall --snapshot x --since 1h", 2, "--since has nothing"},
+		{"recall --detections --rules DIR/missing", 2, "choose one"},
+		{"recall --detections --kind exec", 2, "choose one"},
 		{"recall --kind dance", 2, "exec, fork"},
 		{"recall --since tomorrow", 2, "want 10m"},
 		{"recall --since 1h --until 2h", 2, "--since is not before"},
