@@ -69,7 +69,9 @@ type area struct {
 	name     string
 	programs []string
 	outcome  bollwerk.Outcome
-	loss     string // what is lost without this source
+	// loss is what only this source gives; "" for nothing. Whether and when others see
+	// something differs by kernel: that is said by their own rows.
+	loss string
 }
 
 // needs is the type of an area's first program.
@@ -81,22 +83,22 @@ func (a area) needs() ebpf.ProgramType {
 }
 
 var areas = []area{
-	{"deny exec", []string{"bprm_check"}, bollwerk.Denied, "programs are ended at their start instead of refused"},
-	{"file", []string{"file_open", "path_rename", "path_unlink", "path_rmdir", "path_link", "path_symlink", "path_chmod", "path_chown", "path_truncate"}, bollwerk.Denied, "file operations are seen on marked folders only"},
-	{"deny file", []string{"file_open", "path_mknod", "path_mkdir", "path_rename", "path_unlink", "path_rmdir", "path_link", "path_symlink", "path_chmod", "path_chown", "path_truncate"}, bollwerk.Denied, "opens can be refused through fanotify only, other operations not at all"},
-	{"setting", []string{"file_open"}, bollwerk.Denied, "release_agent and uevent_helper can be restored but not refused"},
-	{"executable mapping", []string{"mmap_file"}, bollwerk.Seen, "libraries that were made at run time are seen as far as loaders map them"},
-	{"credentials", []string{"task_fix_setuid", "capset"}, bollwerk.Seen, "changes are seen at the next start, fork or end of the process"},
-	{"capability", []string{"capable"}, bollwerk.Seen, "use of capabilities is seen since kernel 6.13 only"},
-	{"ptrace", []string{"ptrace_access_check", "ptrace_traceme"}, bollwerk.Denied, "attaching is seen by looking every few seconds"},
-	{"mount", []string{"sb_mount", "move_mount"}, bollwerk.Denied, "mounts are seen after they are made"},
-	{"bpf load", []string{"bpf_call"}, bollwerk.Denied, "loads are seen after they are done"},
-	{"module", []string{"kernel_read_file", "kernel_load_data", "kernel_module_request"}, bollwerk.Denied, "module loads are seen after they are done"},
-	{"raw socket", []string{"socket_create"}, bollwerk.Denied, "raw and packet sockets are seen by looking every few seconds, and packet sockets are never refused"},
-	{"connect to sockets", []string{"unix_connect"}, bollwerk.Seen, "connections to sockets with a name in the file system (docker.sock) are seen since kernel 6.7 only"},
-	{"namespace", []string{"switch_namespaces", "unshare_begin", "unshare_end", "userns_create", "userns_enter"}, bollwerk.Seen, "setns and unshare are seen without the kind of call"},
+	{"deny exec", []string{"bprm_check"}, bollwerk.Denied, "the kernel itself cannot refuse a program before it starts"},
+	{"file", []string{"file_open", "path_rename", "path_unlink", "path_rmdir", "path_link", "path_symlink", "path_chmod", "path_chown", "path_truncate"}, bollwerk.Denied, "operations on files cannot be told wherever they happen"},
+	{"deny file", []string{"file_open", "path_mknod", "path_mkdir", "path_rename", "path_unlink", "path_rmdir", "path_link", "path_symlink", "path_chmod", "path_chown", "path_truncate"}, bollwerk.Denied, "files cannot be refused by where they are, and no rename, removal, link or change of a mode before it happens"},
+	{"setting", []string{"file_open"}, bollwerk.Denied, "release_agent and uevent_helper cannot be refused before they are written"},
+	{"executable mapping", []string{"mmap_file"}, bollwerk.Seen, "not every mapping of a file that can be executed is told"},
+	{"credentials", []string{"task_fix_setuid", "capset"}, bollwerk.Seen, "changes of capabilities are not told when they are made"},
+	{"capability", []string{"capable"}, bollwerk.Seen, ""},
+	{"ptrace", []string{"ptrace_access_check", "ptrace_traceme"}, bollwerk.Denied, "attaching cannot be refused before it happens, and memory that is read or written by process_vm_readv and process_vm_writev is not told"},
+	{"mount", []string{"sb_mount", "move_mount"}, bollwerk.Denied, "mounts cannot be refused before they happen"},
+	{"bpf load", []string{"bpf_call"}, bollwerk.Denied, "loads cannot be refused before they happen"},
+	{"module", []string{"kernel_read_file", "kernel_load_data", "kernel_module_request"}, bollwerk.Denied, "modules cannot be refused before they are loaded"},
+	{"raw socket", []string{"socket_create"}, bollwerk.Denied, "packet sockets cannot be refused before they are made"},
+	{"connect to sockets", []string{"unix_connect"}, bollwerk.Seen, ""},
+	{"namespace", []string{"switch_namespaces", "unshare_begin", "unshare_end", "userns_create", "userns_enter"}, bollwerk.Seen, ""},
 	{"page faults", []string{"anon_inode"}, bollwerk.Seen, "programs that answer their own page faults (userfaultfd) are not seen"},
-	{"memfd", []string{"memfd_create"}, bollwerk.Seen, "anonymous files are seen when they are started only"},
+	{"memfd", []string{"memfd_create"}, bollwerk.Seen, "anonymous files are not told when they are made"},
 }
 
 // alternatives are loaded only where the first was refused.
@@ -247,7 +249,10 @@ func (s *Source) rows(refused map[string]error, remedy string) []sensor.Capabili
 			s.covered[a.name] = true
 		case missing[0] == a.programs[0]:
 			r.Verdict, r.Outcome = bollwerk.NotEvaluated, bollwerk.Seen
-			r.Cause = cause.Error() + "; " + a.loss
+			r.Cause = cause.Error()
+			if a.loss != "" {
+				r.Cause += "; " + a.loss
+			}
 			switch r.Remedy = remedy; {
 			case remedy == "" && len(s.attached) > 0: // others work here
 				r.Remedy = "a newer kernel"
