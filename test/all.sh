@@ -7,6 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 start=$SECONDS
 go build ./...
+GOARCH=arm64 go build -o /dev/null ./cmd/bollwerk
+GOARCH=arm64 go build -o /dev/null ./cmd/bollwerk-agent
 # Packages run in parallel, in this order: the slowest first, so that none runs alone at the end.
 go test -timeout 30m ./test/system ./cmd/bollwerk ./artifact ./sensor/process \
   $(go list ./... | grep -v -e '/test/attack$' -e '/test/vm$')

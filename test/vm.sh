@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # make test-vm: the sensor's own tests and the attacks on kernels of Debian with BPF LSM,
-# in QEMU without hardware help. make test takes the parts in which LSM refuses, on the
-# newest kernel; `test/vm.sh all [KERNEL…]` takes everything and prints a table.
+# in QEMU without hardware help. make test takes the parts in which LSM refuses, the attacks
+# on the newest kernel; `test/vm.sh all [KERNEL…]` takes everything and prints a table.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "${1:-}" != all ]; then
-  go test -timeout 20m -run '^(TestBoot|TestPackages)$' ./test/vm -packages sensor/lsm -kernel 6.12
+  for k in 6.1 6.12; do
+    go test -timeout 20m -run '^(TestBoot|TestPackages)$' ./test/vm -packages sensor/lsm -kernel "$k"
+  done
   go test -timeout 20m -run '^(TestInVM|TestRoughInVM)$' ./test/attack
   exit
 fi

@@ -242,6 +242,12 @@ func slowness() time.Duration {
 // asked again each time that it says that something came into force.
 func (a *agent) awaitProtected(t testing.TB, id string) {
 	t.Helper()
+	a.awaitStatus(t, id, func(w *node.WorkloadStatus) bool { return w.Enforced != "" && w.Watched })
+}
+
+// awaitStatus waits until the agent knows a container and says of it what is wanted.
+func (a *agent) awaitStatus(t testing.TB, id string, wanted func(*node.WorkloadStatus) bool) {
+	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second * slowness()); ; {
 		a.mu.Lock()
 		seen := a.guards
@@ -250,8 +256,8 @@ func (a *agent) awaitProtected(t testing.TB, id string) {
 		if err := node.Ask(context.Background(), a.socket, "GET", "/status", &s); err != nil {
 			t.Fatalf("%v:\n%s", err, a.log())
 		}
-		for _, w := range s.Workloads {
-			if w.Name == id && w.Enforced != "" && w.Watched {
+		for i := range s.Workloads {
+			if w := &s.Workloads[i]; w.Name == id && wanted(w) {
 				return
 			}
 		}
