@@ -157,7 +157,8 @@ func onlyWithLSM() (names []string) {
 	return names
 }
 
-// vmSeen are attacks that nothing but BPF LSM sees.
+// vmSeen are attacks that BPF LSM sees by hooks of its own. Other kernels see them by other
+// means, in part (docs/agent.md), so that they are worth a run with it.
 var vmSeen = regexp.MustCompile(`^(docker-socket|environ|process-memory|kernel-memory|device-memory|mapped-library)$`)
 
 func scriptOf(name string) string {
