@@ -3,6 +3,7 @@ package network
 import (
 	"encoding/binary"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,14 +16,27 @@ import (
 func TestConnectAcceptListen(t *testing.T) {
 	w := sharedWatch(t)
 	for _, c := range []struct{ name, network, address string }{
-		{"v4", "tcp4", "127.0.0.1:0"},
-		{"v6", "tcp6", "[::1]:0"},
-		{"multipath", "mptcp4", "127.0.0.1:0"},
+		{"v4", "tcp4", "127.0.0.1:"},
+		{"v6", "tcp6", "[::1]:"},
+		{"multipath", "mptcp4", "127.0.0.1:"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := contained(t)
-			addr := netip.MustParseAddrPort(h.ok("listen %s %s", strings.TrimPrefix(c.network, "mp"), c.address))
+			// What the kernel refuses by itself is not told; the port 0 that clients bind to is neither.
+			expect(t, h, "err EADDRNOTAVAIL", "listen tcp4 192.0.2.1:81")
+			h.ok("bind tcp 0")
+			port := 1024 + int(h.pid())%30000 // of this test alone: what repeats is not told again
+			addr := netip.MustParseAddrPort(h.ok("listen %s %s", strings.TrimPrefix(c.network, "mp"), c.address+strconv.Itoa(port)))
+			b := w.await("bind", h.by(bollwerk.EventBind))
+			if b.Connection.Local != addr || b.Connection.Protocol != "tcp" || b.Connection.Outgoing || b.Result != 0 || b.Outcome != bollwerk.Seen {
+				t.Errorf("bind: %+v %+v, want local %v", b, b.Connection, addr)
+			}
 			l := w.await("listen", h.by(bollwerk.EventListen))
+			for _, kind := range []bollwerk.EventKind{bollwerk.EventBind, bollwerk.EventListen} {
+				if all := w.all(h.by(kind)); len(all) != 1 {
+					t.Errorf("%d of %s are told, want the one that took the port", len(all), kind)
+				}
+			}
 			if l.Connection.Local != addr || l.Connection.Protocol != "tcp" || l.Connection.Outgoing {
 				t.Errorf("listen: %+v, want local %v", l.Connection, addr)
 			}
