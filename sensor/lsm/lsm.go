@@ -249,9 +249,8 @@ func (s *Source) rows(refused map[string]error, remedy string) []sensor.Capabili
 			s.covered[a.name] = true
 		case missing[0] == a.programs[0]:
 			r.Verdict, r.Outcome = bollwerk.NotEvaluated, bollwerk.Seen
-			r.Cause = cause.Error()
-			if a.loss != "" {
-				r.Cause += "; " + a.loss
+			if r.Cause = cause.Error() + "; " + a.loss; a.loss == "" {
+				r.Cause = r.Means + ": " + cause.Error()
 			}
 			switch r.Remedy = remedy; {
 			case remedy == "" && len(s.attached) > 0: // others work here
