@@ -319,6 +319,12 @@ func runnableMemory(spec map[string]any) {
 	}
 }
 
+// serviceAccount is the folder in memory in which the kubelet puts a pod's token.
+func serviceAccount(spec map[string]any) {
+	spec["mounts"] = append(spec["mounts"].([]any), map[string]any{"destination": "/run/secrets/kubernetes.io/serviceaccount", "type": "tmpfs", "source": "tmpfs",
+		"options": []string{"nosuid", "nodev", "mode=755", "size=64k"}})
+}
+
 func hostPID(spec map[string]any) {
 	l := spec["linux"].(map[string]any)
 	var ns []any

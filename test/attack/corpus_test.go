@@ -145,6 +145,9 @@ func credentials() []attackCase {
 		{name: "process-memory", script: `sleep 60 & python3 -c 'import sys;open("/proc/%s/mem"%sys.argv[1],"rb")' $!`, opts: []option{privileged}, rules: []string{"process-memory-opened"}, least: medium},
 		{name: "metadata", script: timed + `curl -s http://169.254.169.254/latest/meta-data/iam/ || bash -c 'exec 3<>/dev/tcp/169.254.169.254/80'`, rules: []string{"metadata-service-by-tool", "metadata-service-contact"}, least: medium},
 		{name: "api-server", script: timed + `curl -sk https://10.96.0.1:443/api`, rules: []string{"control-plane-contact", "kubernetes-api-by-tool"}, least: low},
+		{name: "kubelet", script: timed + `curl -sk https://10.96.0.1:10250/pods; true`, rules: []string{"control-plane-contact"}, least: medium},
+		{name: "token", script: `echo x > /run/secrets/kubernetes.io/serviceaccount/token; sleep 0.2; python3 -c 'open("/run/secrets/kubernetes.io/serviceaccount/token").read()'`,
+			opts: []option{serviceAccount}, rules: []string{"service-account-token-read"}, least: medium},
 	}
 }
 
