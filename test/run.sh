@@ -48,6 +48,6 @@ Next:
   $bin scan .                this directory
   $bin explain FINDING       why something is listed, and what to do
   $bin db update             today's advisories (needs the network)
-  sudo $agent run     protect this machine
-  sudo $agent doctor  what this kernel allows
+  sudo $agent run        protect this machine
+  sudo $agent doctor     what this kernel allows
 TXT
