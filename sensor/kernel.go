@@ -86,7 +86,8 @@ type Kernel struct {
 	links    []link.Link
 	programs []*ebpf.Program
 	closers  []func() error
-	tree     string // our own mount
+	syncs    []func() // without a ring
+	tree     string   // our own mount
 
 	rootsMu   sync.Mutex
 	rootsSoon bool // policy_roots is to be emptied once more

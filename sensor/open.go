@@ -273,11 +273,18 @@ func namespacesOf(dir string) Namespaces {
 }
 
 // Sync returns when every record that lay in the ring at the call was decoded, at the
-// latest after syncLimit. What other means tell by a PID is younger than the records
-// about that process, but often read earlier: without this it would belong to nobody.
+// latest after syncLimit; without a ring, when the sources named by OnSync have told what
+// they had. What other means tell by a PID is younger than the records about that
+// process, but often read earlier: without this it would belong to nobody.
 // Not to be called while an event is emitted or decoded.
 func (k *Kernel) Sync() {
 	if k.ring == nil {
+		k.ownMu.Lock()
+		all := k.syncs
+		k.ownMu.Unlock()
+		for _, f := range all {
+			f()
+		}
 		return
 	}
 	done := k.ring.flush()
@@ -288,6 +295,14 @@ func (k *Kernel) Sync() {
 	case <-done:
 	case <-time.After(syncLimit):
 	}
+}
+
+// OnSync names what tells of processes where there is no ring: f returns when everything
+// that waited at the call was emitted.
+func (k *Kernel) OnSync(f func()) {
+	k.ownMu.Lock()
+	defer k.ownMu.Unlock()
+	k.syncs = append(k.syncs[:len(k.syncs):len(k.syncs)], f)
 }
 
 const syncLimit = 100 * time.Millisecond

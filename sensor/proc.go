@@ -98,6 +98,10 @@ func readProcess(t *Processes, pid uint32) *Record {
 	if login, err := strconv.ParseUint(string(bytes.TrimSpace(readFile(dir+"/loginuid", 32))), 10, 32); err == nil {
 		p.LoginUID = uint32(login)
 	}
+	// A process that ends is shown in the root of the version 1 trees, wherever it ran.
+	if p.CgroupPath == "/" && ending(readFile(dir+"/stat", 4096)) {
+		p.Cgroup, p.CgroupPath = 0, ""
+	}
 	for fd := range 3 {
 		if to, err := os.Readlink(dir + "/fd/" + strconv.Itoa(fd)); err == nil {
 			if f, ok := describe(fd, to); ok {
@@ -190,6 +194,16 @@ func parseStat(b []byte, r *Record, texts *Strings) bool {
 	var err error
 	p.Start, err = startOf(f)
 	return err == nil
+}
+
+// ending reports whether a process is about to end, or gone, by its stat.
+func ending(stat []byte) bool {
+	_, f := statFields(stat)
+	if len(f) < 20 {
+		return true
+	}
+	flags, err := strconv.ParseUint(f[6], 10, 32)
+	return err != nil || flags&0x00000004 != 0 // PF_EXITING
 }
 
 // statFields are the name and what follows it, state first.

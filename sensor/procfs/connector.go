@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -65,19 +66,25 @@ type Connector struct {
 	fd   int
 	poll *poller
 
-	mu      sync.Mutex
-	parents map[uint32]uint32 // child: parent, of forks whose exec may follow
-	traced  map[[2]uint32]time.Time
+	readMu sync.Mutex // one reads the socket and tells, in the order of the messages
+	buf    [4096]byte
+	conn   syscall.RawConn
+
+	mu     sync.Mutex
+	traced map[[2]uint32]time.Time
 }
 
 // Name of the source.
 func (c *Connector) Name() string { return "proc connector" }
 
+// alone reports whether nothing but this source tells of processes.
+func (c *Connector) alone() bool { return c.want&eventExec != 0 }
+
 func (c *Connector) covered(area string) bool { return c.Covered != nil && c.Covered(area) }
 
 // Open subscribes, or prepares the poll.
 func (c *Connector) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, error) {
-	c.k, c.parents, c.traced = k, map[uint32]uint32{}, map[[2]uint32]time.Time{}
+	c.k, c.traced = k, map[[2]uint32]time.Time{}
 	if c.Interval == 0 {
 		c.Interval = time.Second
 	}
@@ -98,6 +105,9 @@ func (c *Connector) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capabili
 		return nil, nil
 	}
 	err := c.subscribe()
+	if err == nil && c.alone() {
+		k.OnSync(func() { _ = c.drain() }) // what fails here fails in Run as well
+	}
 	if err != nil && c.want&(eventExec|eventExit) != 0 {
 		c.poll = newPoller(k, c.want&eventExec != 0, c.want&eventExit != 0)
 	}
@@ -125,8 +135,8 @@ func (c *Connector) rows(err error) []sensor.Capability {
 		out = append(out, r)
 	}
 	const bpf = "run the agent with CAP_BPF and CAP_PERFMON on a kernel of 5.10 or newer with BTF"
-	add(eventExec, AreaExec, "what a program is, is read from /proc after it started: of those that end at once only the PID and the parent are known, "+
-		"and descriptors, origin of the file and environment may have changed", bpf)
+	add(eventExec, AreaExec, "what a program is, is read from /proc after it started: of those that end at once only what they inherited is known "+
+		"(the parent, the user, the workload), not the program, and descriptors, origin of the file and environment may have changed", bpf)
 	add(eventExit, AreaExit, "", "")
 	add(eventTrace, AreaPtrace, "attaching is seen when it happened, and cannot be refused", "boot with lsm=…,bpf")
 	add(eventUID, AreaCredentials, "user and group ids alone; changes of capabilities are seen at the next program start", "boot with lsm=…,bpf")
@@ -187,8 +197,13 @@ func (c *Connector) subscribe() error {
 			break // an event: we are served
 		}
 	}
-	c.fd = fd
-	c.file = os.NewFile(uintptr(fd), "proc connector")
+	file := os.NewFile(uintptr(fd), "proc connector")
+	conn, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return fmt.Errorf("netlink connector: %w", err)
+	}
+	c.fd, c.file, c.conn = fd, file, conn
 	return nil
 }
 
@@ -262,20 +277,41 @@ func (c *Connector) Run(ctx context.Context) error {
 }
 
 func (c *Connector) read() error {
-	b := make([]byte, 4096)
 	for {
-		n, err := c.file.Read(b)
+		var failed error
+		err := c.conn.Read(func(uintptr) bool {
+			failed = c.drain()
+			return failed != nil
+		})
 		switch {
-		case errors.Is(err, unix.ENOBUFS):
-			c.lost("queue", 1) // how many, the kernel does not say
-			continue
+		case failed != nil:
+			return fmt.Errorf("netlink connector: %w", failed)
 		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed):
 			return nil
 		case err != nil:
 			return fmt.Errorf("netlink connector: %w", err)
 		}
-		if m, ok := parse(b[:n]); ok {
-			c.tell(&m)
+	}
+}
+
+// drain tells everything that waits in the socket.
+func (c *Connector) drain() error {
+	c.readMu.Lock()
+	defer c.readMu.Unlock()
+	for {
+		n, _, err := unix.Recvfrom(c.fd, c.buf[:], 0)
+		switch err {
+		case nil:
+			if m, ok := parse(c.buf[:n]); ok {
+				c.tell(&m)
+			}
+		case unix.EAGAIN:
+			return nil
+		case unix.EINTR:
+		case unix.ENOBUFS:
+			c.lost("queue", 1) // how many, the kernel does not say
+		default:
+			return err
 		}
 	}
 }
@@ -294,22 +330,32 @@ func (c *Connector) lost(area string, n uint64) {
 	c.k.Emit(&bollwerk.Event{Time: now, Kind: bollwerk.EventLoss, Outcome: bollwerk.Seen, Source: "netlink", Loss: &bollwerk.Loss{To: now, Count: n, Area: area}})
 }
 
-// wall is the wall-clock time of a monotonic time.
-func wall(when uint64) time.Time {
+// since is how long ago a monotonic time was, 0 for one that cannot be.
+func since(when uint64) time.Duration {
 	var ts unix.Timespec
-	now := time.Now()
 	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) != nil {
-		return now
+		return 0
 	}
 	ago := time.Duration(ts.Nano() - int64(when))
 	if ago < 0 || ago > time.Hour {
-		return now
+		return 0
 	}
-	return now.Add(-ago)
+	return ago
+}
+
+// wall is the wall-clock time of a monotonic time.
+func wall(when uint64) time.Time { return time.Now().Add(-since(when)) }
+
+// start is the start time of what was forked at a monotonic time: nanoseconds since boot.
+func start(when uint64) uint64 {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
+		return 0
+	}
+	return uint64(ts.Nano() - int64(since(when)))
 }
 
 const (
-	forksMost  = 16384
 	tracesMost = 1024
 	traceAgain = time.Minute
 )
@@ -321,41 +367,18 @@ func (c *Connector) tell(m *message) {
 	}
 	switch m.what {
 	case eventFork: // parent pid, parent tgid, child pid, child tgid
-		if m.c != m.d {
-			return // a thread
+		if m.c == m.d { // else a thread
+			emit(&bollwerk.Event{Kind: bollwerk.EventFork, Process: c.fork(m.b, m.d, m.when)})
 		}
-		c.mu.Lock()
-		if len(c.parents) >= forksMost {
-			clear(c.parents)
-		}
-		c.parents[m.d] = m.b
-		c.mu.Unlock()
 	case eventExec: // pid, tgid
-		c.mu.Lock()
-		parent := c.parents[m.b]
-		c.mu.Unlock()
-		var p *bollwerk.Process
-		if r := c.k.Processes.Read(m.b); r != nil {
-			r.Process.Began = wall(m.when)
-			p, _ = c.k.Processes.Exec(r)
-		} else {
-			p = &bollwerk.Process{PID: m.b, Truncated: true, Began: wall(m.when)}
-			if parent != 0 {
-				p.Parent = c.k.Processes.Get(parent, 0)
-			}
-			c.lost("truncated", 1)
-		}
-		emit(&bollwerk.Event{Kind: bollwerk.EventExec, Process: p})
+		emit(&bollwerk.Event{Kind: bollwerk.EventExec, Process: c.exec(m)})
 	case eventExit: // pid, tgid, code, signal
 		if m.a != m.b {
 			return
 		}
-		c.mu.Lock()
-		delete(c.parents, m.b)
-		c.mu.Unlock()
 		p := c.k.Processes.Known(m.b, 0)
 		if p == nil {
-			return // never told of: a child that started no program
+			return // never told of
 		}
 		ended := *p
 		ended.ExitCode = int32(m.c)
@@ -365,13 +388,78 @@ func (c *Connector) tell(m *message) {
 		if m.d == 0 || m.d == uint32(os.Getpid()) || c.again(m.d, m.b) {
 			return
 		}
-		c.k.Sync()
+		c.sync()
 		emit(&bollwerk.Event{Kind: bollwerk.EventPtrace, Process: c.k.Processes.Get(m.d, 0), Target: c.k.Processes.Get(m.b, 0)})
 	case eventUID, eventGID: // pid, tgid, real, effective
-		c.k.Sync()
+		c.sync()
 		c.credentials(m, emit)
 	}
 }
+
+// sync waits for what others tell of processes; where it is told here, all before m was.
+func (c *Connector) sync() {
+	if !c.alone() {
+		c.k.Sync()
+	}
+}
+
+// fork puts a child into the table as what it inherits of its parent. Most end, or start
+// a program, before anybody could read them from /proc.
+func (c *Connector) fork(parent, child uint32, when uint64) *bollwerk.Process {
+	p := c.k.Processes.Get(parent, 0)
+	return c.k.Processes.Fork(&sensor.Record{Parent: parent, ParentStart: p.Start, Process: &bollwerk.Process{
+		PID: child, Start: start(when), Began: wall(when), Name: p.Name, UID: p.UID, EUID: p.EUID, GID: p.GID, LoginUID: p.LoginUID, Session: p.Session,
+		Capabilities: p.Capabilities, Permitted: p.Permitted, Seccomp: p.Seccomp, NoNewPrivs: p.NoNewPrivs, Kernel: p.Kernel,
+		Cgroup: p.Cgroup, CgroupPath: p.CgroupPath, PIDNS: p.PIDNS, MountNS: p.MountNS, NetNS: p.NetNS, UserNS: p.UserNS, Contained: p.Contained,
+	}})
+}
+
+// exec reads a program that was started. Of one that ended before, what it inherited
+// says at least whose it was; it counts as a loss.
+func (c *Connector) exec(m *message) *bollwerk.Process {
+	before := c.k.Processes.Known(m.b, 0)
+	r := c.k.Processes.Read(m.b)
+	began := wall(m.when)
+	if r != nil && (before == nil || whole(r.Process) || before.MountNS == 0 && len(r.Process.Args) > 0) {
+		r.Process.Began = began
+		if before != nil && before.Start-r.Process.Start < uint64(forkLate) {
+			r.Process.Start = before.Start // the same: /proc rounds, and its fork was told after it
+		}
+		p, _ := c.k.Processes.Exec(r)
+		return p
+	}
+	c.lost("truncated", 1)
+	if before == nil {
+		return &bollwerk.Process{PID: m.b, Truncated: true, Began: began}
+	}
+	p := *before
+	p.Began, p.Truncated = began, true
+	p.Name, p.Path, p.Script, p.Args, p.Cwd, p.Env, p.Stdio = "", "", "", nil, "", nil, nil
+	p.Inode, p.Device, p.Mode, p.Origin, p.Layer, p.Fileless = 0, 0, 0, "", "", false
+	if r != nil { // it ends just now: what /proc still has of it
+		p.Name, p.Args, p.Path = r.Process.Name, r.Process.Args, r.Process.Path
+		if r.Process.NSID != 0 { // its status was still to be read
+			p.UID, p.EUID, p.GID, p.NSID = r.Process.UID, r.Process.EUID, r.Process.GID, r.Process.NSID
+		}
+		if n := r.Process; n.MountNS != 0 {
+			p.MountNS, p.PIDNS, p.NetNS, p.UserNS, p.Contained = n.MountNS, n.PIDNS, n.NetNS, n.UserNS, n.Contained
+		}
+		if n := r.Process; n.Cgroup != 0 {
+			p.Cgroup, p.CgroupPath = n.Cgroup, n.CgroupPath
+		}
+	}
+	c.k.Processes.Replace(&p)
+	return &p
+}
+
+// whole reports whether a process was read before it began to end, when the kernel takes
+// one after the other from it.
+func whole(p *bollwerk.Process) bool {
+	return p.Kernel || p.Path != "" && p.MountNS != 0 && p.Cgroup != 0
+}
+
+// forkLate is how much later than the start of a process, which /proc has in ticks, its fork may be told.
+const forkLate = 30 * time.Millisecond
 
 // again folds a tracer that takes every thread of a process, or all its children.
 func (c *Connector) again(tracer, target uint32) bool {

@@ -219,6 +219,7 @@ func TestShortLivedAreCounted(t *testing.T) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	seen, full, lost := 0, 0, uint64(0)
+	own := c.s.Kernel().Processes.Get(uint32(os.Getpid()), 0)
 	for _, e := range c.events {
 		switch {
 		case e.Kind == bollwerk.EventLoss:
@@ -228,11 +229,34 @@ func TestShortLivedAreCounted(t *testing.T) {
 			if !e.Process.Truncated {
 				full++
 			}
+			if e.Process.Cgroup != own.Cgroup || e.Process.MountNS != own.MountNS {
+				t.Errorf("whose it was is not known: %+v", e.Process)
+			}
 		}
 	}
 	t.Logf("%d of %d seen, %d in full, %d counted as less", seen, n, full, lost)
-	if seen < n && lost == 0 {
-		t.Errorf("%d of %d program starts seen, and nothing says that some are missing", seen, n)
+	if seen < n && lost == 0 || uint64(seen-full) > lost {
+		t.Errorf("%d of %d program starts seen, %d in full, and nothing says that some are missing", seen, n, full)
+	}
+}
+
+// What another means tells of a process that ended long ago finds it where Sync was asked
+// before: the workload it ran in, and the parent.
+func TestSyncTellsTheDead(t *testing.T) {
+	c := watch(t, sensor.Options{NoBPF: true}, &Connector{})
+	c.need(t, AreaExec, "proc connector")
+	k := c.s.Kernel()
+	for range 200 {
+		cmd := exec.Command("/bin/true")
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		pid := uint32(cmd.Process.Pid)
+		k.Sync()
+		p := k.Processes.Get(pid, 0)
+		if p.MountNS != k.HostNamespaces().Mount || p.Cgroup == 0 || p.Parent == nil || p.Parent.PID != uint32(os.Getpid()) {
+			t.Fatalf("%+v is not known any more", p)
+		}
 	}
 }
 
