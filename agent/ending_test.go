@@ -36,7 +36,7 @@ func (l told) Write(b []byte) (int, error) {
 // await returns the first word ("start", "stop") that is told of a container, and when.
 func (l told) await(t *testing.T) (string, time.Time) {
 	t.Helper()
-	limit := time.After(30 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		select {
 		case line := <-l:

@@ -47,7 +47,7 @@ func TestQueueLosses(t *testing.T) {
 			if err := json.Unmarshal(line, &e); err != nil {
 				t.Fatal(err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("on record: %v", counts)
 		}
 		if e.Loss != nil {

@@ -51,7 +51,7 @@ func (f *fullTable) await(t *testing.T) uint64 {
 	select {
 	case id := <-f.applied:
 		return id
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("it is not tried again")
 		return 0
 	}

@@ -61,7 +61,7 @@ func TestMark(t *testing.T) {
 	_ = cmd.Process.Kill() // and its child with it
 	_ = cmd.Wait()
 	// The child is ended by a signal of the kernel's and takes its own time to die.
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		var again io.Closer
 		if again, err = mark(name, "third"); err == nil {
 			if err := again.Close(); err != nil {

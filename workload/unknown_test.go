@@ -27,7 +27,7 @@ func cgroupOf(t *testing.T, h *cgroup.Hierarchy, path string) {
 			prerequisite.Missing(t, "a cgroup cannot be made: %v", err)
 		}
 		t.Cleanup(func() {
-			for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+			for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 				if err := os.Remove(dir); err == nil || os.IsNotExist(err) {
 					return
 				}
@@ -122,7 +122,7 @@ func TestUnknownRuntime(t *testing.T) {
 		if c.before != w || c.after.Container == nil || c.after.Container.Name != "web" || c.after.Cgroup != id {
 			t.Errorf("told as %+v, before %+v", c.after, c.before)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("that a runtime names it is not told")
 	}
 	if got := r.Resolve(context.Background(), id, "/"+name, pid); got.Container == nil || got.Container.Name != "web" {
@@ -167,7 +167,7 @@ func TestNamedInSteps(t *testing.T) {
 			if c.before != w || c.after.Container == nil || c.after.Container.ID != name || c.after.Cgroup != id {
 				t.Errorf("%d: told as %+v, before %+v", i, c.after, c.before)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%d: that a runtime names it is not told", i)
 		}
 	}

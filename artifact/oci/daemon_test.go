@@ -56,7 +56,7 @@ func begin(t *testing.T, ready func() bool, env []string, name string, args ...s
 		_ = cmd.Process.Signal(os.Interrupt)
 		select {
 		case <-ended:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			_ = cmd.Process.Kill()
 			<-ended
 		}

@@ -724,7 +724,7 @@ func (w *watch) all(match func(*bollwerk.Event) bool) (out []*bollwerk.Event) {
 // await is the first event that matches; the test fails when none comes.
 func (w *watch) await(what string, match func(*bollwerk.Event) bool) *bollwerk.Event {
 	w.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		if found := w.all(match); len(found) > 0 {
 			return found[0]

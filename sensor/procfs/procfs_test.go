@@ -56,7 +56,7 @@ func watch(t *testing.T, o sensor.Options, sources ...sensor.Source) *collector 
 
 func (c *collector) find(t *testing.T, what string, fits func(*bollwerk.Event) bool) *bollwerk.Event {
 	t.Helper()
-	late := time.After(20 * time.Second)
+	late := time.After(time.Minute)
 	for seen := 0; ; {
 		c.mu.Lock()
 		more := c.more

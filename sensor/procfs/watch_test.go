@@ -46,7 +46,7 @@ func TestMountsCompared(t *testing.T) {
 	}
 	defer func() { in.Close(); cmd.Wait() }()
 	own := inode(t, "/proc/self/ns/mnt")
-	for end := time.Now().Add(20 * time.Second); inode(t, "/proc/"+pidOf(cmd)+"/ns/mnt") == own; {
+	for end := time.Now().Add(time.Minute); inode(t, "/proc/"+pidOf(cmd)+"/ns/mnt") == own; {
 		if time.Now().After(end) {
 			t.Fatal("no namespace")
 		}

@@ -66,7 +66,7 @@ func watch(t *testing.T, sources ...sensor.Source) *collector {
 // find waits for an event that fits.
 func (c *collector) find(t *testing.T, what string, fits func(*bollwerk.Event) bool) *bollwerk.Event {
 	t.Helper()
-	late := time.After(20 * time.Second)
+	late := time.After(time.Minute)
 	seen := 0
 	for {
 		c.mu.Lock()
