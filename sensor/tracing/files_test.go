@@ -428,6 +428,36 @@ func TestContainerFiles(t *testing.T) {
 	})
 }
 
+// TestNobodyKnown: what was done by a process that ended before anybody knew it belongs at
+// least to the container whose file it was, unless it is another's as well.
+func TestNobodyKnown(t *testing.T) {
+	c := watch(t, &Files{Root: t.TempDir()})
+	c.need(t, AreaFile)
+	cmd, _ := container(t, tree(t), "read x")
+	c.s.Container(&bollwerk.Workload{Kind: bollwerk.WorkloadContainer, Cgroup: 4711, Container: &bollwerk.Container{PID: uint32(cmd.Process.Pid)}}, true)
+	f := filesOf(c)
+	await(t, "marks", func() bool { return f.marks("/etc/shadow") })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var id handle
+	for i, all := range f.places {
+		if all[0].path == "/etc/shadow" && all[0].root.cgroup == 4711 {
+			id = i
+		}
+	}
+	gone := &bollwerk.Process{PID: 7}
+	if p := f.whose(gone, id); p.PID != 7 || p.Cgroup != 4711 || p.MountNS != f.roots[4711].mountNS || !p.Truncated || gone.Cgroup != 0 {
+		t.Errorf("%+v", p)
+	}
+	if p := f.whose(&bollwerk.Process{PID: 7, Cgroup: 1, MountNS: 2}, id); p.Cgroup != 1 {
+		t.Errorf("another's process became the container's: %+v", p)
+	}
+	f.places[id] = append(f.places[id], place{root: &root{cgroup: 4712}, path: "/mnt/shadow"})
+	if p := f.whose(gone, id); p != gone {
+		t.Errorf("a file of two containers: %+v", p)
+	}
+}
+
 func TestMatchPath(t *testing.T) {
 	for _, c := range []struct {
 		pattern, path string

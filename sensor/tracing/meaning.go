@@ -33,6 +33,22 @@ func (f *Files) at(id handle, p *bollwerk.Process) (place, bool) {
 	return all[0], true
 }
 
+// whose is p, or, where nothing but its PID is known any more, somebody of the one
+// container that the file of the handle stands in.
+func (f *Files) whose(p *bollwerk.Process, id handle) *bollwerk.Process {
+	all := f.places[id]
+	if p == nil || p.MountNS != 0 || p.Cgroup != 0 || len(all) == 0 {
+		return p
+	}
+	r := all[0].root
+	if r.cgroup == 0 || slices.ContainsFunc(all, func(o place) bool { return o.root != r }) {
+		return p
+	}
+	known := *p
+	known.Cgroup, known.MountNS, known.Contained, known.Truncated = r.cgroup, r.mountNS, true, true
+	return &known
+}
+
 // tell makes events of a notice with handles and names.
 func (f *Files) tell(g *group, e *notice) {
 	if e.mask&unix.FAN_DELETE_SELF != 0 {
@@ -65,6 +81,7 @@ func (f *Files) tell(g *group, e *notice) {
 	}
 	if i, ok := e.find(unix.FAN_EVENT_INFO_TYPE_FID); ok && e.mask&(unix.FAN_OPEN|unix.FAN_CLOSE_WRITE|unix.FAN_ATTRIB) != 0 {
 		if pl, ok := f.at(i.id, p); ok && pl.kind&placeRead != 0 {
+			p = f.whose(p, i.id)
 			mask := e.mask
 			if mask&unix.FAN_ATTRIB != 0 && f.replaced(i.id, pl.root) {
 				mask &^= unix.FAN_ATTRIB // it lost its name: no mode was changed
@@ -78,7 +95,7 @@ func (f *Files) tell(g *group, e *notice) {
 		return
 	}
 	if pl, ok := f.at(i.id, p); ok && pl.kind != placeRead {
-		f.entry(e.mask&^unix.FAN_OPEN, pl, path.Join("/", pl.path, i.name), p)
+		f.entry(e.mask&^unix.FAN_OPEN, pl, path.Join("/", pl.path, i.name), f.whose(p, i.id))
 	}
 }
 
@@ -293,7 +310,7 @@ func (f *Files) rename(from, to *notice) {
 		if !ok {
 			return ""
 		}
-		pl = at
+		pl, p = at, f.whose(p, i.id)
 		return path.Join("/", at.path, i.name)
 	}
 	old = name(from, unix.FAN_EVENT_INFO_TYPE_OLD_DFID_NAME, unix.FAN_EVENT_INFO_TYPE_DFID_NAME)
