@@ -171,6 +171,18 @@ func letters(i int) string {
 	return string(b)
 }
 
+// TestResetMovesOnByItself: a reset of a profile that nobody moved back is no reason to stay.
+func TestResetMovesOnByItself(t *testing.T) {
+	w := newWorld(t, Config{})
+	wl, _ := w.learned(3, 30*24*time.Hour, Learn)
+	if err := w.book.Reset(wl.Key(), "ann", "flooded", Write); err != nil {
+		t.Fatal(err)
+	}
+	if m, ok := w.book.Tick()[wl.Key()]; !ok || m.To != Observe {
+		t.Errorf("stays in learn: %+v", w.status(wl).Moves)
+	}
+}
+
 func TestOneFloodDoesNotStarveOthers(t *testing.T) {
 	w := newWorld(t, Config{Memory: 128 << 10, MaxProfiles: 8})
 	loud := w.container("loud", digestA)
@@ -413,6 +425,25 @@ func TestAutomaticMovesStopAtObserve(t *testing.T) {
 		t.Error("skipped observe")
 	}
 	if n := len(w.status(wl).Moves); n != 2 {
+		t.Errorf("%d moves remembered", n)
+	}
+	// Nor does it after resets, however many: the counts that the gate asks for are still there.
+	for range maxMoves + 3 {
+		if err := w.book.Reset(wl.Key(), "ann", "flooded", Write); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if missing := w.book.gate(Observe).missing(w.status(wl).Completeness); len(missing) > 0 {
+		t.Fatalf("it could not move in any case: %q", missing)
+	}
+	if again := w.book.Tick(); len(again) != 0 {
+		t.Errorf("a reset undid a person's decision: %v", again)
+	}
+	// By a person it can, and from there on it is as any other.
+	if err := w.book.Advance(wl.Key(), Observe, "ann", "enough"); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(w.status(wl).Moves); n != maxMoves {
 		t.Errorf("%d moves remembered", n)
 	}
 	_ = p

@@ -3,6 +3,7 @@ package profile
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -192,7 +193,11 @@ func (b *Book) gate(to Mode) Gate {
 func (b *Book) move(r *record, to Mode, by, why string) {
 	r.moves = append(r.moves, Move{At: b.c.Now().UTC().Truncate(time.Second), From: r.mode, To: to, By: bounded(by), Why: bounded(why)})
 	if len(r.moves) > maxMoves {
-		r.moves = append(r.moves[:0], r.moves[len(r.moves)-maxMoves:]...)
+		oldest := 0
+		if r.last() == oldest {
+			oldest++ // what a person decided outlasts any number of resets
+		}
+		r.moves = slices.Delete(r.moves, oldest, oldest+1)
 	}
 	r.mode, r.changed = to, true
 	r.repeats = nil
@@ -220,9 +225,20 @@ func (b *Book) Tick() map[string]Move {
 	return out
 }
 
+// back reports whether the profile is where a person put it. A reset in mode learn is no
+// move: who had moved the profile back before did not ask for less.
 func (r *record) back() bool {
-	n := len(r.moves)
-	return n > 0 && r.moves[n-1].To < r.moves[n-1].From
+	i := r.last()
+	return i >= 0 && r.moves[i].To < r.moves[i].From
+}
+
+// last is the place of the last move to another mode, -1 for none.
+func (r *record) last() int {
+	i := len(r.moves) - 1
+	for i >= 0 && r.moves[i].To == r.moves[i].From {
+		i--
+	}
+	return i
 }
 
 func clean(s string) string { return terminal.Clean(s, 160) }
