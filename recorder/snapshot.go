@@ -15,6 +15,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -79,6 +80,9 @@ type ChangedFile struct {
 	Size     int64     `json:"size"`
 	Mode     string    `json:"mode"`
 	Modified time.Time `json:"modified"`
+	// Removed: a file of the image that is gone (in the layer a device without a number
+	// stands for it).
+	Removed bool `json:"removed,omitempty"`
 }
 
 // Bounds of a snapshot.
@@ -168,8 +172,8 @@ func (s *Snapshot) process(ctx context.Context, pid int, sockets map[string]map[
 	p.Exe, _ = os.Readlink(filepath.Join(dir, "exe"))
 	p.Cwd, _ = os.Readlink(filepath.Join(dir, "cwd"))
 	p.Root, _ = os.Readlink(filepath.Join(dir, "root"))
-	p.Args = s.strings(pid, "cmdline")
-	p.Env = s.strings(pid, "environ")
+	p.Args = s.strings(pid, "cmdline", maxEmptyEnd)
+	p.Env = s.strings(pid, "environ", -1)
 	if b, err := readSome(filepath.Join(dir, "cgroup")); err == nil {
 		p.Cgroup = strings.TrimSpace(string(b))
 	}
@@ -178,7 +182,11 @@ func (s *Snapshot) process(ctx context.Context, pid int, sockets map[string]map[
 	return p, nil
 }
 
-func (s *Snapshot) strings(pid int, name string) []string {
+// maxEmptyEnd is how many empty texts an argument list may end with. A program that writes
+// a title over its arguments leaves the rest of their room empty.
+const maxEmptyEnd = 64
+
+func (s *Snapshot) strings(pid int, name string, empty int) []string {
 	b, err := readSome(filepath.Join("/proc", strconv.Itoa(pid), name))
 	if err != nil {
 		s.missing("process %d: %s: %v", pid, name, err)
@@ -187,8 +195,18 @@ func (s *Snapshot) strings(pid int, name string) []string {
 	if len(b) == maxSnapshotText {
 		s.missing("process %d: %s beyond 32 KiB", pid, name)
 	}
-	b = bytes.TrimRight(b, "\x00")
+	return texts(b, empty)
+}
+
+// texts splits what ends with a zero byte each. Empty ones at the end are left out when there
+// are more of them than this.
+func texts(b []byte, empty int) []string {
 	if len(b) == 0 {
+		return nil
+	}
+	if text := bytes.TrimRight(b, "\x00"); len(b)-len(text)-1 <= empty {
+		b = bytes.TrimSuffix(b, []byte{0}) // the end of the last one
+	} else if b = text; len(b) == 0 {
 		return nil
 	}
 	return strings.Split(string(b), "\x00")
@@ -293,6 +311,9 @@ func (s *Snapshot) AddChanged(ctx context.Context, layer string) {
 	}
 	began, n := time.Now(), 0
 	err := filepath.WalkDir(layer, func(path string, d fs.DirEntry, err error) error {
+		if err != nil && path == layer {
+			return err // removed with its container, or mounted where nobody else sees it
+		}
 		if err != nil {
 			return nil
 		}
@@ -306,7 +327,9 @@ func (s *Snapshot) AddChanged(ctx context.Context, layer string) {
 		if err != nil {
 			return nil
 		}
-		s.Changed = append(s.Changed, ChangedFile{Path: strings.TrimPrefix(path, layer), Size: fi.Size(), Mode: fi.Mode().String(), Modified: fi.ModTime()})
+		st, ok := fi.Sys().(*syscall.Stat_t)
+		s.Changed = append(s.Changed, ChangedFile{Path: strings.TrimPrefix(path, layer), Size: fi.Size(), Mode: fi.Mode().String(), Modified: fi.ModTime(),
+			Removed: ok && st.Mode&syscall.S_IFMT == syscall.S_IFCHR && st.Rdev == 0})
 		return nil
 	})
 	if err != nil {

@@ -129,7 +129,7 @@ func TestCaptureAgainstProc(t *testing.T) {
 		made(f, err)
 		extra = append(extra, f)
 	}
-	cmd := exec.Command("sh", "-c", "sleep 300 & echo $!; read line; kill $!", "name", "two words", "", "ctl\x01\x1b[31m", "\xff\xfe", strings.Repeat("long", 1000))
+	cmd := exec.Command("sh", "-c", "sleep 300 & echo $!; read line; kill $!", "name", "two words", "", "ctl\x01\x1b[31m", "\xff\xfe", strings.Repeat("long", 1000), "", "")
 	cmd.Env = []string{"SECRET=x", "EMPTY=", "LINES=a\nb", "BYTES=\xff", "PATH=" + os.Getenv("PATH")}
 	cmd.Dir, cmd.ExtraFiles = dir, append(extra, gone)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
@@ -214,6 +214,96 @@ func TestCaptureAgainstProc(t *testing.T) {
 		if len(executable) == 0 || !slices.Equal(executable, p.Maps) {
 			t.Errorf("mappings\n%s\nand in /proc\n%s", strings.Join(p.Maps, "\n"), strings.Join(executable, "\n"))
 		}
+	}
+}
+
+// Empty arguments at the end are arguments, too; the room that a program leaves empty behind
+// a title that it wrote over them is none.
+func TestEmptyTexts(t *testing.T) {
+	end := strings.Repeat("\x00", maxEmptyEnd)
+	for _, tt := range []struct {
+		text  string
+		empty int
+		want  []string
+	}{
+		{"", maxEmptyEnd, nil},
+		{"\x00", maxEmptyEnd, []string{""}},
+		{"cat\x00", maxEmptyEnd, []string{"cat"}},
+		{"cat\x00\x00", maxEmptyEnd, []string{"cat", ""}},
+		{"cut off", maxEmptyEnd, []string{"cut off"}},
+		{"cat\x00" + end, maxEmptyEnd, append([]string{"cat"}, make([]string, maxEmptyEnd)...)},
+		{"a title\x00" + end + "\x00", maxEmptyEnd, []string{"a title"}},
+		{"\x00\x00" + end, maxEmptyEnd, nil},
+		{"A=1\x00\x00B=\x00\x00\x00", -1, []string{"A=1", "", "B="}},
+		{"\x00", -1, nil},
+	} {
+		if got := texts([]byte(tt.text), tt.empty); !slices.Equal(got, tt.want) {
+			t.Errorf("%q: %q, want %q", tt.text, got, tt.want)
+		}
+	}
+}
+
+// TestChangedFiles: what is new, changed and removed in a writable layer is listed, newest
+// first, and nothing that a link in it leads to.
+func TestChangedFiles(t *testing.T) {
+	layer, outside := t.TempDir(), t.TempDir()
+	at := time.Now().Truncate(time.Second)
+	write := func(name string, mode os.FileMode, age time.Duration) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte("four"), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(name, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(name, at, at.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(filepath.Join(layer, "tmp/new\x1b"), 0o755, time.Minute)
+	write(filepath.Join(layer, "etc/passwd"), 0o644, time.Hour)
+	write(filepath.Join(outside, "secret"), 0o600, 0)
+	if err := os.Symlink(outside, filepath.Join(layer, "link")); err != nil {
+		t.Fatal(err)
+	}
+	want := []ChangedFile{{Path: "/tmp/new\x1b", Size: 4, Mode: "-rwxr-xr-x", Modified: at.Add(-time.Minute)}, {Path: "/etc/passwd", Size: 4, Mode: "-rw-r--r--", Modified: at.Add(-time.Hour)}}
+	gone := filepath.Join(layer, "etc/shadow")
+	if err := syscall.Mknod(gone, syscall.S_IFCHR, 0); err != nil {
+		prerequisite.Missing(t, "a whiteout cannot be made: %v", err)
+	} else if err := os.Chtimes(gone, at, at.Add(-2*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	want = append(want, ChangedFile{Path: "/etc/shadow", Mode: "Dc---------", Modified: at.Add(-2 * time.Hour), Removed: true})
+	s := &Snapshot{}
+	s.AddChanged(t.Context(), layer)
+	link := slices.IndexFunc(s.Changed, func(c ChangedFile) bool { return c.Path == "/link" })
+	if link < 0 || s.Changed[link].Mode != "Lrwxrwxrwx" {
+		t.Fatalf("%+v", s.Changed)
+	}
+	if diff := cmp.Diff(want, slices.Delete(s.Changed, link, link+1)); diff != "" || len(s.Missing) != 0 {
+		t.Errorf("%s\n%q", diff, s.Missing)
+	}
+	// A layer that went with its container is no layer without changes; what is beyond the
+	// bound is said; and without time nothing is looked at.
+	s = &Snapshot{}
+	if s.AddChanged(t.Context(), filepath.Join(layer, "none")); len(s.Missing) != 1 || !strings.Contains(s.Missing[0], "changed files: ") {
+		t.Errorf("%q", s.Missing)
+	}
+	for i := range maxSnapshotChanged + 1 {
+		write(filepath.Join(layer, "many", strconv.Itoa(i)), 0o600, -time.Minute)
+	}
+	s = &Snapshot{}
+	if s.AddChanged(t.Context(), layer); len(s.Changed) != maxSnapshotChanged || !slices.Contains(s.Missing, "changed files beyond the newest 500") {
+		t.Errorf("%d files, %q", len(s.Changed), s.Missing)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s = &Snapshot{}
+	if s.AddChanged(ctx, layer); len(s.Changed) != 0 || len(s.Missing) != 1 {
+		t.Errorf("%d files, %q", len(s.Changed), s.Missing)
 	}
 }
 
