@@ -23,6 +23,9 @@ type Recall struct {
 	Detection func(*bollwerk.Detection) error
 	// Lost has a sentence for each loss that the record itself tells of.
 	Lost []string
+
+	asked  *bollwerk.Workload // the last that of was asked about, and its answer
+	wanted bool
 }
 
 // Run reads the log in dir.
@@ -37,6 +40,10 @@ func (r *Recall) Run(ctx context.Context, dir string) (*recorder.Summary, error)
 			return nil, fmt.Errorf("rules: %s", judge.Problems[0])
 		}
 	}
+	q := r.Query
+	if len(r.Workloads) > 0 {
+		q.Workload = r.of
+	}
 	folder := detect.NewFolder(detect.FolderConfig{})
 	var failed error
 	tell := func(d *bollwerk.Detection) {
@@ -44,7 +51,7 @@ func (r *Recall) Run(ctx context.Context, dir string) (*recorder.Summary, error)
 			failed = r.Detection(d)
 		}
 	}
-	s, err := recorder.Read(ctx, dir, r.Query, func(rec recorder.Record) error {
+	s, err := recorder.Read(ctx, dir, q, func(rec recorder.Record) error {
 		if d := rec.Detection; d != nil {
 			// Who asks for kinds of events wants events.
 			if judge == nil && r.of(d.Workload) && r.Detection != nil && len(r.Query.Kinds) == 0 {
@@ -89,5 +96,11 @@ func (r *Recall) Run(ctx context.Context, dir string) (*recorder.Summary, error)
 }
 
 func (r *Recall) of(w *bollwerk.Workload) bool {
-	return len(r.Workloads) == 0 || glob.MatchAny(r.Workloads, w.String()) || glob.MatchAny(r.Workloads, w.Key())
+	if len(r.Workloads) == 0 {
+		return true
+	}
+	if w == nil || w != r.asked {
+		r.asked, r.wanted = w, glob.MatchAny(r.Workloads, w.String()) || glob.MatchAny(r.Workloads, w.Key())
+	}
+	return r.wanted
 }

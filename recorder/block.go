@@ -1,6 +1,8 @@
 package recorder
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -11,14 +13,14 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/bollwerk/bollwerk"
 )
 
-// A segment is segmentMagic and blocks. A block is a header of headerBytes, an index of
-// workloads (8 bytes each: XXH64 of the key), and the compressed records:
+// A segment is segmentMagic, saltBytes of salt and blocks. A block is a header of
+// headerBytes, an index of workloads (8 bytes each, see salt.index), and the compressed
+// records:
 //
 //	0  magic "BwBl"        4  length of index and payload    8  length of the records
 //	12 number of records  16  number of workloads (65535: all)  18 zero
@@ -33,9 +35,13 @@ import (
 // JSON stand the nanoseconds since that one (varint) and the numbers of process and
 // target (uvarint, 0 none).
 const (
-	segmentMagic = "bollwerk flight recorder 2\n"
-	// firstMagic is the same without p and e.
+	segmentMagic = "bollwerk flight recorder 3\n"
+	// secondMagic has no salt, and an index of keys (XXH64) without the names, by which no
+	// name can be found; firstMagic is the same without p and e.
+	secondMagic = "bollwerk flight recorder 2\n"
 	firstMagic  = "bollwerk flight recorder 1\n"
+	saltBytes   = 16
+	segmentHead = int64(len(segmentMagic) + saltBytes)
 	blockMagic  = "BwBl"
 	headerBytes = 40
 	// blockBytes is the size at which a block is written: below the 128 KiB that zstd
@@ -49,6 +55,25 @@ const (
 	allWorkloads = 65535
 )
 
+// salt keeps who can name workloads from making two whose places in the index are the
+// same, so that who looks for the one would not find the other.
+type salt [saltBytes]byte
+
+// index is the place of a workload in the indexes of blocks: 64 bits of SHA-256 of the salt,
+// its key and its name, each with its length before it.
+func (s *salt) index(w *bollwerk.Workload) uint64 {
+	b := make([]byte, 0, 256)
+	b = append(b, s[:]...)
+	for _, text := range []string{w.Key(), w.String()} {
+		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
+	}
+	sum := sha256.Sum256(b)
+	return binary.LittleEndian.Uint64(sum[:])
+}
+
+// anybodys stands in the index of a block that has losses of nobody in particular.
+const anybodys = 0
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 type blockWriter struct {
@@ -58,8 +83,9 @@ type blockWriter struct {
 	processes   map[*bollwerk.Process]uint32
 	images      map[uint32]image // the latest of each PID
 	workloads   map[*bollwerk.Workload]uint32
-	keys        map[uint64]struct{}
-	key         *bollwerk.Workload // whose key was the last to be put into keys
+	salt        salt
+	keys        map[uint64]struct{} // the index
+	host        uint64              // the place of the host in it, 0: not computed yet
 	before      told
 	text        []byte
 	out         []byte
@@ -97,7 +123,7 @@ const mostKept = 8192
 func (b *blockWriter) reset() {
 	b.raw, b.count = b.raw[:0], 0
 	b.first, b.last = time.Time{}, time.Time{}
-	b.key, b.before = nil, told{}
+	b.before = told{}
 	if b.processes == nil || len(b.processes) > mostKept || len(b.keys) > mostKept {
 		b.processes, b.images = map[*bollwerk.Process]uint32{}, map[uint32]image{}
 		b.workloads, b.keys = map[*bollwerk.Workload]uint32{}, map[uint64]struct{}{}
@@ -161,11 +187,21 @@ func (b *blockWriter) add(rec Record) error {
 	if t.After(b.last) {
 		b.last = t
 	}
-	if w := rec.workload(); w != b.key || len(b.keys) == 0 {
-		b.key = w
-		b.keys[keyHash(w)] = struct{}{}
+	if rec.workload() == nil {
+		b.ofHost()
+		if e := rec.Event; e != nil && e.Kind == bollwerk.EventLoss {
+			b.keys[anybodys] = struct{}{}
+		}
 	}
 	return nil
+}
+
+// ofHost puts the host into the index.
+func (b *blockWriter) ofHost() {
+	if b.host == 0 {
+		b.host = b.salt.index(nil)
+	}
+	b.keys[b.host] = struct{}{}
 }
 
 // event writes what json.Marshal would make of a storedEvent, field by field: most of
@@ -256,10 +292,12 @@ func (b *blockWriter) workload(w *bollwerk.Workload) uint32 {
 		return n
 	}
 	if b.marshal('W', w) != nil {
+		b.ofHost() // as which it will be read
 		return 0
 	}
 	n := uint32(len(b.workloads) + 1)
 	b.workloads[w] = n
+	b.keys[b.salt.index(w)] = struct{}{}
 	return n
 }
 
@@ -313,8 +351,6 @@ func checksum(block []byte) uint32 {
 	return crc32.Update(crc32.Checksum(block[:36], castagnoli), castagnoli, block[headerBytes:])
 }
 
-func keyHash(w *bollwerk.Workload) uint64 { return xxhash.Sum64String(w.Key()) }
-
 func isNoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
@@ -344,19 +380,145 @@ func parseHeader(b []byte) (blockHeader, error) {
 	return h, nil
 }
 
-// decodeBlock calls fn for each record of the raw bytes.
-func decodeBlock(raw []byte, fn func(Record) error) error {
-	var ps []*bollwerk.Process
-	var ws []*bollwerk.Workload
-	process := func(n uint32) (*bollwerk.Process, error) {
-		if n == 0 {
-			return nil, nil
-		}
-		if int(n) > len(ps) {
-			return nil, fmt.Errorf("process %d of %d", n, len(ps))
-		}
-		return ps[n-1], nil
+// cutRecord takes the first record off.
+func cutRecord(raw []byte) (kind byte, text, rest []byte, err error) {
+	n, used := binary.Uvarint(raw[1:])
+	if used <= 0 || n > uint64(len(raw)-1-used) {
+		return 0, nil, nil, errors.New("record longer than its block")
 	}
+	return raw[0], raw[1+used : 1+used+int(n)], raw[1+used+int(n):], nil
+}
+
+// workloadsOf calls fn for each workload that the raw bytes tell of.
+func workloadsOf(raw []byte, fn func(*bollwerk.Workload)) error {
+	for len(raw) > 0 {
+		kind, j, rest, err := cutRecord(raw)
+		if err != nil {
+			return err
+		}
+		raw = rest
+		if kind != 'W' {
+			continue
+		}
+		w := &bollwerk.Workload{}
+		if err := json.Unmarshal(j, w); err != nil {
+			return err
+		}
+		fn(w)
+	}
+	return nil
+}
+
+// numberOf is the number of an event's workload, which stands last in its JSON. No name in
+// an event can look like it: within a text the quotes are escaped, and what is part of
+// another object ends with two braces.
+func numberOf(j []byte) uint32 {
+	const field = `,"workload":`
+	j, ok := bytes.CutSuffix(j, []byte("}"))
+	i := len(j)
+	for i > 0 && j[i-1] >= '0' && j[i-1] <= '9' {
+		i--
+	}
+	if !ok || i == len(j) || !bytes.HasSuffix(j[:i], []byte(field)) {
+		return 0
+	}
+	n, err := strconv.ParseUint(string(j[i:]), 10, 32)
+	if err != nil {
+		return 0
+	}
+	return uint32(n)
+}
+
+// processes of a block. They are most of it, and read when the first event that is handed
+// out speaks of them.
+type processes []processRecord
+
+type processRecord struct {
+	text   []byte
+	like   bool // told by what differs from another one
+	parsed bool
+	bare   *bollwerk.Process // without its parent; nil if it is like another one
+	of, up uint32            // the other one, and the parent
+	p      *bollwerk.Process
+}
+
+// get reads a process and those that it builds upon. These have smaller numbers, so that it
+// ends; a chain of them may be as long as the block.
+func (ps processes) get(n uint32) (*bollwerk.Process, error) {
+	switch {
+	case n == 0:
+		return nil, nil
+	case n > uint32(len(ps)):
+		return nil, fmt.Errorf("process %d of %d", n, len(ps))
+	case ps[n-1].p != nil:
+		return ps[n-1].p, nil
+	}
+	for todo := []uint32{n}; len(todo) > 0; {
+		k := todo[len(todo)-1]
+		r := &ps[k-1]
+		if !r.parsed {
+			if err := r.parse(k); err != nil {
+				return nil, err
+			}
+		}
+		switch {
+		case r.up != 0 && ps[r.up-1].p == nil:
+			todo = append(todo, r.up)
+			continue
+		case r.of != 0 && ps[r.of-1].p == nil:
+			todo = append(todo, r.of)
+			continue
+		case r.p == nil:
+			p := r.bare
+			if r.of != 0 {
+				var err error
+				if p, err = bollwerk.ProcessSince(ps[r.of-1].p, r.text); err != nil {
+					return nil, err
+				}
+			}
+			p.Parent = nil
+			if r.up != 0 {
+				p.Parent = ps[r.up-1].p
+			}
+			r.p = p
+		}
+		todo = todo[:len(todo)-1]
+	}
+	return ps[n-1].p, nil
+}
+
+// parse reads what process number k builds upon.
+func (r *processRecord) parse(k uint32) error {
+	r.parsed = true
+	if !r.like {
+		s := storedProcess{Process: &bollwerk.Process{}}
+		if err := json.Unmarshal(r.text, &s); err != nil {
+			return err
+		}
+		if s.Process == nil {
+			s.Process = &bollwerk.Process{}
+		}
+		if s.Parent >= k {
+			return fmt.Errorf("process %d is a child of %d", k, s.Parent)
+		}
+		r.bare, r.up = s.Process, s.Parent
+		return nil
+	}
+	of, used := binary.Uvarint(r.text)
+	up, more := binary.Uvarint(r.text[max(used, 0):])
+	if used <= 0 || more <= 0 || of == 0 || of >= uint64(k) || up >= uint64(k) {
+		return fmt.Errorf("process %d is like %d and a child of %d", k, of, up)
+	}
+	r.of, r.up, r.text = uint32(of), uint32(up), r.text[used+more:]
+	return nil
+}
+
+// decodeBlock calls fn for each record of the raw bytes. If wanted is given, events of other
+// workloads (nil: those without one) may be left out.
+func decodeBlock(raw []byte, wanted func(*bollwerk.Workload) bool, fn func(Record) error) error {
+	var ps processes
+	var ws []*bollwerk.Workload
+	process := func(n uint32) (*bollwerk.Process, error) { return ps.get(n) }
 	workload := func(n uint32) (*bollwerk.Workload, error) {
 		if n == 0 {
 			return nil, nil
@@ -380,48 +542,33 @@ func decodeBlock(raw []byte, fn func(Record) error) error {
 		return s.Event, err
 	}
 	var before told
+	var others map[uint32]bool // workloads by their number that nobody asked for
+	if wanted != nil {
+		others = map[uint32]bool{0: !wanted(nil)}
+	}
+	left := false // the event before was left out, and so are those that are like it
 	for len(raw) > 0 {
-		kind := raw[0]
-		n, used := binary.Uvarint(raw[1:])
-		if used <= 0 || n > uint64(len(raw)-1-used) {
-			return errors.New("record longer than its block")
+		kind, j, rest, err := cutRecord(raw)
+		if err != nil {
+			return err
 		}
-		j := raw[1+used : 1+used+int(n)]
-		raw = raw[1+used+int(n):]
+		raw = rest
 		switch kind {
-		case 'P':
-			s := storedProcess{Process: &bollwerk.Process{}}
-			if err := json.Unmarshal(j, &s); err != nil {
-				return err
-			}
-			parent, err := process(s.Parent)
-			if err != nil {
-				return err
-			}
-			s.Process.Parent = parent
-			ps = append(ps, s.Process)
-		case 'p':
-			of, used := binary.Uvarint(j)
-			up, more := binary.Uvarint(j[max(used, 0):])
-			if used <= 0 || more <= 0 || of == 0 || of > uint64(len(ps)) || up > uint64(len(ps)) {
-				return fmt.Errorf("process like %d and child of %d of %d", of, up, len(ps))
-			}
-			p, err := bollwerk.ProcessSince(ps[of-1], j[used+more:])
-			if err != nil {
-				return err
-			}
-			p.Parent, err = process(uint32(up))
-			if err != nil {
-				return err
-			}
-			ps = append(ps, p)
+		case 'P', 'p':
+			ps = append(ps, processRecord{text: j, like: kind == 'p'})
 		case 'W':
 			w := &bollwerk.Workload{}
 			if err := json.Unmarshal(j, w); err != nil {
 				return err
 			}
 			ws = append(ws, w)
+			if wanted != nil {
+				others[uint32(len(ws))] = !wanted(w)
+			}
 		case 'E':
+			if left = others[numberOf(j)]; left {
+				continue
+			}
 			s := storedEvent{Event: &bollwerk.Event{}}
 			if err := json.Unmarshal(j, &s); err != nil {
 				return err
@@ -435,6 +582,9 @@ func decodeBlock(raw []byte, fn func(Record) error) error {
 				return err
 			}
 		case 'e':
+			if left {
+				continue
+			}
 			after, n1 := binary.Varint(j)
 			by, n2 := binary.Uvarint(j[max(n1, 0):])
 			of, n3 := binary.Uvarint(j[max(n1, 0)+max(n2, 0):])

@@ -22,13 +22,14 @@ import (
 // Query says which part of the log is wanted. The zero value is all of it.
 type Query struct {
 	Since, Until time.Time // inclusive; zero: open
-	// Workloads are keys (bollwerk.Workload.Key); empty: all.
-	Workloads []string
-	Kinds     []bollwerk.EventKind // of events; empty: all
+	// Workload says of which workloads; nil: of all. It is asked with nil for the host. It
+	// must go by key and name alone (Key, String): these are what the index knows.
+	Workload func(*bollwerk.Workload) bool
+	Kinds    []bollwerk.EventKind // of events; empty: all
 	// OnlyDetections leaves the events out.
 	//
 	// Losses are handed out in any case, for as far as time and workload fit: what was
-	// lost may have been of any kind.
+	// lost may have been of any kind, and what has no workload of any workload.
 	OnlyDetections bool
 }
 
@@ -71,10 +72,7 @@ func Read(ctx context.Context, dir string, q Query, fn func(Record) error) (*Sum
 		return nil, err
 	}
 	defer dec.Close()
-	r := &reading{q: q, fn: fn, dec: dec, s: &Summary{}}
-	for _, k := range q.Workloads {
-		r.keys = append(r.keys, xxhash.Sum64String(k))
-	}
+	r := &reading{q: q, fn: fn, dec: dec, s: &Summary{}, known: map[uint64]bool{}}
 	for i, s := range segs {
 		if ctx.Err() != nil {
 			return r.s, ctx.Err()
@@ -92,13 +90,17 @@ func Read(ctx context.Context, dir string, q Query, fn func(Record) error) (*Sum
 }
 
 type reading struct {
-	q    Query
-	fn   func(Record) error
-	dec  *zstd.Decoder
-	keys []uint64
-	s    *Summary
-	buf  []byte
-	raw  []byte
+	q   Query
+	fn  func(Record) error
+	dec *zstd.Decoder
+	s   *Summary
+	buf []byte
+	raw []byte
+	// known says of places in the index whether they are asked for, as far as their
+	// workloads were met. The salt holds for it; indexed: the segment has one.
+	known   map[uint64]bool
+	salt    salt
+	indexed bool
 	// newest: the segment may be growing; patience is how often its end is looked at
 	// again before a block that stops short is called damaged.
 	newest   bool
@@ -117,14 +119,26 @@ func (r *reading) segment(ctx context.Context, name string) error {
 		return err
 	}
 	defer f.Close()
-	magic := make([]byte, len(segmentMagic))
-	if n, err := io.ReadFull(f, magic); err != nil && r.newest && segmentMagic[:n] == string(magic[:n]) {
+	begin := make([]byte, len(segmentMagic)+saltBytes)
+	n, err := io.ReadFull(f, begin)
+	magic := begin[:min(n, len(segmentMagic))]
+	at := int64(len(segmentMagic))
+	switch {
+	case string(magic) == firstMagic, string(magic) == secondMagic:
+		r.indexed = false
+	case err == nil && string(magic) == segmentMagic:
+		if s := salt(begin[at:]); s != r.salt {
+			r.salt = s
+			clear(r.known)
+		}
+		r.indexed = true
+		at += saltBytes
+	case err != nil && r.newest && string(magic) == segmentMagic[:len(magic)]:
 		return nil // just begun
-	} else if err != nil || string(magic) != segmentMagic && string(magic) != firstMagic {
+	default:
 		r.damage(name, 0, "not a segment of the flight recorder")
 		return nil
 	}
-	at := int64(len(segmentMagic))
 	head := make([]byte, headerBytes)
 	for ctx.Err() == nil {
 		n, err := f.ReadAt(head, at)
@@ -207,7 +221,12 @@ func (r *reading) take(name string, at int64, h blockHeader, b []byte) error {
 	if h.workloads != allWorkloads {
 		index = int(h.workloads) * 8
 	}
-	if (!r.q.Since.IsZero() && h.last.Before(r.q.Since)) || (!r.q.Until.IsZero() && h.first.After(r.q.Until)) || !r.indexed(h, b[headerBytes:headerBytes+index]) {
+	inTime := (r.q.Since.IsZero() || !h.last.Before(r.q.Since)) && (r.q.Until.IsZero() || !h.first.After(r.q.Until))
+	found := absent
+	if inTime {
+		found = r.find(h, b[headerBytes:headerBytes+index])
+	}
+	if found == absent {
 		r.s.Skipped++
 		return nil
 	}
@@ -217,9 +236,21 @@ func (r *reading) take(name string, at int64, h blockHeader, b []byte) error {
 		return nil
 	}
 	r.raw = raw
+	if found == strangers {
+		any, err := r.meet(raw)
+		if err != nil {
+			r.damage(name, at, "%v", err)
+			return nil
+		}
+		// What is still not known after that is not skipped: the salt may be damaged.
+		if !any && (!r.indexed || r.find(h, b[headerBytes:headerBytes+index]) == absent) {
+			r.s.Skipped++
+			return nil
+		}
+	}
 	r.s.Blocks++
 	var stop error
-	err = decodeBlock(raw, func(rec Record) error {
+	err = decodeBlock(raw, r.choice(h, b[headerBytes:headerBytes+index]), func(rec Record) error {
 		if !r.wanted(rec) {
 			return nil
 		}
@@ -238,16 +269,84 @@ func (r *reading) take(name string, at int64, h blockHeader, b []byte) error {
 	return nil
 }
 
-func (r *reading) indexed(h blockHeader, index []byte) bool {
-	if len(r.keys) == 0 || h.workloads == allWorkloads {
-		return true
+// What the index says of a block.
+type finding int
+
+const (
+	absent    finding = iota // it has nothing that is asked for
+	strangers                // it has workloads that were not met yet
+	present
+)
+
+// find asks the index of a block.
+func (r *reading) find(h blockHeader, index []byte) finding {
+	if r.q.Workload == nil || h.workloads == allWorkloads {
+		return present
 	}
+	if !r.indexed {
+		// By keys alone no name is found. What is of the host may be anybody's loss.
+		if contains(index, xxhash.Sum64String((*bollwerk.Workload)(nil).Key())) {
+			return present
+		}
+		return strangers
+	}
+	if len(r.known) == 0 {
+		r.learn(nil)
+	}
+	f := absent
 	for ; len(index) >= 8; index = index[8:] {
-		if slices.Contains(r.keys, binary.LittleEndian.Uint64(index)) {
+		place := binary.LittleEndian.Uint64(index)
+		wanted, known := r.known[place]
+		switch {
+		case place == anybodys, wanted:
+			return present
+		case !known:
+			f = strangers
+		}
+	}
+	return f
+}
+
+func contains(index []byte, place uint64) bool {
+	for ; len(index) >= 8; index = index[8:] {
+		if binary.LittleEndian.Uint64(index) == place {
 			return true
 		}
 	}
 	return false
+}
+
+// mostKnown workloads are kept in mind.
+const mostKnown = 1 << 18
+
+// learn asks whether a workload is wanted, once for each.
+func (r *reading) learn(w *bollwerk.Workload) bool {
+	wanted := r.q.Workload(w)
+	if r.indexed {
+		if len(r.known) >= mostKnown {
+			clear(r.known)
+			r.known[r.salt.index(nil)] = r.q.Workload(nil)
+		}
+		r.known[r.salt.index(w)] = wanted
+	}
+	return wanted
+}
+
+// meet looks at the workloads of a block, and reports whether one of them is wanted. It is
+// a small part of the work of reading the block.
+func (r *reading) meet(raw []byte) (wanted bool, err error) {
+	err = workloadsOf(raw, func(w *bollwerk.Workload) { wanted = r.learn(w) || wanted })
+	return wanted, err
+}
+
+// choice says which events of a block are worth reading; nil: all.
+func (r *reading) choice(h blockHeader, index []byte) func(*bollwerk.Workload) bool {
+	if r.q.Workload == nil {
+		return nil
+	}
+	// Among what has no workload may be losses, which are handed out in any case.
+	losses := !r.indexed || h.workloads == allWorkloads || contains(index, anybodys)
+	return func(w *bollwerk.Workload) bool { return w == nil && losses || r.q.Workload(w) }
 }
 
 func (r *reading) wanted(rec Record) bool {
@@ -255,8 +354,9 @@ func (r *reading) wanted(rec Record) bool {
 	if (!r.q.Since.IsZero() && t.Before(r.q.Since)) || (!r.q.Until.IsZero() && t.After(r.q.Until)) {
 		return false
 	}
-	if len(r.q.Workloads) > 0 && !slices.Contains(r.q.Workloads, rec.workload().Key()) {
+	loss := rec.Event != nil && rec.Event.Kind == bollwerk.EventLoss
+	if w := rec.workload(); r.q.Workload != nil && !(loss && w == nil) && !r.q.Workload(w) {
 		return false
 	}
-	return rec.Detection != nil || rec.Event.Kind == bollwerk.EventLoss || r.q.Wants(rec.Event.Kind)
+	return rec.Detection != nil || loss || r.q.Wants(rec.Event.Kind)
 }

@@ -12,6 +12,7 @@ package recorder
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -156,6 +157,7 @@ func Open(c Config) (*Recorder, error) {
 		r.sequence = max(r.sequence, s.sequence()+1)
 		r.bytes.Add(s.size)
 	}
+	_, _ = rand.Read(r.block.salt[:]) // never fails
 	r.block.reset()
 	go r.run(ctx)
 	return r, nil
@@ -307,7 +309,7 @@ func (r *Recorder) writeBlock() {
 
 func (r *Recorder) write(b []byte) error {
 	limit := max(r.c.Size/segmentsPerLog, 64<<10)
-	if r.file != nil && r.fileSize+int64(len(b)) > limit && r.fileSize > int64(len(segmentMagic)) {
+	if r.file != nil && r.fileSize+int64(len(b)) > limit && r.fileSize > segmentHead {
 		r.endSegment()
 	}
 	for r.bytes.Load()+int64(len(b)) > r.c.Size && r.dropOldest() {
@@ -318,13 +320,13 @@ func (r *Recorder) write(b []byte) error {
 		if err != nil {
 			return err
 		}
-		if _, err := f.WriteString(segmentMagic); err != nil {
+		if _, err := f.WriteString(segmentMagic + string(r.block.salt[:])); err != nil {
 			_ = f.Close()
 			_ = os.Remove(name)
 			return err
 		}
 		r.sequence++
-		r.file, r.fileSize = f, int64(len(segmentMagic))
+		r.file, r.fileSize = f, segmentHead
 		r.bytes.Add(r.fileSize)
 		r.segments = append(r.segments, segment{name: name})
 	}

@@ -3,6 +3,7 @@ package recorder
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -15,8 +16,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/internal/prerequisite"
@@ -90,6 +93,11 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// named asks for workloads of one name.
+func named(name string) func(*bollwerk.Workload) bool {
+	return func(w *bollwerk.Workload) bool { return w.String() == name }
+}
+
 func TestQuery(t *testing.T) {
 	r := open(t, Config{})
 	for i := range 100 {
@@ -105,17 +113,161 @@ func TestQuery(t *testing.T) {
 		want, skipped int
 	}{
 		{Query{}, 100, 0},
-		{Query{Workloads: []string{web.Key()}}, 50, 0},
-		{Query{Workloads: []string{"pod nobody"}}, 0, 10},
+		{Query{Workload: named(web.String())}, 50, 0},
+		{Query{Workload: named("nobody")}, 0, 10},
 		{Query{Since: t0.Add(95 * time.Second)}, 5, 9},
 		{Query{Until: t0.Add(4 * time.Second)}, 5, 9},
-		{Query{Since: t0.Add(20 * time.Second), Until: t0.Add(29 * time.Second), Workloads: []string{"host"}}, 5, 9},
+		{Query{Since: t0.Add(20 * time.Second), Until: t0.Add(29 * time.Second), Workload: named("host")}, 5, 9},
 		{Query{Kinds: []bollwerk.EventKind{bollwerk.EventConnect}}, 0, 0},
 		{Query{OnlyDetections: true}, 0, 0},
 	} {
 		got, s := read(t, r.c.Dir, tt.q)
 		if len(got) != tt.want || s.Skipped != tt.skipped || s.Records != tt.want {
 			t.Errorf("%+v: %d records and %d blocks skipped, want %d and %d", tt.q, len(got), s.Skipped, tt.want, tt.skipped)
+		}
+	}
+}
+
+// TestIndexByWorkload: the blocks that have nothing of the workload that is asked for are not
+// read, whatever share its key with it, and what is lost of nobody in particular is found
+// with every workload. A log of the format before, whose index knows no names, gives the same.
+func TestIndexByWorkload(t *testing.T) {
+	replica := func(pod string) *bollwerk.Workload {
+		return &bollwerk.Workload{Kind: bollwerk.WorkloadContainer, Container: &bollwerk.Container{ID: pod, Runtime: "containerd", Image: "cart:1"},
+			Pod: &bollwerk.Pod{Namespace: "shop", Name: pod, Container: "app", OwnerKind: "Deployment", OwnerName: "cart"}}
+	}
+	one, two := replica("cart-1"), replica("cart-2")
+	if one.Key() != two.Key() || one.String() == two.String() {
+		t.Fatal(one.Key(), two.Key())
+	}
+	r := open(t, Config{})
+	var all []*bollwerk.Event
+	block := func(ws ...*bollwerk.Workload) {
+		t.Helper()
+		for i := range 40 {
+			e := event(len(all))
+			e.Workload = ws[i%len(ws)]
+			if i%4 == 3 { // told as like the one before
+				e.Workload, e.Process = all[len(all)-1].Workload, all[len(all)-1].Process
+			}
+			all = append(all, e)
+			r.Event(e)
+		}
+		if err := r.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lose := func(w *bollwerk.Workload) {
+		e := &bollwerk.Event{Time: t0, Kind: bollwerk.EventLoss, Workload: w, Outcome: bollwerk.Seen, Loss: &bollwerk.Loss{From: t0, To: t0, Count: 7, Area: "ring"}}
+		all = append(all, e)
+		r.Event(e)
+	}
+	for range 3 {
+		block(two)
+		block(web, nil)
+	}
+	block(one, web)
+	lose(one)
+	block(two)
+	lose(nil)
+	block(web)
+	for i := range 4 {
+		block(replica(fmt.Sprint("other-", i)), two) // each is met once
+	}
+	const blocks = 13
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	former := t.TempDir()
+	for _, seg := range r.segments {
+		b, err := os.ReadFile(seg.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(former, filepath.Base(seg.name)), secondFormat(t, b), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		want func(*bollwerk.Workload) bool
+		read int // blocks that are needed
+	}{
+		{"one of two with the same key", named(one.String()), 3},
+		{"the other", named(two.String()), 9},
+		{"both by their key", func(w *bollwerk.Workload) bool { return w.Key() == one.Key() }, 10},
+		{"the host", named("host"), 4},
+		{"late", named("shop/other-3/app"), 2},
+		{"nobody", named("nobody"), 1},
+		{"all", func(*bollwerk.Workload) bool { return true }, blocks},
+	} {
+		var want []*bollwerk.Event
+		for _, e := range all {
+			if tt.want(e.Workload) || e.Kind == bollwerk.EventLoss && e.Workload == nil {
+				want = append(want, e)
+			}
+		}
+		for _, dir := range []string{r.c.Dir, former} {
+			records, s := read(t, dir, Query{Workload: tt.want})
+			var got []*bollwerk.Event
+			for _, rec := range records {
+				got = append(got, rec.Event)
+			}
+			if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" || len(s.Damage) != 0 {
+				t.Errorf("%s: %s%q", tt.name, diff, s.Damage)
+			}
+			if s.Blocks+s.Skipped != blocks || dir == r.c.Dir && s.Blocks != tt.read {
+				t.Errorf("%s: %d blocks read and %d skipped, want %d of %d read", tt.name, s.Blocks, s.Skipped, tt.read, blocks)
+			}
+		}
+	}
+}
+
+// secondFormat makes of a segment what a former version would have written: no salt, and the
+// hashes of keys in the index.
+func secondFormat(t *testing.T, b []byte) []byte {
+	t.Helper()
+	dec, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dec.Close()
+	out := []byte(secondMagic)
+	for b = b[segmentHead:]; len(b) > 0; {
+		h, err := parseHeader(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := b[headerBytes+8*int(h.workloads) : headerBytes+int(h.length)]
+		raw, err := dec.DecodeAll(text, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys := map[uint64]bool{}
+		if err := decodeBlock(raw, nil, func(r Record) error { keys[xxhash.Sum64String(r.workload().Key())] = true; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		head := append([]byte(nil), b[:headerBytes]...)
+		for k := range keys {
+			head = binary.LittleEndian.AppendUint64(head, k)
+		}
+		block := append(head, text...)
+		binary.LittleEndian.PutUint32(block[4:], uint32(len(block)-headerBytes))
+		binary.LittleEndian.PutUint16(block[16:], uint16(len(keys)))
+		binary.LittleEndian.PutUint32(block[36:], checksum(block))
+		out = append(out, block...)
+		b = b[headerBytes+int(h.length):]
+	}
+	return out
+}
+
+// TestNumberOf: no name in an event is taken for the number of its workload.
+func TestNumberOf(t *testing.T) {
+	for text, want := range map[string]uint32{
+		`{"a":1,"workload":12}`: 12, `{"a":1}`: 0, `{"a":"x\",\"workload\":5}"}`: 0, `{"a":{"b":1,"workload":5}}`: 0, `{"a":1,"workload":}`: 0, `{"workload":99999999999}`: 0, ``: 0, `}`: 0, `5}`: 0,
+	} {
+		if got := numberOf([]byte(text)); got != want {
+			t.Errorf("%s: %d, want %d", text, got, want)
 		}
 	}
 }
@@ -144,12 +296,16 @@ func TestDamage(t *testing.T) {
 	dir := t.TempDir()
 	// An older segment, so that no patience is spent on a writer that does not exist.
 	name := filepath.Join(dir, "0000000000000000.bwr")
-	if err := os.WriteFile(filepath.Join(dir, "0000000000000001.bwr"), []byte(segmentMagic), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "0000000000000001.bwr"), make([]byte, 0), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	check := func(what string, b []byte) {
 		if err := os.WriteFile(name, b, 0o600); err != nil {
 			t.Fatal(err)
+		}
+		// The event in the middle is of another workload than the others.
+		if of, s := read(t, dir, Query{Workload: named("host")}); len(of) < 1 && s.Verdict() != bollwerk.Degraded {
+			t.Fatalf("%s: the event of the host is not found, and nothing said", what)
 		}
 		got, s := read(t, dir, Query{})
 		for _, g := range got {
@@ -171,8 +327,8 @@ func TestDamage(t *testing.T) {
 		b[i] ^= 0x5a
 		check(fmt.Sprintf("byte %d changed", i), b)
 	}
-	ends := map[int]bool{len(segmentMagic): true}
-	at := len(segmentMagic)
+	ends := map[int]bool{int(segmentHead): true}
+	at := int(segmentHead)
 	for at < len(good) {
 		h, err := parseHeader(good[at:])
 		if err != nil {
@@ -417,7 +573,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte("E\x02{}"))
 	f.Add([]byte("D\x0d{\"events\":[{}]"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		_ = decodeBlock(raw, func(r Record) error {
+		_ = decodeBlock(raw, nil, func(r Record) error {
 			if (r.Event == nil) == (r.Detection == nil) {
 				t.Fatal("neither event nor detection")
 			}
@@ -592,4 +748,89 @@ func BenchmarkStart(b *testing.B) {
 	flush()
 	b.ReportMetric(float64(raw)/float64(i), "raw-B/op")
 	b.ReportMetric(float64(packed)/float64(i), "disk-B/op")
+}
+
+// BenchmarkReadByWorkload reads a log of 40 workloads (RECORDER_BENCH_MIB, 8 by default) for
+// one of them: as a whole, and by the index, for one that is in every block, one that is in
+// each twentieth, and one that was there once.
+func BenchmarkReadByWorkload(b *testing.B) {
+	mib := 8
+	if s := os.Getenv("RECORDER_BENCH_MIB"); s != "" {
+		if _, err := fmt.Sscan(s, &mib); err != nil {
+			b.Fatal(err)
+		}
+	}
+	r := open(b, Config{Dir: b.TempDir(), Size: int64(mib) << 20, Age: 50 * 365 * 24 * time.Hour, Queue: 1 << 16})
+	of := func(i int) *bollwerk.Workload {
+		id := fmt.Sprintf("%x", sha256.Sum256([]byte(fmt.Sprint(i))))
+		return &bollwerk.Workload{Kind: bollwerk.WorkloadContainer, Container: &bollwerk.Container{ID: id, Name: fmt.Sprint("web-", i), Runtime: "containerd", Image: "registry.example.com/shop/web:1.27", Digest: bollwerk.Digest("sha256:" + id)},
+			Pod: &bollwerk.Pod{Namespace: "shop", Name: fmt.Sprint("web-", i), UID: id[:32], Container: "app", OwnerKind: "Deployment", OwnerName: fmt.Sprint("web-", i), Labels: map[string]string{"app": "web", "tier": "front"}}}
+	}
+	usual, seldom, once := of(0), of(1), of(2)
+	var many []*bollwerk.Workload
+	for i := range 40 {
+		many = append(many, of(3+i))
+	}
+	by, rng := starter(), rand.New(rand.NewPCG(1, 2))
+	for i := 0; r.bytes.Load() < int64(mib)<<20*97/100; i++ {
+		w := many[(i/25)%len(many)] // they take turns
+		switch {
+		case i == 50000:
+			w = once
+		case i%6000 == 0:
+			w = seldom
+		case i%25 == 0:
+			w = usual
+		}
+		for _, e := range start(i, by) {
+			e.Workload = w
+			p := *e.Process // what is not the same each time
+			p.Inode, p.Args = rng.Uint64()>>40, []string{"sh", "-c", fmt.Sprintf("echo %x > /tmp/%x", rng.Uint64(), rng.Uint32())}
+			e.Process = &p
+			r.Event(e)
+		}
+		if i%4096 == 0 {
+			if err := r.Flush(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	if err := r.Close(); err != nil {
+		b.Fatal(err)
+	}
+	b.Logf("%d MiB, %d events", r.bytes.Load()>>20, r.written.Load())
+	for _, tt := range []struct {
+		name string
+		of   *bollwerk.Workload
+		scan bool
+	}{{"scan", usual, true}, {"usual", usual, false}, {"seldom", seldom, false}, {"once", once, false}, {"never", of(99), false}} {
+		b.Run(tt.name, func(b *testing.B) {
+			var s *Summary
+			found := 0
+			var before, after syscall.Rusage
+			_ = syscall.Getrusage(syscall.RUSAGE_SELF, &before)
+			for b.Loop() {
+				found = 0
+				q := Query{Workload: named(tt.of.String())}
+				if tt.scan {
+					q.Workload = nil
+				}
+				var err error
+				s, err = Read(b.Context(), r.c.Dir, q, func(r Record) error {
+					if r.workload().String() == tt.of.String() {
+						found++
+					}
+					return nil
+				})
+				if err != nil || len(s.Damage) > 0 {
+					b.Fatal(err, s.Damage)
+				}
+			}
+			_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
+			b.ReportMetric(float64(after.Utime.Nano()-before.Utime.Nano()+after.Stime.Nano()-before.Stime.Nano())/1e6/float64(b.N), "cpu-ms")
+			b.ReportMetric(float64(s.Blocks), "blocks")
+			b.ReportMetric(float64(s.Skipped), "skipped")
+			b.ReportMetric(float64(found), "found")
+		})
+	}
 }
