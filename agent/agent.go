@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,6 +75,8 @@ type Agent struct {
 	sensor   *sensor.Sensor
 	resolver *workload.Resolver
 	ready    atomic.Bool // what runs already is watched
+	// pulse is when the judgement last turned, as the time since began.
+	pulse atomic.Int64
 	// hierarchy finds the folder of a cgroup.
 	hierarchy *cgroup.Hierarchy
 	rules     *rules
@@ -496,6 +500,18 @@ func (a *Agent) forgetOldest() *known {
 	return oldest
 }
 
+// stillTime is how long the judgement may stand still before the agent is called ill. It
+// turns every five seconds when nothing happens.
+const stillTime = time.Minute
+
+// standsStill says so when the judgement does; "" otherwise.
+func (a *Agent) standsStill() string {
+	if d := time.Since(a.began) - time.Duration(a.pulse.Load()); d > stillTime {
+		return fmt.Sprintf("the judgement stands still for %s: nothing is detected", d.Round(time.Second))
+	}
+	return ""
+}
+
 // verdict about the agent as a whole: pass, or degraded with every standing cause.
 func (a *Agent) verdict() (bollwerk.Verdict, []string) {
 	var causes []string
@@ -506,9 +522,12 @@ func (a *Agent) verdict() (bollwerk.Verdict, []string) {
 			}
 		}
 	}
+	if why := a.standsStill(); why != "" {
+		causes = append(causes, why)
+	}
 	a.mu.Lock()
-	for _, t := range a.trouble {
-		causes = append(causes, t)
+	for _, part := range slices.Sorted(maps.Keys(a.trouble)) {
+		causes = append(causes, a.trouble[part])
 	}
 	a.mu.Unlock()
 	if a.guarding != nil {

@@ -46,12 +46,19 @@ learn: {host: true, observe: {observed: 1h, replicas: 2}, syscalls: always}
 	if c.workload("other", "container docker/other") != nil {
 		t.Error("an entry for a workload that none matches")
 	}
+	// Others read the metrics only where somebody says so.
+	for text, want := range map[string]string{"": "", `metrics: ":9469"`: "127.0.0.1:9469", "metrics: 0.0.0.0:9469": "0.0.0.0:9469", "metrics: '[::1]:9469'": "[::1]:9469"} {
+		if c, err := LoadConfig(strings.NewReader(text), "agent.yaml"); err != nil || c.Metrics != want {
+			t.Errorf("%s: %+v %v", text, c, err)
+		}
+	}
 	for text, want := range map[string]string{
-		"rnig: 1MiB":                          "line 1: there is no key rnig",
-		"ring: 3MiB":                          "power of two",
-		"ring: much":                          `size "much"`,
-		"backend: magic":                      "auto, tracing or none",
-		"workloads: [{guards: {drift: off}}]": "match is missing",
+		"metrics: 127.0.0.1:metrics":                     "an address and a port",
+		"rnig: 1MiB":                                     "line 1: there is no key rnig",
+		"ring: 3MiB":                                     "power of two",
+		"ring: much":                                     `size "much"`,
+		"backend: magic":                                 "auto, tracing or none",
+		"workloads: [{guards: {drift: off}}]":            "match is missing",
 		"workloads: [{match: x, guards: {x: off}}]":      "no such guard",
 		"workloads: [{match: x, guards: {drift: deny}}]": "enforce, report or off",
 		"workloads: [{match: x, modes: {miner: kill}}]":  "observe, warn or enforce",

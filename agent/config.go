@@ -30,7 +30,8 @@ type Config struct {
 	// /run/bollwerk-agent.sock. Only root may connect.
 	Socket string `yaml:"socket"`
 	Node   string `yaml:"node"` // default: the host's name
-	// Metrics is the address of /metrics and /healthz; "" for none.
+	// Metrics is the address of /metrics and /healthz; "" for none, ":PORT" for this machine
+	// alone: who wants others to read it names the address, such as 0.0.0.0:9469.
 	Metrics string `yaml:"metrics"`
 	// Backend: "auto" (the best this kernel allows), "tracing" (no LSM), "none" (no BPF).
 	Backend string `yaml:"backend"`
@@ -220,8 +221,15 @@ func (c *Config) Validate() error {
 		return errors.New("memory: at least 32MiB is needed; the agent takes that much by itself")
 	}
 	if c.Metrics != "" {
-		if _, _, err := net.SplitHostPort(c.Metrics); err != nil {
-			return fmt.Errorf("metrics: %w: want an address and a port, such as 127.0.0.1:9469", err)
+		host, port, err := net.SplitHostPort(c.Metrics)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 16)
+		}
+		if err != nil {
+			return fmt.Errorf("metrics %q: want an address and a port, such as 127.0.0.1:9469", c.Metrics)
+		}
+		if host == "" {
+			c.Metrics = net.JoinHostPort("127.0.0.1", port)
 		}
 	}
 	if c.Recorder.Snapshots == 0 {

@@ -66,6 +66,7 @@ func judging(t *testing.T, sources ...sensor.Source) (*Agent, told) {
 func judgingWith(t *testing.T, change func(*Agent), sources ...sensor.Source) (*Agent, told) {
 	t.Helper()
 	a := stopper(t, sources...)
+	a.began = time.Now()
 	lines := make(told, 1000)
 	a.out = newOutput(lines, lines, nil)
 	a.ledger, a.queue, a.profiles = newLedger(time.Now), newQueue(100, func(*bollwerk.Event) { t.Error("an event was dropped") }), &learning{a: a}

@@ -43,6 +43,7 @@ func (a *Agent) judgeAll() {
 	}
 	sampled := time.Now()
 	for {
+		a.pulse.Store(int64(time.Since(a.began)))
 		select {
 		case e, ok := <-a.queue.ch:
 			if !ok {

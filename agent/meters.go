@@ -16,6 +16,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/internal/terminal"
 	"github.com/bollwerk/bollwerk/workload"
 )
 
@@ -162,33 +163,49 @@ func (m *meters) write(w io.Writer) error {
 	return err
 }
 
-// serveMetrics answers /metrics, /healthz (alive, with the verdict) and /readyz (503 until
-// what runs already is watched).
+// serveMetrics answers questions about the agent itself until the context ends.
 func (a *Agent) serveMetrics(ctx context.Context) error {
 	l, err := net.Listen("tcp", a.c.Metrics)
 	if err != nil {
 		return fmt.Errorf("%w; choose another address with metrics: or --metrics", err)
 	}
+	return serve(ctx, l, a.health())
+}
+
+// health answers /metrics; /readyz, 503 until what runs already is watched; and /healthz,
+// 503 when the agent does not judge any more, which a new start may mend, and 200 else: with
+// the verdict in the first line and a line for each cause. Degraded is no reason to end an
+// agent: it would see and stop no more after a new start, and nothing meanwhile.
+func (a *Agent) health() http.Handler {
 	mux := http.NewServeMux()
+	plain := func(w http.ResponseWriter, code int, lines ...string) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.WriteHeader(code)
+		for _, l := range lines {
+			fmt.Fprintln(w, terminal.Clean(l, 400)) // there may be names of strangers in it
+		}
+	}
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		_ = a.metrics.write(w) // whoever asked went away
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if !a.ready.Load() {
-			http.Error(w, "not ready: what runs already is not watched yet", http.StatusServiceUnavailable)
+			plain(w, http.StatusServiceUnavailable, "not ready: what runs already is not watched yet")
 			return
 		}
-		fmt.Fprintln(w, "ready")
+		plain(w, http.StatusOK, "ready")
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		v, causes := a.verdict()
-		fmt.Fprintln(w, v)
-		for _, c := range causes {
-			fmt.Fprintln(w, c)
+		if why := a.standsStill(); why != "" {
+			plain(w, http.StatusServiceUnavailable, string(bollwerk.Fail), why)
+			return
 		}
+		v, causes := a.verdict()
+		plain(w, http.StatusOK, append([]string{string(v)}, causes...)...)
 	})
-	return serve(ctx, l, mux)
+	return mux
 }
 
 // serve answers until the context ends.
