@@ -10,6 +10,7 @@ import (
 	"github.com/bollwerk/bollwerk/agent"
 	"github.com/bollwerk/bollwerk/policies"
 	"github.com/bollwerk/bollwerk/policy"
+	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/sensor/lsm"
 	"github.com/bollwerk/bollwerk/sensor/tracing"
 )
@@ -150,6 +151,107 @@ func TestShippedRulesAreReadByName(t *testing.T) {
 	}
 	if watched("surely-nothing", "") || watched("shadow", "tmp") || watched("core_pattern", "") {
 		t.Error("everything counts as watched")
+	}
+}
+
+// What is on the list of secrets is looked at by both sources, and a tool that reads it makes a
+// rule fire; and so with the histories of shells that somebody removes.
+func TestSecretsAreInStep(t *testing.T) {
+	all, err := policy.Load(policies.Files())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, problems := policy.NewMatcher(all, policy.MatcherOptions{})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	marked, names := tracing.Watches(), lsm.Watches()
+	cat := &bollwerk.Process{PID: 7, Name: "cat", Path: "/usr/bin/cat", Args: []string{"cat", "x"}}
+	rm := &bollwerk.Process{PID: 7, Name: "rm", Path: "/usr/bin/rm", Args: []string{"rm", "x"}}
+	var s policy.Scratch
+	fires := func(e *bollwerk.Event) bool { return len(m.Match(&s, e)) > 0 }
+	byName := func(name, folder string, access uint8) bool {
+		return slices.ContainsFunc(names, func(w lsm.Watch) bool {
+			return w.Name == name && (w.Folder == "" || w.Folder == folder) && w.Access&access != 0
+		})
+	}
+	for _, secret := range sensor.Secrets() {
+		if name, folder := secret.Name(); !byName(name, folder, lsm.Read) {
+			t.Errorf("%s: BPF LSM does not watch for it", secret.Path)
+		}
+		for _, p := range secret.Paths() {
+			if !tracing.Covers(marked, tracing.Watch{Path: p, Read: true}) {
+				t.Errorf("%s: not marked for fanotify", p)
+			}
+			p = strings.ReplaceAll(p, "*", "1000")
+			if p != "/etc/sudoers" && !fires(&bollwerk.Event{Kind: bollwerk.EventOpen, Process: cat, File: &bollwerk.FileEvent{Path: p, Access: bollwerk.AccessRead}}) {
+				t.Errorf("%s: cat reads it, and no rule says anything", p)
+			}
+		}
+	}
+	for _, name := range sensor.Histories() {
+		if !byName(name, "root", lsm.Delete) {
+			t.Errorf("%s: BPF LSM does not watch for its end", name)
+		}
+		if !fires(&bollwerk.Event{Kind: bollwerk.EventUnlink, Process: rm, File: &bollwerk.FileEvent{Path: "/root/" + name}}) {
+			t.Errorf("%s: it is removed, and no rule says anything", name)
+		}
+	}
+	// The other way round: what rules name to be read or removed is on a list. See
+	// TestShippedRulesAreReadByName for what is read.
+	for _, p := range all {
+		if p.ID != "history-removed" {
+			continue
+		}
+		one, _ := policy.NewMatcher([]*policy.Policy{p}, policy.MatcherOptions{})
+		places := one.Watches(bollwerk.EventUnlink)
+		if len(places) < len(sensor.Histories()) {
+			t.Errorf("%s asks about %d places", p.ID, len(places))
+		}
+		for _, place := range places {
+			if !slices.Contains(sensor.Histories(), path.Base(place.Path)) {
+				t.Errorf("%s: %s is on no list", p.ID, place.Path)
+			}
+		}
+	}
+	if fires(&bollwerk.Event{Kind: bollwerk.EventOpen, Process: cat, File: &bollwerk.FileEvent{Path: "/etc/hosts", Access: bollwerk.AccessRead}}) || byName("hosts", "etc", lsm.Read) {
+		t.Error("everything counts as a secret")
+	}
+}
+
+// Where a rule reads a credential in a place that it names whole, fanotify looks there, too.
+func TestShippedRulesAreMarked(t *testing.T) {
+	all, err := policy.Load(policies.Files())
+	if err != nil {
+		t.Fatal(err)
+	}
+	marked, n := tracing.Watches(), 0
+	for _, p := range all {
+		if p.ID != "cloud-credential-read" && p.ID != "password-file-read" && p.ID != "private-key-read" && p.ID != "service-account-token-read" {
+			continue
+		}
+		m, _ := policy.NewMatcher([]*policy.Policy{p}, policy.MatcherOptions{})
+		for _, place := range m.Watches(bollwerk.EventOpen) {
+			at := place.Path
+			if rest, ok := strings.CutPrefix(at, "*/"); ok && strings.HasPrefix(rest, ".") {
+				at = "/root/" + rest
+			}
+			if place.Written || place.Below || !strings.HasPrefix(at, "/") || strings.HasPrefix(at, "/proc/") || strings.HasSuffix(at, "/*") {
+				continue
+			}
+			n++
+			fits := func(w tracing.Watch) bool {
+				a, _ := path.Match(at, w.Path)
+				b, _ := path.Match(w.Path, at)
+				return w.Read && (a || b)
+			}
+			if !slices.ContainsFunc(marked, fits) {
+				t.Errorf("%s: %s is not marked", p.ID, at)
+			}
+		}
+	}
+	if n < 25 {
+		t.Errorf("%d places", n)
 	}
 }
 

@@ -3,10 +3,12 @@ package lsm
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
 
+	"github.com/bollwerk/bollwerk/sensor"
 	"github.com/bollwerk/bollwerk/sensor/bpf"
 )
 
@@ -62,17 +64,15 @@ func Watches() []Watch {
 		}
 	}
 	all := uint8(Read | Write | Delete | Point)
-	add(all, Secret, 0, `etc/shadow etc/shadow- etc/gshadow etc/gshadow- etc/master.passwd security/opasswd etc/sudoers
-		id_rsa id_dsa id_ecdsa id_ed25519 id_ecdsa_sk id_ed25519_sk ssh_host_rsa_key ssh_host_ecdsa_key ssh_host_ed25519_key
-		.aws/credentials .kube/config .docker/config.json kubernetes/admin.conf kubernetes/super-admin.conf kubernetes/kubelet.conf
-		kubernetes/controller-manager.conf kubernetes/scheduler.conf k3s.yaml rke2.yaml kubelet/kubeconfig kubelet-client-current.pem
-		application_default_credentials.json gcloud/credentials.db gcloud/access_tokens.db
-		.azure/accessTokens.json .azure/azureProfile.json .azure/msal_token_cache.json openstack/clouds.yaml
-		gh/hosts.yml containers/auth.json .terraform.d/credentials.tfrc.json
-		.netrc .git-credentials .pgpass .my.cnf .vault-token .npmrc .pypirc .dockercfg .obsconfig .obsutilconfig`)
+	for _, secret := range sensor.Secrets() {
+		name, folder := secret.Name()
+		if w := (Watch{Name: name, Folder: folder, Access: all, Class: Secret}); !slices.Contains(out, w) {
+			out = append(out, w)
+		}
+	}
 	// In a volume of the kubelet their folder is one of its making (..2026_01_01…).
 	add(Read, Secret, tmpfsMagic, `token azure-identity-token`)
-	add(Read|Delete, 0, 0, `.bash_history .zsh_history .ash_history .mysql_history .psql_history .python_history`)
+	add(Read|Delete, 0, 0, strings.Join(sensor.Histories(), " "))
 	add(Read, 0, procMagic, `environ kcore`)
 	add(Read|Write, 0, procMagic, `mem`)
 	add(Write, Setting, procMagic, `core_pattern modprobe hotplug sysrq-trigger kernel/poweroff_cmd kernel/randomize_va_space

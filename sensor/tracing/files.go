@@ -41,11 +41,15 @@ type Files struct {
 	entries     uint64 // mask for entries of folders
 	orders      *orders
 	bare        []*root // whose trees are not marked yet; of Run alone
+	podsAt      *time.Timer
+	podsDue     bool // podsAt runs; of Run alone, as all that is called by it
 
 	mu     sync.Mutex
 	roots  map[uint64]*root
 	places map[handle][]place
 	marked int
+
+	looked func(name string) // of tests: between the look for what is not there and the mark above it
 
 	folds  folds
 	facts  facts
@@ -133,6 +137,8 @@ func (f *Files) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability, 
 		f.Root = "/"
 	}
 	f.orders = newOrders()
+	f.podsAt = time.NewTimer(podsEvery)
+	f.podsAt.Stop()
 	f.roots, f.places = map[uint64]*root{}, map[handle][]place{}
 	row := sensor.Capability{Area: AreaFile, Means: "fanotify", Verdict: bollwerk.Degraded, Outcome: bollwerk.Seen,
 		Cause: "only watched files and the entries of watched folders are seen (in containers also links and losses in folders of data and volumes), " +
@@ -211,6 +217,10 @@ func (f *Files) follow(o order) (settled bool) {
 	f.roots[o.cgroup] = r
 	f.arm(r)
 	f.bare = append(f.bare, r)
+	if !f.podsDue {
+		f.podsDue = true
+		f.podsAt.Reset(podsEvery)
+	}
 	return true
 }
 
@@ -305,6 +315,9 @@ func (f *Files) Run(ctx context.Context) error {
 			f.orders.take(o, f.follow)
 		case <-f.orders.later.C:
 			f.orders.retry(f.follow)
+		case <-f.podsAt.C:
+			f.podsDue = false
+			f.pods()
 		case now := <-tick.C:
 			f.folds.flush(now.Add(-foldWindow), f.k.Emit)
 			f.tellOver()

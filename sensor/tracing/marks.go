@@ -47,8 +47,9 @@ type inode struct{ dev, ino uint64 }
 const (
 	globEntries = 4096
 	globMatches = 64
-	newEntries  = 64 // told from a folder that was filled before it could be marked
-	treeFirst   = 96 // folders of a container that are marked at its start
+	hostMatches = 512 // the host's folders are filled by few: homes, and pods of the node
+	newEntries  = 64  // told from a folder that was filled before it could be marked
+	treeFirst   = 96  // folders of a container that are marked at its start
 	treeMost    = 256
 	treeVolumes = 16
 )
@@ -436,6 +437,9 @@ func (f *Files) descend(r *root, dir string, rest []string, kind placeKind, by *
 			return
 		}
 		// What is made in a new folder before it is marked is not told by the mark.
+		if f.looked != nil {
+			f.looked(name)
+		}
 		if f.mark(r, dir, placeWay) && !first && r.exists(name) {
 			f.descend(r, name, rest[1:], kind, by, first)
 		}
@@ -446,12 +450,15 @@ func (f *Files) descend(r *root, dir string, rest []string, kind placeKind, by *
 	if err != nil && !errors.Is(err, errTooMany) {
 		return
 	}
-	n := 0
+	n, most := 0, globMatches
+	if r.where == "host" {
+		most = hostMatches
+	}
 	for _, name := range names {
 		if !matchElement(next, name) {
 			continue
 		}
-		if n++; n > globMatches {
+		if n++; n > most {
 			err = errTooMany
 			break
 		}

@@ -80,7 +80,7 @@ func (f *Files) tell(g *group, e *notice) {
 		f.rename(nil, e)
 	}
 	if i, ok := e.find(unix.FAN_EVENT_INFO_TYPE_FID); ok && e.mask&(unix.FAN_OPEN|unix.FAN_CLOSE_WRITE|unix.FAN_ATTRIB) != 0 {
-		if pl, ok := f.at(i.id, p); ok && pl.kind&placeRead != 0 {
+		if pl, ok := f.at(i.id, p); ok && pl.kind&placeRead != 0 && f.tells(g, pl) {
 			p = f.whose(p, i.id)
 			mask := e.mask
 			if mask&unix.FAN_ATTRIB != 0 && f.replaced(i.id, pl.root) {
@@ -94,10 +94,14 @@ func (f *Files) tell(g *group, e *notice) {
 	if !ok || i.name == "" || i.name == "." {
 		return
 	}
-	if pl, ok := f.at(i.id, p); ok && pl.kind != placeRead {
+	if pl, ok := f.at(i.id, p); ok && pl.kind != placeRead && f.tells(g, pl) {
 		f.entry(e.mask&^unix.FAN_OPEN, pl, path.Join("/", pl.path, i.name), f.whose(p, i.id))
 	}
 }
+
+// tells reports whether a group is the one that tells of a place. A volume is marked for the host and
+// for the container that has it: both groups hear of what the container does there.
+func (f *Files) tells(g *group, pl place) bool { return pl.root.group == g || pl.root.group == nil }
 
 // gone forgets an inode that is no more; the kernel dropped its mark.
 func (f *Files) gone(e *notice) {

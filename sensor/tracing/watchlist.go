@@ -4,6 +4,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/bollwerk/bollwerk/sensor"
 )
 
 // Watch is one path that Files looks at, on the host and in every container.
@@ -51,19 +53,24 @@ func Watches() []Watch {
 	for _, p := range strings.Fields(`/home /root /srv /data /app /backup /backups /workspace /mnt /media /opt /var/www /var/lib /var/opt /var/backups`) {
 		out = append(out, Watch{Path: p, Tree: true, Where: "container"})
 	}
-	for _, p := range strings.Fields(`/etc/shadow /etc/shadow- /etc/gshadow /etc/sudoers /etc/ssh/ssh_host_*
-		/root/.ssh/id_* /home/*/.ssh/id_* /root/.aws/credentials /home/*/.aws/credentials /root/.kube/config /home/*/.kube/config
-		/root/.docker/config.json /home/*/.docker/config.json /root/.config/gcloud/* /home/*/.config/gcloud/* /root/.azure/* /home/*/.azure/*
-		/root/.config/openstack/clouds.yaml /home/*/.config/openstack/clouds.yaml /root/.netrc /home/*/.netrc /root/.git-credentials /home/*/.git-credentials
-		/root/.pgpass /home/*/.pgpass /root/.my.cnf /root/.vault-token /home/*/.vault-token /root/.bash_history /home/*/.bash_history
-		/root/.npmrc /home/*/.npmrc /root/.pypirc /home/*/.pypirc /root/.dockercfg /home/*/.dockercfg /root/.config/gh/hosts.yml /home/*/.config/gh/hosts.yml
-		/root/.config/containers/auth.json /home/*/.config/containers/auth.json /root/.terraform.d/credentials.tfrc.json /home/*/.terraform.d/credentials.tfrc.json
-		/etc/gshadow- /etc/security/opasswd /host/etc/shadow /rootfs/etc/shadow /hostfs/etc/shadow
-		/etc/kubernetes/admin.conf /etc/kubernetes/*.conf /etc/kubernetes/pki/* /etc/rancher/k3s/k3s.yaml /var/lib/kubelet/kubeconfig /var/lib/kubelet/pki/*
+	// What has names of its owner's choice, or that of others where a container has their files.
+	for _, p := range strings.Fields(`/etc/ssh/ssh_host_* /root/.ssh/id_* /home/*/.ssh/id_*
+		/root/.config/gcloud/* /home/*/.config/gcloud/* /root/.azure/* /home/*/.azure/* /root/.bash_history /home/*/.bash_history
+		/host/etc/shadow /rootfs/etc/shadow /hostfs/etc/shadow /host/etc/ssh/ssh_host_*_key /etc/kubernetes/*.conf /etc/kubernetes/pki/* /var/lib/kubelet/pki/*
 		/proc/sysrq-trigger /sys/kernel/uevent_helper /sys/fs/cgroup/release_agent /sys/fs/cgroup/*/release_agent
 		/var/run/secrets/kubernetes.io/serviceaccount/token /run/secrets/kubernetes.io/serviceaccount/token /run/secrets/*
 		/var/run/secrets/eks.amazonaws.com/serviceaccount/token /var/run/secrets/azure/tokens/*`) {
 		out = append(out, Watch{Path: p, Read: true})
+	}
+	for _, secret := range sensor.Secrets() {
+		for _, p := range secret.Paths() {
+			if w := (Watch{Path: p, Read: true}); !Covers(out, w) {
+				out = append(out, w)
+			}
+		}
+	}
+	for _, p := range podTokens {
+		out = append(out, Watch{Path: p, Read: true, Where: "host"})
 	}
 	return out
 }
