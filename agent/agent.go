@@ -89,6 +89,7 @@ type Agent struct {
 	out       *output
 	metrics   *meters
 	guarding  *guarding
+	peers     *peers
 	capture   *capturing
 
 	// Owned by the judging goroutine.
@@ -203,6 +204,7 @@ func open(ctx context.Context, p Parts) (_ *Agent, err error) {
 		a.setTrouble("rule "+problem.String(), "a rule is not evaluated: "+problem.String())
 	}
 	a.guarding = newGuarding(a)
+	a.peers = newPeers(a)
 	a.capture = newCapturing(a)
 	return a, nil
 }
@@ -242,6 +244,7 @@ func (a *Agent) run(ctx context.Context) error {
 	start("control", a.serveControl)
 	start("captures", a.capture.run)
 	start("guards", a.guarding.run)
+	start("addresses", a.peers.run)
 	start("files of containers", a.follow)
 	if a.c.Metrics != "" {
 		start("metrics", a.serveMetrics)
@@ -261,6 +264,13 @@ func (a *Agent) run(ctx context.Context) error {
 func (a *Agent) begin(ctx context.Context) {
 	found, trouble := a.resolver.Existing(ctx)
 	a.setTrouble("existing workloads", trouble)
+	// Before any list is in force: it may name one of them.
+	var look errgroup.Group
+	look.SetLimit(runtime.GOMAXPROCS(0))
+	for _, w := range found {
+		look.Go(func() error { a.peers.begin(w, time.Time{}); return nil })
+	}
+	_ = look.Wait()
 	a.sensor.Together(func() {
 		var meet errgroup.Group
 		meet.SetLimit(runtime.GOMAXPROCS(0))
@@ -340,6 +350,7 @@ func (a *Agent) renamed(before, after *bollwerk.Workload) {
 		_ = a.sensor.Remove(before.Cgroup) // nobody would lift it later
 		a.sensor.Container(before, false)
 	}
+	a.peers.renamed(before, after)
 	if again && !sameName(before, after) {
 		// The configuration and the profile that hold go by its name.
 		a.guarding.protect(after)
@@ -430,6 +441,7 @@ func (a *Agent) meet(w *bollwerk.Workload, now time.Time) (*known, *bollwerk.Wor
 		// Nobody would lift it later. If it lives, its next event gives it its guards again.
 		a.guarding.lift(forgotten)
 		a.sensor.Container(forgotten, false)
+		a.peers.end(forgotten)
 	}
 	if again {
 		a.guarding.protect(w)
@@ -461,6 +473,7 @@ func (a *Agent) sameContainer(w *bollwerk.Workload) *known {
 
 // guard puts a container's policy in force and has the sources look into it.
 func (a *Agent) guard(k *known, w *bollwerk.Workload) {
+	a.peers.begin(w, k.first)
 	for {
 		a.guarding.protect(w)
 		a.sensor.Container(a.resolver.Living(w), true)
@@ -533,6 +546,7 @@ func (a *Agent) verdict() (bollwerk.Verdict, []string) {
 	if a.guarding != nil {
 		causes = append(causes, a.guarding.refusals()...)
 	}
+	causes = append(causes, a.peers.troubles()...)
 	if a.recorder != nil {
 		if s := a.recorder.Status(); s.Trouble != "" {
 			causes = append(causes, fmt.Sprintf("recorder: %s; %d records lost", s.Trouble, s.Lost))

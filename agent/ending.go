@@ -108,6 +108,7 @@ func (a *Agent) end(w *bollwerk.Workload, now time.Time, exists bool) {
 	if !tell {
 		return
 	}
+	a.peers.end(w)
 	if a.profiles.book != nil {
 		a.profiles.book.Ended(w.Cgroup)
 	}
@@ -127,6 +128,7 @@ func (a *Agent) revive(k *known, e *bollwerk.Event) {
 	again := k.lifted
 	k.lifted = false
 	a.mu.Unlock()
+	a.peers.begin(e.Workload, e.Time)
 	if again {
 		a.guard(k, e.Workload)
 	}

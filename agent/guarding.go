@@ -19,6 +19,8 @@ type inForce struct {
 	since time.Time
 	// only is what the profile says and nothing here holds the workload to; restrict mode.
 	only []string
+	// peers are the workloads that its lists name: their addresses may change.
+	peers []string
 }
 
 // guardOf names the guard behind a rule. What the kernel decides alone is not decided
@@ -72,14 +74,14 @@ func (g *guarding) protect(w *bollwerk.Workload) {
 	if g.a.alive(w) == nil {
 		return // what was in force is lifted, and nobody would lift it again
 	}
-	set, only, err := g.apply(g.a.resolver.Living(w))
+	set, only, names, err := g.apply(g.a.resolver.Living(w))
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.released {
 		return
 	}
 	if set != nil {
-		g.sets[place(w)] = inForce{*set, time.Now(), only}
+		g.sets[place(w)] = inForce{*set, time.Now(), only, names}
 		g.a.log.Debug("guarded", "workload", w.String(), "enforced", set.enforce.String(), "reported", set.report.String())
 	}
 	g.noteRefusal(w, err, time.Now())
@@ -87,29 +89,32 @@ func (g *guarding) protect(w *bollwerk.Workload) {
 
 // apply puts a policy in force. What is in force then is nil when the workload gets none, and
 // the error says what should be and is not.
-func (g *guarding) apply(w *bollwerk.Workload) (_ *guardSet, only []string, _ error) {
-	p, set, only, err := g.policyFor(w, true)
+func (g *guarding) apply(w *bollwerk.Workload) (_ *guardSet, only, names []string, _ error) {
+	p, set, held, err := g.policyFor(w, true)
 	if p == nil {
-		return nil, nil, err
+		return nil, nil, nil, err
+	}
+	if held != nil {
+		only, names = held.only, held.peerNames()
 	}
 	err = g.a.sensor.Apply(p)
 	if err == nil {
-		return &set, only, nil
+		return &set, only, names, nil
 	}
 	if only != nil {
 		// A profile that cannot be put in force must not cost the workload the rest.
 		why := err
 		if p, set, _, err = g.policyFor(w, false); p == nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		if err = g.a.sensor.Apply(p); err == nil {
-			return &set, []string{"everything: its profile could not be put in force: " + why.Error()}, fmt.Errorf("its profile is not in force: %w", why)
+			return &set, []string{"everything: its profile could not be put in force: " + why.Error()}, names, fmt.Errorf("its profile is not in force: %w", why)
 		}
 	}
-	return &guardSet{}, nil, err
+	return &guardSet{}, nil, names, err
 }
 
-func (g *guarding) policyFor(w *bollwerk.Workload, restrict bool) (p *sensor.Policy, set guardSet, only []string, _ error) {
+func (g *guarding) policyFor(w *bollwerk.Workload, restrict bool) (p *sensor.Policy, set guardSet, held *holds, _ error) {
 	if g.isReleased() || w.Kind != bollwerk.WorkloadContainer || w.Container == nil || w.Cgroup == 0 {
 		return nil, guardSet{}, nil, nil
 	}
@@ -137,21 +142,38 @@ func (g *guarding) policyFor(w *bollwerk.Workload, restrict bool) (p *sensor.Pol
 	}
 	p = &sensor.Policy{Cgroup: w.Cgroup, CgroupPath: dir, PID: w.Container.PID, Builders: append([]string(nil), builders...)}
 	if restrict {
-		only = g.a.profiles.restrict(w, p, &set)
+		held = g.a.profiles.restrict(w, p, &set)
 	}
 	if c := g.a.c.workload(w.String(), w.Key()); c != nil {
 		// Validated when the configuration was read.
 		asked := set.enforce
 		set, _ = c.guards(set.enforce, set.report)
-		if lost := asked &^ set.enforce; only != nil && lost != 0 {
-			only = append(only, lost.String()+": switched off by the configuration")
+		if lost := asked &^ set.enforce; held != nil && lost != 0 {
+			held.only = append(held.only, lost.String()+": switched off by the configuration")
 		}
 		p.Outlive = c.Fail == "closed"
 		p.Builders = append(p.Builders, c.Builders...)
 	}
 	p.Enforce, p.Report = set.enforce, set.report
 	p.Failed = func(err error) { g.failed(w, err) }
-	return p, set, only, nil
+	return p, set, held, nil
+}
+
+// naming are the workloads whose lists name one of these.
+func (g *guarding) naming(names map[string]bool) (of []*bollwerk.Workload) {
+	// Whoever computes one now may have asked for the addresses before, and has not said so yet.
+	g.acting.Lock()
+	defer g.acting.Unlock()
+	g.a.mu.Lock()
+	defer g.a.mu.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for id, s := range g.sets {
+		if k := g.a.workloads[id]; k != nil && slices.ContainsFunc(s.peers, func(n string) bool { return names[n] }) {
+			of = append(of, k.w)
+		}
+	}
+	return of
 }
 
 // renew computes the policies of all workloads with a key anew, after their profile changed.

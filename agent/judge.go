@@ -293,6 +293,7 @@ func (a *Agent) judge(e *bollwerk.Event) {
 	if e.Process != nil && a.isMe(e.Process) {
 		return
 	}
+	a.peers.name(e)
 	if shortened(e) {
 		a.ledger.add(w.Key(), bollwerk.Loss{From: e.Time, To: e.Time, Count: max(1, e.Count), Area: "truncated", Kind: e.Kind})
 	}

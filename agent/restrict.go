@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -17,6 +18,16 @@ type Held struct {
 	Enforced string `json:"enforced"` // guards that the profile turns on
 	// ReportedOnly says what of the profile is not enforced, and why.
 	ReportedOnly []string `json:"reported_only"`
+	// Peers are the workloads that the profile names, with the addresses they have now.
+	Peers []HeldPeer `json:"peers,omitempty"`
+}
+
+// HeldPeer is a workload that a profile names as a destination or a client.
+type HeldPeer struct {
+	Workload  string       `json:"workload"`
+	Addresses []netip.Addr `json:"addresses"`
+	// Shared are those of its addresses that other workloads claim, too.
+	Shared []netip.Addr `json:"shared,omitempty"`
 }
 
 // held answers for `profile show`.
@@ -29,27 +40,27 @@ func (l *learning) held(key string) (*Held, error) {
 		return &Held{Workload: key, Mode: l.mode(key), Enforced: sensor.Guard(0).String(), ReportedOnly: []string{onlyContainers}}, nil
 	}
 	h := l.a.guarding.hold(prof.Restriction(), func(b string) bool { return prof.Did(b) })
-	return &Held{Workload: key, Mode: l.mode(key), Enforced: h.enforce.String(), ReportedOnly: h.only}, nil
+	return &Held{Workload: key, Mode: l.mode(key), Enforced: h.enforce.String(), ReportedOnly: h.only, Peers: h.peers}, nil
 }
 
 // onlyContainers is why a profile of a service or of the host holds nobody.
 const onlyContainers = "everything: processes of the host are never stopped by the agent"
 
 // restrict adds to a policy what the profile allows and turns on the guards that hold
-// the workload to it. What cannot be held is returned, nil when the mode is another.
-func (l *learning) restrict(w *bollwerk.Workload, p *sensor.Policy, set *guardSet) []string {
+// the workload to it. What is held is returned, nil when the mode is another.
+func (l *learning) restrict(w *bollwerk.Workload, p *sensor.Policy, set *guardSet) *holds {
 	if l.mode(profile.Key(w)) != profile.Restrict.String() {
 		return nil
 	}
 	prof, err := l.book.Profile(profile.Key(w))
 	if err != nil {
-		return []string{"everything: " + err.Error()}
+		return &holds{only: []string{"everything: " + err.Error()}}
 	}
 	h := l.a.guarding.hold(prof.Restriction(), func(b string) bool { return prof.Did(b) })
 	set.enforce |= h.enforce
 	set.report = (set.report | h.report) &^ set.enforce
 	p.Exec, p.Write, p.Read, p.Bind, p.Egress, p.EgressNames, p.Ingress = h.policy.Exec, h.policy.Write, h.policy.Read, h.policy.Bind, h.policy.Egress, h.policy.EgressNames, h.policy.Ingress
-	return h.only
+	return h
 }
 
 // holds is a profile as this host can enforce it.
@@ -58,6 +69,14 @@ type holds struct {
 	policy sensor.Policy // only its lists
 	only   []string
 	means  map[string]sensor.Means
+	peers  []HeldPeer
+}
+
+func (h *holds) peerNames() (names []string) {
+	for _, p := range h.peers {
+		names = append(names, p.Workload)
+	}
+	return names
 }
 
 // turn puts a guard in force, or says why it only reports.
@@ -142,7 +161,8 @@ func (g *guarding) hold(r *profile.Restriction, did func(string) bool) *holds {
 	}
 	h.turn(sensor.GuardBind, why)
 
-	p.Egress, p.EgressNames, why = peers(r.Egress)
+	h.meet(g.a, r)
+	p.Egress, p.EgressNames, why = h.peersOf(r.Egress)
 	switch {
 	case open(profile.Destination):
 		why = saturated
@@ -154,7 +174,7 @@ func (g *guarding) hold(r *profile.Restriction, did func(string) bool) *holds {
 	h.turn(sensor.GuardEgress, why)
 
 	var names []sensor.NamedPeer
-	p.Ingress, names, why = peers(r.Ingress)
+	p.Ingress, names, why = h.peersOf(r.Ingress)
 	if len(names) > 0 && why == "" {
 		why = "clients cannot be known by name"
 	}
@@ -202,20 +222,61 @@ func paths(rules []profile.PathRule) (out []string, why string) {
 	return out, why
 }
 
-// peers makes what the kernel can match of learned peers.
-func peers(rules []profile.PeerRule) (out []sensor.Peer, names []sensor.NamedPeer, why string) {
+// mostPeerAddresses of workloads stand in one list of the kernel.
+const mostPeerAddresses = 1024
+
+// meet finds the addresses of the workloads that a restriction names.
+func (h *holds) meet(a *Agent, r *profile.Restriction) {
+	for _, list := range [...][]profile.PeerRule{r.Egress, r.Ingress} {
+		for _, rule := range list {
+			if rule.Workload == "" || rule.Deny || slices.ContainsFunc(h.peers, func(p HeldPeer) bool { return p.Workload == rule.Workload }) {
+				continue
+			}
+			p := HeldPeer{Workload: rule.Workload, Addresses: []netip.Addr{}}
+			if a != nil && a.peers != nil {
+				p.Addresses = a.peers.of(rule.Workload)
+				p.Shared = a.peers.book.Shared(p.Addresses)
+			}
+			h.peers = append(h.peers, p)
+		}
+	}
+}
+
+// meets reports whether a rule that denies stands inside of one that allows a workload.
+func (h *holds) meets(rules []profile.PeerRule, deny profile.PeerRule) bool {
+	for _, r := range rules {
+		if r.Deny || r.Workload == "" || r.Protocol != deny.Protocol || r.From > deny.To || r.To < deny.From {
+			continue
+		}
+		i := slices.IndexFunc(h.peers, func(p HeldPeer) bool { return p.Workload == r.Workload })
+		if slices.ContainsFunc(h.peers[i].Addresses, deny.Network.Contains) {
+			return true
+		}
+	}
+	return false
+}
+
+// peersOf makes what the kernel can match of learned peers.
+func (h *holds) peersOf(rules []profile.PeerRule) (out []sensor.Peer, names []sensor.NamedPeer, why string) {
+	addresses := 0
 	for _, r := range rules {
 		port := r.From
 		if r.From == 0 && r.To == 65535 {
 			port = 0
 		}
 		switch {
-		case r.Deny && allowed(rules, r):
+		case r.Deny && (allowed(rules, r) || h.meets(rules, r)):
 			why = forbidden(r)
 		case r.Deny, r.Socket != "", r.Protocol != "tcp" && r.Protocol != "udp":
 			// Unix sockets are files; other protocols have no ports, and no hook.
 		case r.Workload != "":
-			why = "the addresses of workload " + r.Workload + " are not known here"
+			i := slices.IndexFunc(h.peers, func(p HeldPeer) bool { return p.Workload == r.Workload })
+			for _, addr := range h.peers[i].Addresses {
+				out = append(out, sensor.Peer{Network: netip.PrefixFrom(addr, addr.BitLen()), Port: port, Protocol: r.Protocol, High: high(r)})
+			}
+			if addresses += len(h.peers[i].Addresses); addresses > mostPeerAddresses {
+				why = fmt.Sprintf("the workloads it names have %d addresses, more than the %d that fit", addresses, mostPeerAddresses)
+			}
 		case r.Name != "":
 			for _, n := range suffixes(r.Name) {
 				names = append(names, sensor.NamedPeer{Name: n, Port: port, Protocol: r.Protocol, High: high(r)})

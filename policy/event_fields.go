@@ -422,7 +422,7 @@ func connectionMembers() []member {
 		intField("remote_port", "of the other end", func(s *Scratch, _ *bollwerk.Process) int64 { return int64(s.connection.Remote.Port()) }),
 		text("name", "DNS name that was asked for before", func(c *conn) string { return c.Name }),
 		text("path", "of a unix socket", func(c *conn) string { return c.Path }),
-		text("peer", "workload at the other end; empty as long as the agent does not know the addresses of workloads", func(c *conn) string { return c.Peer }),
+		text("peer", "workload at the other end, as `pod shop/Deployment/cart` or `container docker/web`; empty when no workload known here has the address, or several do", func(c *conn) string { return c.Peer }),
 		boolField("outgoing", "this side began it", func(s *Scratch, _ *bollwerk.Process) bool { return s.connection.Outgoing }),
 		remote("private", "the other end is in a private network (RFC 1918, RFC 4193, RFC 6598)", privateAddress),
 		remote("loopback", "the other end is this host", netip.Addr.IsLoopback),

@@ -415,8 +415,7 @@ func (b *Book) network(m *moment) {
 		if proto == protoUnix {
 			return
 		}
-		b.scratch.text = appendPeer(b.scratch.text[:0], c.Peer, "", c.Remote.Addr())
-		b.meet(m, key{cat: Client, proto: proto, n: portOf(c.Local.Port()), value: view(b.scratch.text)})
+		b.peer(m, key{cat: Client, proto: proto, n: portOf(c.Local.Port())}, c, "")
 	case proto == protoUnix:
 		if c.Path == "" {
 			return
@@ -424,9 +423,37 @@ func (b *Book) network(m *moment) {
 		b.scratch.text = appendPath(append(b.scratch.text[:0], "unix:"...), c.Path, true)
 		b.meet(m, key{cat: Destination, proto: proto, value: view(b.scratch.text)})
 	default:
-		b.scratch.text = appendPeer(b.scratch.text[:0], c.Peer, c.Name, c.Remote.Addr())
-		b.meet(m, key{cat: Destination, proto: proto, n: portOf(c.Remote.Port()), value: view(b.scratch.text)})
+		b.peer(m, key{cat: Destination, proto: proto, n: portOf(c.Remote.Port())}, c, c.Name)
 	}
+}
+
+// peer meets the other end of a connection. A workload that is known by its address is what
+// is learned. Its name or address still counts where the profile is older than that, or
+// where a person decided about it.
+func (b *Book) peer(m *moment, k key, c *bollwerk.Connection, name string) {
+	text := appendPeer(b.scratch.text[:0], c.Peer, name, c.Remote.Addr())
+	at := len(text)
+	if c.Peer != "" {
+		text = appendPeer(text, "", name, c.Remote.Addr())
+	}
+	b.scratch.text = text
+	k.value = view(text[:at])
+	if c.Peer == "" {
+		b.meet(m, k)
+		return
+	}
+	p := m.rep.r.p
+	other := k
+	other.value = view(text[at:])
+	decided := p.edited(other, &b.scratch)
+	switch {
+	case decided != nil && decided.Remove:
+		k = other
+	case m.learn || p.find(k, &b.scratch) != nil || p.edited(k, &b.scratch) != nil:
+	case decided != nil || p.find(other, &b.scratch) != nil:
+		k = other
+	}
+	b.meet(m, k)
 }
 
 // originBit is the bit of an origin in a mark; unknown has none.

@@ -283,8 +283,11 @@ func allowsPeer(rules []PeerRule, c *bollwerk.Connection, port uint16, any bool)
 		case any:
 			weight = 0
 		case r.Workload != "":
-			if r.Workload == peer {
+			// Whoever forbids a network or a name means the workloads there, too.
+			if r.Workload == peer && r.Deny {
 				weight = 1000
+			} else if r.Workload == peer {
+				weight = 0
 			}
 		case r.Name != "":
 			if name != "" && (r.Name == name || strings.HasPrefix(r.Name, "*.") && strings.HasSuffix(name, r.Name[1:])) {

@@ -4,7 +4,7 @@
 set -euo pipefail
 # program (or file):package
 wanted="debootstrap:debootstrap skopeo:skopeo rpm:rpm xmllint:libxml2-utils containerd:containerd podman:podman dockerd:docker.io git:git gcc:gcc dpkg-query:dpkg
-  clang-22:clang-22 llvm-strip-22:llvm-22 qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio xz:xz-utils
+  clang-22:clang-22 llvm-strip-22:llvm-22 qemu-system-x86_64:qemu-system-x86 busybox:busybox-static ip:iproute2 cpio:cpio xz:xz-utils
   runc:runc strace:strace nc:netcat-openbsd socat:socat ruby:ruby php:php-cli perl:perl python3:python3 node:nodejs redis-server:redis-server nginx:nginx-light curl:curl cron:cron logrotate:logrotate make:make setfattr:attr npm:npm java:default-jre-headless /usr/lib/postgresql/15/bin/initdb:postgresql
   useradd:passwd dpkg-scanpackages:dpkg-dev ssh-keygen:openssh-client openssl:openssl setpriv:util-linux
   /usr/include/bpf/bpf_helpers.h:libbpf-dev /usr/include/linux/bpf.h:linux-libc-dev"

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -146,9 +147,32 @@ func printHeld(w io.Writer, h *agent.Held) {
 	} else {
 		fmt.Fprintf(w, "Mode %s; restrict would enforce: %s\n", terminal.Clean(h.Mode, 30), guards)
 	}
+	for _, p := range h.Peers {
+		fmt.Fprintf(w, "- %s %s\n", terminal.Clean(p.Workload, 300), whereIs(p))
+	}
 	for _, o := range h.ReportedOnly {
 		fmt.Fprintf(w, "- reported only: %s\n", terminal.Clean(o, 300))
 	}
+}
+
+// whereIs says where a workload is that a profile names.
+func whereIs(p agent.HeldPeer) string {
+	const most = 8
+	if len(p.Addresses) == 0 {
+		return "has no address known here now: nothing of it can be reached, nor reach the workload, in mode restrict"
+	}
+	var list []string
+	for _, a := range p.Addresses[:min(len(p.Addresses), most)] {
+		s := a.String()
+		if slices.Contains(p.Shared, a) {
+			s += " (claimed by other workloads, too)"
+		}
+		list = append(list, s)
+	}
+	if n := len(p.Addresses) - most; n > 0 {
+		list = append(list, fmt.Sprintf("%d more", n))
+	}
+	return "at " + strings.Join(list, ", ")
 }
 
 func newProfileExportCommand(e *env) *cobra.Command {

@@ -50,9 +50,9 @@ func need(t testing.TB, program string) string {
 	return p
 }
 
-func newNetwork(t testing.TB) *network {
+// newSpace is a namespace in which nothing is up.
+func newSpace(t testing.TB) *network {
 	t.Helper()
-	busybox := need(t, "busybox")
 	n := &network{t: t, path: filepath.Join(t.TempDir(), "net"), do: make(chan func())}
 	if err := os.WriteFile(n.path, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -79,6 +79,13 @@ func newNetwork(t testing.TB) *network {
 		close(n.do)
 		_ = unix.Unmount(n.path, unix.MNT_DETACH)
 	})
+	return n
+}
+
+func newNetwork(t testing.TB) *network {
+	t.Helper()
+	busybox := need(t, "busybox")
+	n := newSpace(t)
 	n.in(func() {
 		for _, args := range [][]string{
 			{"link", "set", "lo", "up"}, {"addr", "add", attacker + "/32", "dev", "lo"}, {"addr", "add", resolver + "/32", "dev", "lo"},

@@ -1,0 +1,353 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/workload"
+)
+
+// peers knows which workload is at the other end of a connection. Containers are looked at
+// when they begin, a few times in their first seconds, as some runtimes give them their
+// address then, and once a minute.
+type peers struct {
+	a    *Agent
+	book *workload.Addresses
+	wake chan struct{}
+
+	mu      sync.Mutex
+	at      map[spot]*located
+	young   int       // of these, those in their first seconds
+	asked   time.Time // when an unknown address last made us look
+	looks   uint64
+	routes  *workload.Routes
+	routed  time.Time // when they were read
+	swept   time.Time
+	changed map[string]bool // names whose addresses are others now; not told yet
+	trouble string
+}
+
+// located is a container whose addresses are looked at.
+type located struct {
+	w      *bollwerk.Workload
+	who    workload.Claimant
+	since  time.Time // no address of it is older
+	step   int       // of firstLooks
+	next   time.Time
+	taken  uint64 // the look whose answer is known
+	looked time.Time
+	more   bool // it has more addresses than are looked at
+}
+
+// firstLooks are the pauses between the first looks at a container.
+var firstLooks = []time.Duration{100 * time.Millisecond, 300 * time.Millisecond, time.Second, 3 * time.Second, 8 * time.Second}
+
+const (
+	lookPause  = time.Minute           // between two looks at all
+	routePause = 50 * time.Millisecond // between two readings of the host's routes that an unknown address asks for
+	askPause   = 5 * time.Millisecond  // between two looks that an unknown address asks for
+	mostYoung  = 16                    // looked at then
+)
+
+func newPeers(a *Agent) *peers {
+	return &peers{a: a, book: workload.NewAddresses(), wake: make(chan struct{}, 1), at: map[spot]*located{}, changed: map[string]bool{}, swept: time.Now()}
+}
+
+// begin looks at a container that began. since is when, zero for one that ran already.
+func (p *peers) begin(w *bollwerk.Workload, since time.Time) {
+	if p == nil || w.Kind != bollwerk.WorkloadContainer || w.Cgroup == 0 {
+		return
+	}
+	if s := w.Container.Started; !since.IsZero() && !s.IsZero() && s.Before(since) {
+		since = s
+	}
+	id := place(w)
+	p.mu.Lock()
+	known := p.at[id] != nil
+	if !known {
+		p.at[id] = &located{w: w, who: workload.Claimant{ID: id.id, Cgroup: id.cgroup}, since: since, next: time.Now().Add(firstLooks[0])}
+		p.young++
+	}
+	p.mu.Unlock()
+	if known {
+		return
+	}
+	p.look(id)
+	p.rouse()
+}
+
+func (p *peers) rouse() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// look takes in the addresses that a container has now.
+func (p *peers) look(id spot) {
+	p.mu.Lock()
+	l := p.at[id]
+	if l == nil {
+		p.mu.Unlock()
+		return
+	}
+	p.looks++
+	number, w := p.looks, l.w
+	p.mu.Unlock()
+	began := time.Now()
+	n, err := p.a.resolver.Network(w)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.at[id] != l || l.taken > number || err != nil {
+		return // it ended, somebody who looked later was faster, or nobody is inside
+	}
+	l.taken, l.more = number, n.More
+	since := l.since
+	if !l.looked.IsZero() && !l.since.IsZero() {
+		since = l.looked // what it has now and had not then is younger
+	}
+	l.looked = began
+	p.note(p.book.Claim(l.who, workload.PeerName(l.w), n.Namespace, p.believed(n.Addresses), since, time.Now()))
+}
+
+// believed are the addresses to which this host sends what is meant for a container. p.mu is held.
+func (p *peers) believed(addrs []netip.Addr) []netip.Addr {
+	out := make([]netip.Addr, 0, len(addrs))
+	for _, addr := range addrs {
+		if p.within(addr) {
+			out = append(out, addr)
+		}
+	}
+	return out
+}
+
+// within asks the host's routes; of a network that was just made they are read again. p.mu is held.
+func (p *peers) within(addr netip.Addr) bool {
+	if p.routes != nil && p.routes.Within(addr) {
+		return true
+	}
+	if p.routes != nil && time.Since(p.routed) < routePause {
+		return false
+	}
+	p.readRoutes()
+	return p.routes != nil && p.routes.Within(addr)
+}
+
+// readRoutes reads the host's routes and addresses. p.mu is held.
+func (p *peers) readRoutes() {
+	p.routed = time.Now()
+	host, err := p.a.resolver.HostNetwork()
+	var routes *workload.Routes
+	if err == nil {
+		routes, err = p.a.resolver.Routes(host)
+	}
+	if err != nil {
+		p.trouble = fmt.Sprintf("workloads are not known by address: %v", err)
+		return
+	}
+	p.trouble, p.routes = "", routes
+	p.book.Host(host.Addresses)
+}
+
+// note remembers names whose addresses changed. p.mu is held.
+func (p *peers) note(names []string) {
+	for _, n := range names {
+		p.changed[n] = true
+	}
+	if len(names) > 0 {
+		p.rouse()
+	}
+}
+
+// end says that a container ended: its addresses are nobody's.
+func (p *peers) end(w *bollwerk.Workload) {
+	if p == nil {
+		return
+	}
+	id := place(w)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.at[id]
+	if l == nil {
+		return
+	}
+	delete(p.at, id)
+	if l.step < len(firstLooks) {
+		p.young--
+	}
+	p.note(p.book.Claim(l.who, workload.PeerName(l.w), 0, nil, time.Time{}, time.Now()))
+}
+
+// renamed says that a container is known by another name.
+func (p *peers) renamed(before, after *bollwerk.Workload) {
+	if p == nil {
+		return
+	}
+	from, to := place(before), place(after)
+	p.mu.Lock()
+	l := p.at[from]
+	if l == nil || from != to && p.at[to] != nil {
+		p.mu.Unlock()
+		return
+	}
+	delete(p.at, from)
+	p.at[to] = l
+	same := workload.PeerName(l.w) == workload.PeerName(after)
+	l.w = after
+	p.mu.Unlock()
+	if !same {
+		p.look(to)
+	}
+}
+
+// name says of an event who is at the other end.
+func (p *peers) name(e *bollwerk.Event) {
+	c := e.Connection
+	if p == nil || c == nil || c.Peer != "" || !c.Remote.IsValid() || c.Path != "" {
+		return
+	}
+	addr := c.Remote.Addr()
+	if addr.IsLoopback() || addr.IsUnspecified() {
+		return
+	}
+	c.Peer = p.book.Owner(addr, e.Time)
+	if c.Peer == "" && p.ask(addr) {
+		c.Peer = p.book.Owner(addr, e.Time)
+	}
+	if f := e.Flow; f != nil && c.Peer != "" {
+		// A sum over a time in which the address was another one's is nobody's.
+		if first := p.book.Owner(addr, f.From); first != "" && first != c.Peer {
+			c.Peer = ""
+		}
+	}
+}
+
+// ask looks at the containers that began a moment ago, as one of them may have the address.
+func (p *peers) ask(addr netip.Addr) bool {
+	p.mu.Lock()
+	now := time.Now()
+	if p.young == 0 || now.Sub(p.asked).Abs() < askPause || !p.within(addr.Unmap()) {
+		p.mu.Unlock()
+		return false
+	}
+	p.asked = now
+	var ids []spot
+	for id, l := range p.at {
+		if l.step < len(firstLooks) && len(ids) < mostYoung {
+			ids = append(ids, id)
+		}
+	}
+	p.mu.Unlock()
+	for _, id := range ids {
+		p.look(id)
+	}
+	return len(ids) > 0
+}
+
+// run looks again when it is time, and has lists that name a workload follow its addresses.
+func (p *peers) run(ctx context.Context) error {
+	t := time.NewTimer(lookPause)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.wake:
+		case <-t.C:
+		}
+		now := time.Now()
+		for _, id := range p.due(now) {
+			p.look(id)
+		}
+		p.follow()
+		t.Reset(p.nextLook(time.Now()))
+	}
+}
+
+// due are the containers to look at now.
+func (p *peers) due(now time.Time) (ids []spot) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := now.Sub(p.swept).Abs() >= lookPause
+	if all {
+		p.swept = now
+		p.readRoutes()
+		p.book.Forget(now)
+	}
+	for id, l := range p.at {
+		switch {
+		case l.step == len(firstLooks):
+			if all {
+				ids = append(ids, id)
+			}
+		case !now.Before(l.next):
+			if l.step++; l.step == len(firstLooks) {
+				p.young--
+			} else {
+				l.next = now.Add(firstLooks[l.step])
+			}
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (p *peers) nextLook(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	next := p.swept.Add(lookPause)
+	for _, l := range p.at {
+		if l.step < len(firstLooks) && l.next.Before(next) {
+			next = l.next
+		}
+	}
+	return max(10*time.Millisecond, next.Sub(now))
+}
+
+// follow puts the lists anew in force that name a workload whose addresses changed.
+func (p *peers) follow() {
+	p.mu.Lock()
+	changed := p.changed
+	if len(changed) == 0 {
+		p.mu.Unlock()
+		return
+	}
+	p.changed = map[string]bool{}
+	p.mu.Unlock()
+	for _, w := range p.a.guarding.naming(changed) {
+		p.a.guarding.protect(w)
+	}
+}
+
+// of are the addresses that workloads of a name have now.
+func (p *peers) of(name string) []netip.Addr {
+	if p == nil {
+		return nil
+	}
+	return p.book.Of(name)
+}
+
+// troubles are standing reasons to be degraded.
+func (p *peers) troubles() []string {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []string
+	if p.trouble != "" {
+		out = append(out, p.trouble)
+	}
+	for _, l := range p.at {
+		if l.more && len(out) < 8 {
+			out = append(out, fmt.Sprintf("%s has more addresses than are looked at; connections to the others are told by address", l.w))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
