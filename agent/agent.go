@@ -124,6 +124,8 @@ type known struct {
 	watched bool      // and have looked
 	ended   time.Time // its end was told; zero while it lives
 	lifted  bool      // its cgroup is gone, and so is what was in force
+	// fresh: the rules were not asked about its start, as it is known by now.
+	fresh atomic.Bool
 }
 
 // Run protects until the context ends.
@@ -368,13 +370,24 @@ func (a *Agent) rename(before, after *bollwerk.Workload) bool {
 		delete(a.workloads, from)
 		a.guarding.moved(from, to, after)
 		if o := a.workloads[to]; o != nil { // its events were faster
+			o.fresh.Store(true)
 			o.w = after
 			return o.passed
 		}
 		a.workloads[to] = k
 	}
+	if sooner(before, after) {
+		k.fresh.Store(true)
+	}
 	k.w = after
 	return k.passed
+}
+
+// sooner reports whether a container's start was told before it was known how little it is
+// contained: a rule about that shall be asked again.
+func sooner(before, after *bollwerk.Workload) bool {
+	x, y := before.Container, after.Container
+	return x == nil || y == nil || x.Image != y.Image || x.Privileged != y.Privileged || x.HostPID != y.HostPID || len(x.Mounts) != len(y.Mounts)
 }
 
 // spot tells workloads apart on this node: replicas are different ones, and so is a
@@ -449,6 +462,7 @@ func (a *Agent) meet(w *bollwerk.Workload, now time.Time) (*known, *bollwerk.Wor
 	if guard {
 		a.guard(k, w)
 		a.container(w, now, "start")
+		k.fresh.Store(true)
 	}
 	return k, w
 }
@@ -492,9 +506,26 @@ func (a *Agent) guard(k *known, w *bollwerk.Workload) {
 // sameName reports whether the configuration and the profile that hold are the same ones.
 func sameName(a, b *bollwerk.Workload) bool { return a.String() == b.String() && a.Key() == b.Key() }
 
+func containerEvent(w *bollwerk.Workload, at time.Time, what string) *bollwerk.Event {
+	return &bollwerk.Event{Time: at, Kind: bollwerk.EventContainer, Workload: w, Outcome: bollwerk.Seen, Source: "agent", Object: &bollwerk.Object{Name: what}}
+}
+
+// started asks the rules about the start of a container. It is for the goroutine that judges;
+// containers are met by others, too.
+func (a *Agent) started(k *known, w *bollwerk.Workload, at time.Time) {
+	if w.Kind != bollwerk.WorkloadContainer || !k.fresh.Load() || !k.fresh.Swap(false) {
+		return
+	}
+	a.ask(containerEvent(w, at, "start"))
+}
+
+func (a *Agent) ask(e *bollwerk.Event) {
+	a.rules.match(e, func(d *bollwerk.Detection) { a.decide(d, e) })
+}
+
 // container tells of its start or stop as an event of its own.
 func (a *Agent) container(w *bollwerk.Workload, at time.Time, what string) {
-	e := &bollwerk.Event{Time: at, Kind: bollwerk.EventContainer, Workload: w, Outcome: bollwerk.Seen, Source: "agent", Object: &bollwerk.Object{Name: what}}
+	e := containerEvent(w, at, what)
 	a.out.event(e)
 	a.metrics.event(e)
 	a.record(e)

@@ -113,6 +113,7 @@ func (a *Agent) end(w *bollwerk.Workload, now time.Time, exists bool) {
 		a.profiles.book.Ended(w.Cgroup)
 	}
 	a.container(w, now, "stop")
+	a.ask(containerEvent(w, now, "stop"))
 }
 
 // revive takes back that a container ended: a program was started in it.
@@ -148,7 +149,11 @@ func (a *Agent) sweep(now time.Time) {
 			unmet = append(unmet, w)
 		}
 	}
+	fresh := map[*known]*bollwerk.Workload{}
 	for id, k := range a.workloads {
+		if k.fresh.Load() {
+			fresh[k] = k.w
+		}
 		switch {
 		case k.w.Kind != bollwerk.WorkloadContainer || alive[id]:
 		case !k.ended.IsZero() && k.lifted:
@@ -160,10 +165,14 @@ func (a *Agent) sweep(now time.Time) {
 		}
 	}
 	a.mu.Unlock()
+	for k, w := range fresh {
+		a.started(k, w, now)
+	}
 	for _, w := range unmet {
 		// It may do nothing more, and shall have its guards before it does.
 		if _, populated := a.resolver.Lives(w); populated {
-			a.meet(w, now)
+			k, w := a.meet(w, now)
+			a.started(k, w, now)
 		}
 	}
 	for _, w := range unsure {

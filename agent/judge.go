@@ -289,6 +289,7 @@ func (a *Agent) judge(e *bollwerk.Event) {
 		} else if lastOf(e) {
 			a.mayEnd(w, time.Now())
 		}
+		a.started(k, w, e.Time)
 	}
 	if e.Process != nil && a.isMe(e.Process) {
 		return

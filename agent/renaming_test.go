@@ -1,16 +1,20 @@
 package agent
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/internal/cgroup"
+	"github.com/bollwerk/bollwerk/policies"
+	"github.com/bollwerk/bollwerk/policy"
 )
 
 // boxed runs a process with namespaces of its own in a cgroup until the test ends.
@@ -114,5 +118,63 @@ func TestMetLater(t *testing.T) {
 	a.sweep(time.Now())
 	if s := a.status(); len(s.Workloads) != 1 || s.Workloads[0].Enforced == "" {
 		t.Errorf("%+v", s.Workloads)
+	}
+}
+
+// TestStartIsJudged: the rules are asked about the start of a container: about one that does
+// nothing, and once more when it became known how little it is contained.
+func TestStartIsJudged(t *testing.T) {
+	a, lines := judgingWith(t, func(a *Agent) {
+		all, err := policy.Load(policies.Files())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.rules, err = newRules(all, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+	rules := func(count int) (out []string) {
+		t.Helper()
+		limit := time.After(30 * time.Second)
+		for len(out) < count {
+			select {
+			case line := <-lines:
+				var d struct{ Type, Rule, Message string }
+				if err := json.Unmarshal(line, &d); err != nil {
+					t.Fatalf("%v: %s", err, line)
+				}
+				if d.Type == "detection" {
+					out = append(out, d.Rule+" "+d.Message)
+				}
+			case <-limit:
+				t.Fatalf("told: %q", out)
+			}
+		}
+		return out
+	}
+	path, id, _ := containerGroup(t, a.hierarchy, 7)
+	pid := boxed(t, a.hierarchy, path)
+	unknown := &bollwerk.Workload{Kind: bollwerk.WorkloadContainer, Cgroup: id,
+		Container: &bollwerk.Container{ID: path[1:], Name: path[1:], Runtime: bollwerk.UnknownRuntime, PID: pid}}
+	named := &bollwerk.Workload{Kind: bollwerk.WorkloadContainer, Cgroup: id,
+		Container: &bollwerk.Container{ID: "web-1", Name: "web", Runtime: "runc", PID: pid, Privileged: true}}
+	a.meet(unknown, time.Now())
+	a.queue.put(&bollwerk.Event{Kind: bollwerk.EventBind, Time: time.Now(), Workload: unknown})
+	if word, _ := lines.await(t); word != "start" {
+		t.Fatal(word)
+	}
+	a.renamed(unknown, named)
+	for range 3 {
+		a.queue.put(&bollwerk.Event{Kind: bollwerk.EventBind, Time: time.Now(), Workload: named})
+	}
+	if got := rules(1); !strings.HasPrefix(got[0], "privileged-container ") || !strings.Contains(got[0], "web") || !strings.Contains(got[0], "privileged") {
+		t.Error(got)
+	}
+	path, id, _ = containerGroup(t, a.hierarchy, 8)
+	pid = boxed(t, a.hierarchy, path)
+	a.meet(&bollwerk.Workload{Kind: bollwerk.WorkloadContainer, Cgroup: id, Container: &bollwerk.Container{ID: "idle-1", Name: "idle", Runtime: "runc", PID: pid, HostPID: true}}, time.Now())
+	a.sweep(time.Now())
+	if got := rules(1); !strings.HasPrefix(got[0], "privileged-container ") || !strings.Contains(got[0], "idle") || !strings.Contains(got[0], "host's processes") {
+		t.Error(got)
 	}
 }
