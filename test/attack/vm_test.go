@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,17 +30,33 @@ const inVM = "BOLLWERK_VM"
 
 // vmPrograms are what the attacks need. Interpreters of many megabytes stay outside, and
 // their attacks with them: what they do to the kernel is what python and perl do.
-var vmPrograms = strings.Fields(`bash dash runc nc socat curl getent script nsenter unshare mount umount insmod rmmod apt-get dpkg w grep perl python3
+var vmPrograms = strings.Fields(`bash dash runc nc socat curl getent script nsenter unshare mount umount insmod rmmod chattr pkill apt-get dpkg w grep perl python3
 	cat cp mv rm find mkdir rmdir mkfifo mknod ls sleep echo touch ln chmod base64 head tail seq timeout true false tr id uname env`)
 
 // vmLeft are the programs that stay outside.
 var vmLeft = regexp.MustCompile(`\b(ruby|php|node) -`)
 
+// left is a program that an attack needs and the machine has not.
+func left(a attackCase) string {
+	if m := vmLeft.FindStringSubmatch(a.script); m != nil {
+		return m[1]
+	}
+	for _, tool := range a.tools {
+		if !slices.Contains(vmPrograms, tool) {
+			return tool
+		}
+	}
+	if a.needs != "" && a.needs == disk() {
+		return "disk"
+	}
+	return ""
+}
+
 // skipInVM skips an attack inside of a machine that was not given its tool.
-func skipInVM(t testing.TB, script string) {
+func skipInVM(t testing.TB, a attackCase) {
 	t.Helper()
-	if m := vmLeft.FindStringSubmatch(script); m != nil && os.Getenv(inVM) != "" {
-		t.Skipf("the machine has no %s", m[1])
+	if what := left(a); what != "" && os.Getenv(inVM) != "" {
+		t.Skipf("the machine has no %s", what)
 	}
 }
 
@@ -132,7 +149,7 @@ func inMachine(t *testing.T, k vm.Kernel, files []vm.File, run string, least int
 			t.Error("BPF LSM refused nothing")
 		}
 		for _, s := range regexp.MustCompile(`(?m)^\s+--- SKIP: TestAttacks/(\S+)`).FindAllStringSubmatch(r.Output, -1) {
-			if !vmLeft.MatchString(scriptOf(s[1])) {
+			if left(attackOf(s[1])) == "" {
 				t.Errorf("%s was skipped", s[1])
 			}
 		}
@@ -161,13 +178,13 @@ func onlyWithLSM() (names []string) {
 // means, in part (docs/agent.md), so that they are worth a run with it.
 var vmSeen = regexp.MustCompile(`^(docker-socket|environ|process-memory|kernel-memory|device-memory|mapped-library)$`)
 
-func scriptOf(name string) string {
+func attackOf(name string) attackCase {
 	for _, a := range attacks() {
 		if a.name == name {
-			return a.script
+			return a
 		}
 	}
-	return ""
+	return attackCase{}
 }
 
 // vmFiles is the root of the machine, which is also the image of the containers inside.
