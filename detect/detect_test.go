@@ -467,6 +467,42 @@ func FuzzPrograms(f *testing.F) {
 	})
 }
 
+// Ancestors end at the border of a container, however that is known.
+func TestAbove(t *testing.T) {
+	type ps = bollwerk.Process
+	host := func(path string, up *ps) *ps {
+		return &ps{PID: 1, Path: path, MountNS: 1, PIDNS: 1, Cgroup: 1, Parent: up}
+	}
+	box := func(ns uint32, cgroup uint64, up *ps) *ps {
+		return &ps{PID: 2, Path: "/bin/sh", Contained: true, MountNS: ns, PIDNS: ns, Cgroup: cgroup, Parent: up}
+	}
+	mk := host("/usr/bin/make", nil)
+	bash := host("/bin/bash", mk)
+	for _, c := range []struct {
+		what string
+		p    *ps
+		job  bool
+	}{
+		{"on the host", host("/bin/sh", bash), true},
+		{"in a container", box(2, 2, host("/usr/bin/runc", bash)), false},
+		{"in a container without a cgroup of its own", box(2, 1, host("/usr/bin/crun", bash)), false},
+		{"in a container of an unknown runtime", box(2, 2, bash), false},
+		{"in a sandbox of the build", box(2, 1, bash), true},
+		{"below another process of the container", box(2, 2, box(2, 2, host("/usr/bin/runc", bash))), false},
+		{"in a container within one", box(3, 3, &ps{PID: 3, Path: "/usr/bin/make", Contained: true, MountNS: 2, PIDNS: 2, Cgroup: 2}), false},
+		{"in another mount namespace of the container", &ps{PID: 4, Contained: true, MountNS: 3, PIDNS: 2, Cgroup: 3, Parent: &ps{PID: 3, Path: "/usr/bin/make", Contained: true, MountNS: 2, PIDNS: 2, Cgroup: 2}}, true},
+		{"in a step of an image's build", box(2, 2, host("/usr/bin/runc", host("/usr/bin/dockerd", nil))), true},
+		{"in a container of an engine", box(2, 2, host("/usr/bin/containerd-shim-runc-v2", host("/usr/bin/dockerd", nil))), false},
+		{"in a container that dockerd itself became", box(2, 2, host("/usr/bin/dockerd", nil)), false},
+		{"below a builder in a folder for everybody", box(2, 2, host("/usr/bin/runc", host("/tmp/buildkitd", nil))), false},
+		{"nobody", nil, false},
+	} {
+		if got := detect.Job(c.p) != nil; got != c.job {
+			t.Errorf("%s: a job: %v, want %v", c.what, got, c.job)
+		}
+	}
+}
+
 func TestRegistered(t *testing.T) {
 	for _, c := range [][3]string{
 		{"a.b.example.com", "example.com", "a.b"}, {"example.com", "example.com", ""}, {"x.example.co.uk", "example.co.uk", "x"}, {"example.co.uk", "example.co.uk", ""},

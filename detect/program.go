@@ -258,14 +258,46 @@ func Made(p *bollwerk.Process) bool {
 	return p != nil && (p.Fileless || p.Origin == bollwerk.OriginCreated || p.Origin == bollwerk.OriginModified || p.Origin == bollwerk.OriginMemory)
 }
 
-// Job reports whether a process works for a build, an installation or a CI job: one of its
-// ancestors does. What such a job fetches and runs is what it is for.
+// Job returns the build, installation or CI job that a process works for: one of its
+// ancestors in the same container, or what builds an image, where the container is a step of
+// that. What such a job fetches and runs is what it is for. Nil when there is none.
 func Job(p *bollwerk.Process) *bollwerk.Process {
-	return Owner(p, func(a *bollwerk.Process) bool {
-		// A container of a build has its runtime as ancestor like any other.
+	works := func(a *bollwerk.Process) bool {
 		c := ClassOf(a)
 		return c.Is(Builder|Installer|Runner) && !Made(a) && !Scratch(a.Path) || hasArg(a, "agent.jar", "slave.jar", "remoting.jar", "jenkins.war")
-	})
+	}
+	first := p
+	if job := Owner(p, func(a *bollwerk.Process) bool { first = a; return works(a) }); job != nil || first == nil {
+		return job
+	}
+	return imageBuilder(first)
+}
+
+// imageBuilder returns what builds an image of which a container is a step: what started the
+// container's first process, directly or by a runtime in the foreground. Other containers are
+// started by a shim, and those of "make" or a CI job's script by that.
+func imageBuilder(first *bollwerk.Process) *bollwerk.Process {
+	for q, n := first.Parent, 0; q != nil && n < 4; q, n = q.Parent, n+1 {
+		if Made(q) || Scratch(q.Path) {
+			return nil
+		}
+		switch name := Name(q); name {
+		case "buildkitd", "buildah", "img":
+			return q
+		case "dockerd", "podman":
+			// BuildKit in dockerd runs steps by runc in the foreground; containers have a shim.
+			if n > 0 && (name == "dockerd" || len(q.Args) > 1 && (q.Args[1] == "build" || q.Args[1] == "bud")) {
+				return q
+			}
+			return nil
+		case "runc", "crun", "youki", "buildkit-runc", "buildah-oci-runtime", "exe":
+		default:
+			if !strings.HasPrefix(name, "runc:[") {
+				return nil
+			}
+		}
+	}
+	return nil
 }
 
 // hasArg reports whether a process was told a file of one of these names: what a "java" or

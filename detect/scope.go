@@ -53,10 +53,31 @@ func Contained(e *bollwerk.Event) bool {
 	return e.Process != nil && e.Process.Contained
 }
 
-// Owner returns the process and its ancestors until yes says so, nil if none does. At
-// most bollwerk.ProcessDepth steps, whatever the chain looks like.
+// Above returns the parent of p where both live in the same container, or both on the host:
+// what started a container from outside is no ancestor of what happens in it, or an attack in
+// a container would be the work of the "make" that started its runtime. A sandbox that a
+// program puts up for itself (bwrap, unshare, PrivateTmp=) stays where it was: only what also
+// has a cgroup of its own is a container, or what hangs directly below a runtime.
+func Above(p *bollwerk.Process) *bollwerk.Process {
+	if p == nil || p.Parent == nil {
+		return nil
+	}
+	up := p.Parent
+	entered := p.Inside() == nil
+	if p.Contained && up.Contained {
+		// A container in a container: both namespaces are others.
+		entered = p.MountNS != up.MountNS && p.PIDNS != up.PIDNS && min(p.MountNS, up.MountNS, p.PIDNS, up.PIDNS) != 0
+	}
+	if entered && (p.Cgroup != up.Cgroup || p.Cgroup == 0 || ClassOf(up).Is(Runtime)) {
+		return nil
+	}
+	return up
+}
+
+// Owner returns the process or the nearest of its ancestors of which yes holds, nil if it holds of none. At
+// most bollwerk.ProcessDepth steps, whatever the chain looks like, and none out of a container.
 func Owner(p *bollwerk.Process, yes func(*bollwerk.Process) bool) *bollwerk.Process {
-	for n := 0; p != nil && n <= bollwerk.ProcessDepth; p, n = p.Parent, n+1 {
+	for n := 0; p != nil && n <= bollwerk.ProcessDepth; p, n = Above(p), n+1 {
 		if yes(p) {
 			return p
 		}

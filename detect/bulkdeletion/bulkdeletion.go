@@ -238,10 +238,10 @@ func (d *Detector) caretaker(p *bollwerk.Process) bool {
 		}
 	}
 	const tidy = detect.Caretaker | detect.Installer | detect.Builder | detect.Runtime | detect.Database
-	for q, n := p, 0; q != nil && n < 4; q, n = q.Parent, n+1 {
+	for q, n := p, 0; q != nil && n < 4; q, n = detect.Above(q), n+1 {
 		c := detect.ClassOf(q)
 		if c.Is(detect.Runtime) && n > 0 {
-			// Every container hangs below a runtime.
+			// Every container hangs below a runtime, also where nobody knows its namespaces.
 			return false
 		}
 		if c.Is(tidy) && !detect.Made(q) && !detect.Scratch(q.Path) {

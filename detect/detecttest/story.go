@@ -135,6 +135,11 @@ func From(o bollwerk.Origin) Option {
 // Term gives the process a terminal.
 func Term(p *bollwerk.Process) { p.TTY = "pts/0" }
 
+// Outside is a process of the host in a container's story: what starts the container.
+func Outside(p *bollwerk.Process) {
+	p.Contained, p.MountNS, p.PIDNS, p.NetNS, p.Cgroup, p.Origin = false, 4026531841, 4026531836, 4026531840, 1, bollwerk.OriginHost
+}
+
 // Inode gives the executable its number.
 func Inode(n uint64) Option {
 	return func(p *bollwerk.Process) { p.Inode, p.Device = n, 64769 }

@@ -224,7 +224,7 @@ func (d *Detector) exec(e *bollwerk.Event, p *bollwerk.Process, report func(*bol
 		if !detect.Made(p) && !detect.Scratch(path) || p.Contained && p.Origin == bollwerk.OriginImage && path == p.Path {
 			return
 		}
-		for q, n := p.Parent, 0; q != nil && n < 2 && x == nil; q, n = q.Parent, n+1 {
+		for q, n := detect.Above(p), 0; q != nil && n < 2 && x == nil; q, n = detect.Above(q), n+1 {
 			if a, ok := detect.ActorOf(q); ok {
 				x = d.shells.Peek(a, e.Time)
 			}
@@ -285,7 +285,7 @@ func (d *Detector) ordered(e *bollwerk.Event, p *bollwerk.Process) {
 			*d.files.Put(file{detect.ScopeOf(e), detect.Hash(n.made)}, e.Time) = x
 		}
 	}
-	if q := p.Parent; detect.ClassOf(q).Is(detect.Shell) && !local(p) {
+	if q := detect.Above(p); detect.ClassOf(q).Is(detect.Shell) && !local(p) {
 		if a, ok := detect.ActorOf(q); ok {
 			*d.shells.Put(a, e.Time) = x
 		}

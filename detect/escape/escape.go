@@ -25,6 +25,8 @@ type Detector struct {
 	scopes *detect.Table[detect.Scope, steps]
 	// entered remembers processes that joined namespaces of the host.
 	entered *detect.Table[detect.Actor, time.Time]
+	// begun are first processes of containers, and of execs into them, that ran a program of the container.
+	begun   *detect.Table[detect.Actor, struct{}]
 	host    uint32 // the host's mount namespace, from its own processes
 	hostPID uint32 // and its PID namespace
 }
@@ -42,7 +44,8 @@ const window = 30 * time.Minute
 
 // New makes the detector.
 func New(cfg Config) *Detector {
-	return &Detector{cfg: cfg, scopes: detect.NewTable[detect.Scope, steps](512, window), entered: detect.NewTable[detect.Actor, time.Time](1024, window)}
+	return &Detector{cfg: cfg, scopes: detect.NewTable[detect.Scope, steps](512, window), entered: detect.NewTable[detect.Actor, time.Time](1024, window),
+		begun: detect.NewTable[detect.Actor, struct{}](1024, window)}
 }
 
 var info = detect.Info{
@@ -61,7 +64,7 @@ var info = detect.Info{
 		{Kind: bollwerk.EventCreate, Lost: "that a mounted device is written to is not seen"},
 		{Kind: bollwerk.EventOpen, Lost: "that files of a mounted device are read is not seen"},
 	},
-	Bound: "512 containers and 1024 processes (30 min)",
+	Bound: "512 containers and twice 1024 processes (30 min)",
 }
 
 // Info tells what the detector sees and needs.
@@ -136,19 +139,42 @@ func (d *Detector) tell(e *bollwerk.Event, subject, text string, report func(*bo
 }
 
 // runtimeAtWork reports whether a process belongs to the start of a container: the runtime
-// joins the container's cgroup while it still stands on the host.
-func runtimeAtWork(p *bollwerk.Process) bool {
-	for q, n := p, 0; q != nil && n < 3; q, n = q.Parent, n+1 {
-		name := detect.Name(q)
-		switch {
-		case name == "runc" || name == "crun" || name == "youki" || name == "runsc" || name == "conmon" || strings.HasPrefix(name, "runc:[") || strings.HasPrefix(q.Name, "runc:["),
-			strings.HasPrefix(name, "containerd-shim"), name == "nvidia-container-cli", name == "nvidia-container-runtime-hook", name == "docker-init", name == "catatonit", name == "exe" && strings.HasPrefix(q.Path, "/proc/self/"):
-			// A shim is the parent of what it starts: only itself is the runtime.
-			if strings.HasPrefix(name, "containerd-shim") || name == "conmon" {
-				return n == 0
-			}
-			return true
+// joins the container's cgroup while it still stands on the host, with a program of the host or
+// a sealed copy of it, and until the first program of the container. What has run such a program
+// is no runtime any more, whatever it becomes: an intruder may be the first process of a
+// container, or of an exec into it, and so a child of the runtime itself.
+func (d *Detector) runtimeAtWork(e *bollwerk.Event, p *bollwerk.Process) bool {
+	if p == nil {
+		return false
+	}
+	for q, n := p, 0; q != nil && q.Cgroup == p.Cgroup && n <= bollwerk.ProcessDepth; q, n = q.Parent, n+1 {
+		if a, ok := detect.ActorOf(q); ok && d.begun.Peek(a, e.Time) != nil {
+			return false
 		}
+	}
+	if p.OfRuntime() || sameProgram(p) {
+		return true
+	}
+	if up := p.Parent; up == nil || up.Cgroup != p.Cgroup {
+		if a, ok := detect.ActorOf(p); ok {
+			d.begun.Put(a, e.Time)
+		}
+	}
+	return false
+}
+
+// sameProgram reports whether p still runs the file of the program that came from outside of its
+// cgroup: how a runtime is known where nobody tells the origin of programs (without BPF).
+func sameProgram(p *bollwerk.Process) bool {
+	for q, n := p, 0; n < 4; n++ {
+		up := q.Parent
+		if q.Origin != bollwerk.OriginUnknown || up == nil || q.Inode == 0 || q.Inode != up.Inode || q.Device != up.Device {
+			return false
+		}
+		if up.Cgroup != q.Cgroup {
+			return !up.Contained && up.MountNS != 0
+		}
+		q = up
 	}
 	return false
 }
@@ -177,7 +203,8 @@ func (d *Detector) exec(e *bollwerk.Event, p *bollwerk.Process, report func(*bol
 			return
 		}
 	}
-	if container && d.host != 0 && p.MountNS == d.host && !hostly(e) && !runtimeAtWork(p) && p.Parent != nil {
+	atWork := d.runtimeAtWork(e, p)
+	if container && d.host != 0 && p.MountNS == d.host && !hostly(e) && !atWork && p.Parent != nil {
 		d.tell(e, "mount namespace", "belongs to the container but runs in the host's mount namespace: "+detect.Command(p), report)
 		return
 	}
@@ -217,7 +244,7 @@ func layer(path string) bool {
 
 func (d *Detector) namespace(e *bollwerk.Event, p *bollwerk.Process, report func(*bollwerk.Detection)) {
 	n := e.Namespace
-	if n == nil || runtimeAtWork(p) {
+	if n == nil || d.runtimeAtWork(e, p) {
 		return
 	}
 	if !n.Entered {
@@ -245,7 +272,7 @@ func (d *Detector) namespace(e *bollwerk.Event, p *bollwerk.Process, report func
 
 func (d *Detector) mount(e *bollwerk.Event) {
 	m := e.Mount
-	if m == nil || m.Target == "" || runtimeAtWork(e.Process) {
+	if m == nil || m.Target == "" || d.runtimeAtWork(e, e.Process) {
 		return
 	}
 	switch {

@@ -19,7 +19,15 @@ func mount(s *detecttest.Story, p *bollwerk.Process, source, target, typ string)
 	s.Add(&bollwerk.Event{Kind: bollwerk.EventMount, Process: p, Mount: &bollwerk.Mount{Source: source, Target: target, Type: typ}})
 }
 
-func onHost(p *bollwerk.Process) { p.Contained, p.MountNS, p.PIDNS = false, 4026531841, 4026531836 }
+// onHost has left the container but for its cgroup: what it runs comes from the host.
+func onHost(p *bollwerk.Process) {
+	p.Contained, p.MountNS, p.PIDNS, p.Origin = false, 4026531841, 4026531836, bollwerk.OriginHost
+}
+
+// sealed is the copy of itself a runtime runs.
+func sealed(p *bollwerk.Process) {
+	p.Contained, p.MountNS, p.PIDNS, p.Origin, p.Inode, p.Device = false, 4026531841, 4026531836, bollwerk.OriginMemory, 81, 1
+}
 
 func stories() map[string]*detecttest.Story {
 	m := map[string]*detecttest.Story{}
@@ -27,7 +35,7 @@ func stories() map[string]*detecttest.Story {
 		w := detecttest.Pod("shop", "web", "php", "php:8.3-apache")
 		w.Container.Privileged = privileged
 		s := detecttest.New(w)
-		shim := s.Was(nil, "/usr/bin/containerd-shim-runc-v2", detecttest.From(bollwerk.OriginHost), onHost)
+		shim := s.Was(nil, "/usr/bin/containerd-shim-runc-v2", detecttest.Outside)
 		return s, s.Was(shim, "/usr/bin/bash")
 	}
 	s, sh := begin(false)
@@ -74,17 +82,53 @@ func stories() map[string]*detecttest.Story {
 	c.Exec(sh, "/usr/bin/dash=sh -c 'id > /root/x'", onHost)
 	m["attack-in-the-mounts-of-the-host"] = s.Join(c)
 
+	// The first process of a container, child of a runtime in the foreground, enters the host: with
+	// its own call seen, with that of the tool alone, and not seen at all.
+	first := func() (*detecttest.Story, *bollwerk.Process, *detecttest.Story) {
+		h := detecttest.New(detecttest.Host(""))
+		h.Exec(h.Was(nil, "/usr/lib/systemd/systemd"), "/usr/bin/true")
+		c, _ := begin(false)
+		return c, c.Was(nil, "/usr/bin/runc run x", detecttest.Outside, detecttest.Inode(70)), h
+	}
+	c, r, s := first()
+	n = c.Exec(r, "/usr/bin/nsenter -t 1 -m -- sh")
+	namespace(c, n, true, true, "mnt")
+	m["attack-first-process"] = s.Join(c)
+
+	c, r, s = first()
+	n = c.Exec(r, "/usr/bin/nsenter -t 1 -m -- sh")
+	n = c.Become(n, "/usr/bin/dash=sh -c 'id > /root/x; reboot'", onHost)
+	c.Exec(n, "/usr/sbin/reboot", onHost)
+	m["attack-first-process-unseen"] = s.Join(c)
+
+	c, r, s = first()
+	n = c.Exec(r, "/app/server")
+	namespace(c, n, false, false, "mnt")
+	c.Become(n, "/usr/bin/dash=sh", onHost)
+	m["attack-first-process-itself"] = s.Join(c)
+
 	// Runtimes that start containers; drivers that manage the host; a build in a container.
 	s = detecttest.New(detecttest.Host(""))
 	s.Exec(s.Was(nil, "/usr/lib/systemd/systemd"), "/usr/bin/true")
 	c, _ = begin(false)
-	shim := c.Was(nil, "/usr/bin/containerd-shim-runc-v2", onHost)
-	r := c.Exec(shim, "/usr/bin/runc --root /run/containerd/runc/k8s.io create x", onHost)
-	i := c.Exec(r, "/proc/self/exe=runc init", onHost)
-	namespace(c, i, false, false, "mnt", "pid", "net", "ipc", "uts")
-	mount(c, i, "/dev/sda1", "/etc/hosts", "ext4")
-	mount(c, i, "cgroup", "/sys/fs/cgroup", "cgroup2")
-	c.Become(i, "/docker-entrypoint.sh")
+	shim := c.Was(nil, "/usr/bin/containerd-shim-runc-v2", detecttest.Outside)
+	start := func(copy detecttest.Option) {
+		r := c.Exec(shim, "/usr/bin/runc --root /run/containerd/runc/k8s.io create x", detecttest.Outside, detecttest.Inode(70))
+		i := c.Exec(r, "/proc/self/exe=runc init", copy)
+		namespace(c, i, false, false, "mnt", "pid", "net", "ipc", "uts")
+		inside := c.Fork(i)
+		inside.Contained, inside.MountNS, inside.PIDNS = true, 4026532501, 4026532504
+		mount(c, inside, "/dev/sda1", "/etc/hosts", "ext4")
+		mount(c, inside, "cgroup", "/sys/fs/cgroup", "cgroup2")
+		c.Become(inside, "/docker-entrypoint.sh")
+	}
+	start(sealed)
+	start(onHost)
+	// Without BPF nobody tells where a program comes from.
+	start(func(p *bollwerk.Process) {
+		onHost(p)
+		p.Origin, p.Inode, p.Device = "", 70, 64769
+	})
 	m["benign-runtime"] = s.Join(c)
 
 	w := detecttest.Pod("storage", "csi-node", "driver", "registry.example/csi:4")
@@ -136,6 +180,7 @@ func TestContract(t *testing.T) {
 	detecttest.Test(t, detecttest.Contract{New: func() detect.Detector { return escape.New(escape.Config{}) }, Want: map[string]detecttest.Want{
 		"attack-release-agent": {Severity: bollwerk.SeverityCritical, Message: "release_agent after it mounted a cgroup tree"}, "attack-disk-chroot": {Severity: bollwerk.SeverityCritical, Message: "/dev/sda1"},
 		"attack-disk-write": critical, "attack-nsenter": critical, "attack-core-pattern-runs": critical, "attack-in-the-mounts-of-the-host": critical,
+		"attack-first-process": critical, "attack-first-process-unseen": {Severity: bollwerk.SeverityCritical, Message: "in the host's mount namespace"}, "attack-first-process-itself": critical,
 		"attack-nsenter-privileged-by-hand": {Severity: bollwerk.SeverityHigh, Mode: "warn"},
 	}})
 }

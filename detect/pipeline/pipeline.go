@@ -184,7 +184,7 @@ func (d *Detector) store(e *bollwerk.Event, p *bollwerk.Process, t text) {
 		*d.files.Put(file{detect.ScopeOf(e), detect.Hash(path)}, e.Time) = t
 		return
 	}
-	for q, n := p.Parent, 0; q != nil && n < 2 && detect.ClassOf(q).Is(detect.Shell); q, n = q.Parent, n+1 {
+	for q, n := detect.Above(p), 0; q != nil && n < 2 && detect.ClassOf(q).Is(detect.Shell); q, n = detect.Above(q), n+1 {
 		if a, ok := detect.ActorOf(q); ok {
 			x := d.parents.Put(a, e.Time)
 			x.stored, x.when = t, e.Time
@@ -240,7 +240,7 @@ func (d *Detector) runs(e *bollwerk.Event, p *bollwerk.Process, report func(*bol
 	if !detect.Scratch(told) {
 		return
 	}
-	for q, n := p, -1; q != nil && n < 2; q, n = q.Parent, n+1 {
+	for q, n := p, -1; q != nil && n < 2; q, n = detect.Above(q), n+1 {
 		a, ok := detect.ActorOf(q)
 		if !ok {
 			return
@@ -258,7 +258,7 @@ func (d *Detector) variable(e *bollwerk.Event, p *bollwerk.Process, in uint64, x
 	if x.written {
 		return
 	}
-	for q, n := p.Parent, 0; q != nil && n < 2 && detect.ClassOf(q).Is(detect.Shell); q, n = q.Parent, n+1 {
+	for q, n := detect.Above(p), 0; q != nil && n < 2 && detect.ClassOf(q).Is(detect.Shell); q, n = detect.Above(q), n+1 {
 		if f := detect.Stdio(q, 0); f != nil && f.Inode == in {
 			return // what the shell itself was given: nothing it has made
 		}
@@ -388,7 +388,7 @@ func (d *Detector) substituted(e *bollwerk.Event, p *bollwerk.Process, report fu
 		}
 	}
 	// The shell that asked for it often becomes the one that runs it: its own number comes first.
-	for q, n := p, -1; q != nil && n < 2; q, n = q.Parent, n+1 {
+	for q, n := p, -1; q != nil && n < 2; q, n = detect.Above(q), n+1 {
 		a, ok := detect.ActorOf(q)
 		if !ok {
 			continue
@@ -410,7 +410,7 @@ func (d *Detector) substituted(e *bollwerk.Event, p *bollwerk.Process, report fu
 
 // remember notes for the shells above p what p produced.
 func (d *Detector) remember(e *bollwerk.Event, p *bollwerk.Process, t text, pipe uint64, report func(*bollwerk.Detection)) {
-	for q, n := p.Parent, 0; q != nil && n < 2; q, n = q.Parent, n+1 {
+	for q, n := detect.Above(p), 0; q != nil && n < 2; q, n = detect.Above(q), n+1 {
 		a, ok := detect.ActorOf(q)
 		if !ok || !detect.ClassOf(q).Is(detect.Shell) {
 			return

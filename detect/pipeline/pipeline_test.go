@@ -107,7 +107,32 @@ func stories() map[string]*detecttest.Story {
 	s.Exec(sh, "/usr/bin/dash=sh", in(s.Pipe()))
 	m["attack-variable"] = s
 
+	// Whoever runs "make" and with it a container does not excuse what is done in there.
+	container := func(above ...string) (*detecttest.Story, *bollwerk.Process) {
+		s := detecttest.New(detecttest.Container("web", "php:8.3-apache"))
+		var p *bollwerk.Process
+		for _, line := range above {
+			p = s.Was(p, line, detecttest.Outside)
+		}
+		return s, s.Exec(p, "/usr/bin/dash=sh -c 'echo … | base64 -d | sh'")
+	}
+	pipe := func(s *detecttest.Story, sh *bollwerk.Process) *detecttest.Story {
+		a := s.Pipe()
+		s.Exec(sh, "/usr/bin/base64 -d", in(s.Pipe()), out(a))
+		s.Exec(sh, "/usr/bin/dash=sh", in(a))
+		return s
+	}
+	m["attack-below-make"] = pipe(container("/usr/bin/make run", "/usr/bin/bash test/demo.sh", "/usr/bin/runc exec web sh"))
+	m["attack-below-a-runner"] = pipe(container("/home/runner/bin/Runner.Worker spawnclient", "/usr/bin/bash", "/usr/bin/crun run web"))
+
 	// Normal work.
+	// A step of an image's build is a container, too; a build may put a sandbox around its steps.
+	m["benign-build-step"] = pipe(container("/usr/bin/dockerd", "/usr/bin/runc --log x run --bundle y z")).
+		Join(pipe(container("/usr/bin/buildkitd", "/usr/bin/buildkit-runc run z"))).Join(pipe(container("/usr/bin/podman build .", "/usr/bin/crun start z")))
+	host := detecttest.New(detecttest.Host("ci.service"))
+	bazel := host.Was(nil, "/usr/bin/bazel build //...")
+	m["benign-sandboxed-build"] = pipe(host, host.Exec(bazel, "/usr/bin/bash -c x", func(p *bollwerk.Process) { p.Contained, p.MountNS, p.PIDNS = true, 4026532701, 4026532702 }))
+
 	// What is decoded is not what is run; a shell whose input is its parent's; long after.
 	s, sh = begin()
 	sub = s.Fork(sh)
@@ -191,6 +216,7 @@ func TestContract(t *testing.T) {
 		"attack-file-named":  {Severity: bollwerk.SeverityHigh, Message: "/home/u/f.py, into which openssl decoded"},
 		"attack-file-unseen": {Severity: bollwerk.SeverityMedium, Message: "runs /tmp/f seconds after the same shell let base64 decode"},
 		"attack-variable":    {Severity: bollwerk.SeverityMedium, Message: "takes its commands from the shell above it seconds after base64 decoded"},
-		"attack-wget-sh":     {Severity: bollwerk.SeverityMedium, Message: "dash (pid"},
+		"attack-below-make":  high, "attack-below-a-runner": high,
+		"attack-wget-sh": {Severity: bollwerk.SeverityMedium, Message: "dash (pid"},
 	}})
 }

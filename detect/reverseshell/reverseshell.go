@@ -285,7 +285,7 @@ func (d *Detector) direct(e *bollwerk.Event, p *bollwerk.Process, class detect.C
 		report(det)
 		return true
 	}
-	inetd := p.Parent != nil && offers(detect.Name(p.Parent))
+	inetd := offers(detect.Name(detect.Above(p)))
 	switch {
 	case class.Is(detect.Shell) && incoming && detect.Commanded(p):
 		if inetd {
@@ -318,7 +318,7 @@ func offers(name string) bool {
 // incoming reports whether the peer of a socket connected to us.
 func (d *Detector) incoming(p *bollwerk.Process, f *bollwerk.OpenFile, now time.Time) bool {
 	n := 0
-	for q := p; q != nil && n < 6; q, n = q.Parent, n+1 {
+	for q := p; q != nil && n < 6; q, n = detect.Above(q), n+1 {
 		a, ok := detect.ActorOf(q)
 		if !ok {
 			continue
@@ -331,7 +331,10 @@ func (d *Detector) incoming(p *bollwerk.Process, f *bollwerk.OpenFile, now time.
 		case x.accepted == f.Remote:
 			return true
 		}
-		if offers(detect.Name(q)) && q != p {
+		// Everything descends from the service manager: it offers only to what it starts itself.
+		switch name := detect.Name(q); {
+		case n == 0 || !offers(name):
+		case n == 1 || name != "systemd" && name != "init" && name != "launchd":
 			return true
 		}
 	}
@@ -362,10 +365,10 @@ func (d *Detector) answers(e *bollwerk.Event, p *bollwerk.Process, out *bollwerk
 
 // child notices a shell that was started by a program that called out.
 func (d *Detector) child(e *bollwerk.Event, p *bollwerk.Process, commanded bool, report func(*bollwerk.Detection)) {
-	q := p.Parent
+	q := detect.Above(p)
 	// "sh -c 'exec bash -i'" and setsid stand between at times.
 	for n := 0; q != nil && n < 2 && (detect.ClassOf(q).Is(detect.Shell) && detect.Code(q) != "" || detect.Name(q) == "setsid" || detect.Name(q) == "script"); n++ {
-		q = q.Parent
+		q = detect.Above(q)
 	}
 	if q == nil {
 		return

@@ -140,7 +140,7 @@ func serves(e *bollwerk.Event) bool {
 
 // server returns the program that answers requests above p.
 func (d *Detector) server(p *bollwerk.Process, now time.Time) *bollwerk.Process {
-	for q, n := p.Parent, 0; q != nil && n < 8; q, n = q.Parent, n+1 {
+	for q, n := detect.Above(p), 0; q != nil && n < 8; q, n = detect.Above(q), n+1 {
 		name := detect.Name(q)
 		switch name {
 		case "sshd", "sshd-session", "dropbear", "systemd", "init", "containerd-shim-runc-v2", "containerd-shim", "conmon", "runc", "crun", "dockerd", "kubelet", "login", "sudo", "su", "cron", "crond", "tmux", "screen", "in.telnetd", "xinetd":
@@ -177,6 +177,9 @@ func sign(p *bollwerk.Process) (bit uint, points int, what string) {
 			}
 		}
 		return false
+	}
+	if detect.ClassOf(p).Is(detect.Interpreter) && detect.Code(p) != "" && !strings.HasSuffix(detect.Name(p), "awk") {
+		return 15, 2, line() // whatever its version: python3.11, php8.3
 	}
 	switch detect.Name(p) {
 	case "whoami":
@@ -222,10 +225,6 @@ func sign(p *bollwerk.Process) (bit uint, points int, what string) {
 		return 13, 3, line()
 	case "crontab":
 		return 14, 2, line()
-	case "python", "perl", "python3", "ruby", "php":
-		if detect.Code(p) != "" {
-			return 15, 2, line()
-		}
 	case "hostname":
 		return 16, 1, line()
 	case "ps", "top", "pstree":
