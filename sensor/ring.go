@@ -96,12 +96,14 @@ func newRing(m *ebpf.Map) (*ring, error) {
 	return r, nil
 }
 
-// drain hands out what is there. The bytes are the ring's own: each may use them until
+// drain hands out what is there at the call, and no more: who waits for that (flush) shall
+// not wait for a flood to end. The bytes are the ring's own: each may use them until
 // it returns. It reports how many there were, and whether one that is reserved but not
 // submitted is in the way.
 func (r *ring) drain(each func(raw []byte)) (n int, busy bool) {
+	end := r.producer.Load()
 	for spins := 0; ; {
-		if r.producer.Load() == r.at {
+		if r.at == end {
 			return n, false
 		}
 		start := r.at & r.mask
@@ -191,7 +193,7 @@ func (r *ring) pass(each func(raw []byte), looked func()) bool {
 		return false
 	}
 	release(waiting)
-	if len(r.waiting) > 0 {
+	if len(r.waiting) > 0 || n > 0 && r.producer.Load() != r.at {
 		return true
 	}
 	if r.quiet < ringQuiet {

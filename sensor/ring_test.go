@@ -261,6 +261,44 @@ func TestRingFlush(t *testing.T) {
 	}
 }
 
+// TestRingFlushFlood: records that come faster than they are read never let the ring become
+// empty, and what lay in it at the call is handed out nevertheless.
+func TestRingFlushFlood(t *testing.T) {
+	p := newProducer(t, 4096)
+	read := make(chan error, 1)
+	go func() { read <- p.ring.read(func([]byte) { time.Sleep(200 * time.Microsecond) }, func() {}) }()
+	enough, flooded := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(flooded)
+		for {
+			select {
+			case <-enough:
+				return
+			default:
+				p.run(t, p.prog)
+			}
+		}
+	}()
+	for range 3 {
+		for p.ring.producer.Load()-p.ring.consumer.Load() < 2048 {
+			time.Sleep(time.Millisecond)
+		}
+		done := p.ring.flush()
+		select {
+		case <-done:
+		case <-time.After(time.Minute):
+			t.Error("never flushed")
+		}
+	}
+	close(enough)
+	<-flooded
+	p.ring.stop()
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
+	p.ring.close()
+}
+
 // Records that lie across the end of the ring come out whole, though the data is mapped
 // only once.
 func TestRingWraps(t *testing.T) {
