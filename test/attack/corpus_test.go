@@ -86,7 +86,7 @@ f=os.memfd_create("x",1);os.write(f,open("/bin/echo","rb").read());os.execve(f,[
 		{name: "drift", script: `cp /bin/echo /usr/bin/helper; /usr/bin/helper drift-ran`,
 			rules: []string{"drift-execution"}, least: medium, outcome: bollwerk.Killed, lsm: bollwerk.Denied, proof: "drift-ran"},
 		{name: "drift-modified", script: `cat /bin/echo > /usr/bin/w; /usr/bin/w modified-ran`,
-			rules: []string{"drift-execution", "modified-program"}, least: medium, outcome: bollwerk.Killed, lsm: bollwerk.Denied, proof: "modified-ran"},
+			rules: []string{"modified-program"}, least: medium, outcome: bollwerk.Killed, lsm: bollwerk.Denied, proof: "modified-ran"},
 		{name: "drift-tmp", script: `cp /bin/echo /tmp/x; /tmp/x drift-ran`,
 			rules: []string{"execution-from-temporary-folder"}, also: []string{"drift-execution"}, least: medium, outcome: bollwerk.Killed, lsm: bollwerk.Denied, proof: "drift-ran"},
 		{name: "shared-memory", script: `cp /bin/echo /dev/shm/x; /dev/shm/x shm-ran`, opts: []option{runnableMemory}, rules: []string{"execution-from-shared-memory"}, least: medium},

@@ -176,7 +176,7 @@ func onlyWithLSM() (names []string) {
 
 // vmSeen are attacks that BPF LSM sees by hooks of its own. Other kernels see them by other
 // means, in part (docs/agent.md), so that they are worth a run with it.
-var vmSeen = regexp.MustCompile(`^(docker-socket|environ|process-memory|kernel-memory|device-memory|mapped-library)$`)
+var vmSeen = regexp.MustCompile(`^(docker-socket|environ|process-memory|kernel-memory|device-memory|mapped-library|became-root)$`)
 
 func attackOf(name string) attackCase {
 	for _, a := range attacks() {
