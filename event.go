@@ -3,7 +3,6 @@ package bollwerk
 import (
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 )
 
@@ -184,8 +183,7 @@ type Process struct {
 	Device uint64 `json:"device,omitempty"`
 	Mode   uint32 `json:"mode,omitempty"`
 	Origin Origin `json:"origin,omitempty"`
-	// Layer is the digest of the image layer the executable comes from (its diff id), if
-	// known; "" unless Origin is OriginImage.
+	// Layer is the digest of the image layer the executable comes from, if known.
 	Layer Digest `json:"layer,omitempty"`
 	// Fileless: the executable is a memfd or has no name any more.
 	Fileless bool `json:"fileless,omitempty"`
@@ -210,9 +208,6 @@ type Process struct {
 
 	Parent *Process `json:"parent,omitempty"`
 }
-
-// LacksLayer reports whether the executable is of an image, and nobody said of which layer.
-func (p *Process) LacksLayer() bool { return p != nil && p.Origin == OriginImage && p.Layer == "" }
 
 // ProcessDepth is the most ancestors a process carries.
 const ProcessDepth = 16
@@ -263,31 +258,6 @@ func (p *Process) OfRuntime() bool {
 		p = up
 	}
 	return false
-}
-
-// Told returns what an interpreter or shell was started for: a file, or with -m a module.
-// Both are empty when there is none: a line of commands (-c, -e, -r), a terminal.
-func (p *Process) Told() (file, module string) {
-	switch {
-	case p == nil:
-		return "", ""
-	case p.Script != "":
-		return p.Script, ""
-	}
-	for i := 1; i < len(p.Args) && i < 8; i++ {
-		switch a := p.Args[i]; {
-		case a == "-m":
-			if i+1 < len(p.Args) {
-				module, _, _ = strings.Cut(p.Args[i+1], ".")
-			}
-			return "", module
-		case a == "" || a == "-c" || a == "-e" || a == "-r":
-			return "", ""
-		case a[0] != '-':
-			return a, ""
-		}
-	}
-	return "", ""
 }
 
 // Same reports whether two values speak of the same process (not the same image).

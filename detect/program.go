@@ -106,122 +106,34 @@ func Base(path string) string { return path[strings.LastIndexByte(path, '/')+1:]
 // Name is the name of the program a process runs: the executable's, the applet's where one
 // file is many programs (busybox), the kernel's name where there is no path.
 func Name(p *bollwerk.Process) string {
-	if p == nil {
-		return ""
-	}
-	n := Base(p.Path)
-	switch n {
-	case "":
-		return p.Name
-	case "busybox", "busybox.static", "toybox", "coreutils", "box":
-		if len(p.Args) == 0 {
-			return n
-		}
-		a := strings.TrimPrefix(Base(p.Args[0]), "-")
-		if a != n && a != "busybox" && a != "" {
-			return a
-		}
-		if len(p.Args) > 1 && !strings.HasPrefix(p.Args[1], "-") {
-			return Base(p.Args[1])
-		}
-	}
-	return strings.TrimSuffix(n, " (deleted)")
+	name, _ := p.Applet()
+	return name
 }
 
 // Code returns the program text an interpreter or shell was given on its command line
 // (-c, -e, -r, …), "" when there is none.
-func Code(p *bollwerk.Process) string {
-	if p == nil || len(p.Args) < 2 {
-		return ""
-	}
-	c := ClassOf(p)
-	switch {
-	case c.Is(Shell):
-		for i := 1; i < len(p.Args); i++ {
-			a := p.Args[i]
-			if a == "" || (a[0] != '-' && a[0] != '+') || a == "--" || a == "-" {
-				return ""
-			}
-			if a == "-o" || a == "+o" || a == "--rcfile" || a == "--init-file" {
-				i++
-				continue
-			}
-			// "-c", "-lc", "-ec": the text comes after all options.
-			if a[0] == '-' && !strings.HasPrefix(a, "--") && strings.IndexByte(a, 'c') > 0 || a == "-Command" {
-				for j := i + 1; j < len(p.Args); j++ {
-					if t := p.Args[j]; t != "" && t[0] != '-' && t[0] != '+' || j == len(p.Args)-1 {
-						return p.Args[j]
-					}
-				}
-				return ""
-			}
-		}
-	case c.Is(Interpreter):
-		name := Name(p)
-		if strings.HasSuffix(name, "awk") {
-			for _, a := range p.Args[1:] {
-				if a == "-f" {
-					return ""
-				}
-				if a != "" && a[0] != '-' {
-					return a
-				}
-			}
-			return ""
-		}
-		for i := 1; i < len(p.Args); i++ {
-			a := p.Args[i]
-			if a == "" || a[0] != '-' || a == "--" || a == "-" {
-				return ""
-			}
-			flag := a[len(a)-1]
-			switch {
-			case a == "--eval" || a == "--print" || a == "-pe" || a == "--exec", a == "eval":
-				flag = 'e'
-			case strings.HasPrefix(a, "--"):
-				continue
-			}
-			if i+1 < len(p.Args) && (flag == 'e' || flag == 'E' || flag == 'c' || flag == 'r' && strings.HasPrefix(name, "php")) {
-				return p.Args[i+1]
-			}
-		}
-	}
-	return ""
-}
+func Code(p *bollwerk.Process) string { return p.Code() }
 
 // Commanded reports whether a shell takes its commands from its input or a person: neither
 // a text on the command line nor a script file was given to it.
 func Commanded(p *bollwerk.Process) bool {
-	if p == nil || p.Script != "" || !ClassOf(p).Is(Shell) {
+	return p != nil && p.Script == "" && ClassOf(p).Is(Shell) && FromInput(p)
+}
+
+// FromInput reports whether a shell or interpreter was told neither text nor a file, or told
+// to read its input as one.
+func FromInput(p *bollwerk.Process) bool {
+	if p.Code() != "" {
 		return false
 	}
-	first := 1
-	if n := Base(p.Path); n == "busybox" && len(p.Args) > 0 && Base(p.Args[0]) == "busybox" {
-		first = 2
+	file, module := p.Told()
+	switch {
+	case module != "":
+		return false
+	case file == "", file == "/dev/fd/0", file == "/proc/self/fd/0":
+		return true
 	}
-	for i := first; i < len(p.Args); i++ {
-		a := p.Args[i]
-		switch {
-		case a == "" || a == "-" || a == "--login" || a == "--norc" || a == "--noprofile" || a == "--posix" || a == "--interactive":
-		case a == "-o" || a == "+o" || a == "--rcfile" || a == "--init-file":
-			i++
-		case a == "-s" || a == "--":
-			return true
-		case strings.HasPrefix(a, "--"):
-		case a[0] == '-' || a[0] == '+':
-			if a[0] == '-' && strings.IndexByte(a, 'c') > 0 {
-				return false
-			}
-			if strings.IndexByte(a, 's') > 0 {
-				return true
-			}
-		case strings.HasPrefix(a, "/dev/stdin") || a == "/dev/fd/0" || a == "/proc/self/fd/0":
-			return true
-		default:
-			return false
-		}
-	}
-	return true
+	return strings.HasPrefix(file, "/dev/stdin")
 }
 
 // Stdio returns descriptor fd of a process when it is a socket or a pipe.

