@@ -103,7 +103,6 @@ func (a *Agent) end(w *bollwerk.Workload, now time.Time, exists bool) {
 	}
 	if lift {
 		a.guarding.lift(w)
-		a.layers.Forget(w)
 		a.sensor.Container(w, false)
 	}
 	if !tell {

@@ -204,6 +204,12 @@ func processMembers() []member {
 			}
 			return s.line(p.Args[1:])
 		})),
+		madeField(textField("code", "program text that a shell or interpreter was given on its command line, however its options are written: sh -xc, python3 -W ignore -c, perl -ne, node --eval=, awk; \"-\" where it was told to read it from its input (python3 -), \"\" when there is none", func(_ *Scratch, p *proc) string {
+			if c := p.Code(); c != "" || !p.ReadsText() {
+				return c
+			}
+			return "-"
+		})),
 		flag("truncated", "path, arguments, folder or environment are longer than what was kept", func(p *proc) bool { return p.Truncated }),
 		text("cwd", "working directory", func(p *proc) string { return p.Cwd }),
 		listField("env", "selected variables, NAME=value", func(_ *Scratch, p *proc) []string { return p.Env }),

@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/bollwerk/bollwerk"
@@ -37,9 +36,6 @@ type Config struct {
 type Source struct {
 	data   []string
 	socket *workload.Socket
-
-	mu     sync.Mutex
-	chains map[string][]workload.Layer // by data folder and highest layer
 }
 
 // New makes the source; nothing is opened.
