@@ -15,6 +15,7 @@
 // bpf2go-type: bw_net_name bw_net_named bw_net_named_key bw_net_pages
 #include "bollwerk.h"
 #include "network.h"
+#include "tracing_call.h"
 #include <bpf/bpf_endian.h>
 #include <linux/in.h>
 #include <linux/if_ether.h>

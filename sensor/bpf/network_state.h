@@ -199,6 +199,26 @@ static __noinline int began_to_listen(struct sock___net *sk)
 	return state_event(&st, sk, BW_LISTEN, st.lport, 0);
 }
 
+// The kernel tells of a listener before it asks whether the port is still free (others may be
+// bound to it, too). Where it is not, the socket is closed in the same call: what was told is
+// followed by how it ended. Not before 5.15, where programs cannot know the call.
+static __noinline int listen_failed(struct sock___net *sk)
+{
+	struct bw_net_state *s = state_now();
+	struct bw_sock st = {};
+
+	if (!s || !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return 0;
+	if (number_of(bpf_get_current_task_btf(), (void *)bpf_task_pt_regs((void *)bpf_get_current_task_btf())) != NR_listen)
+		return 0; // a listener that is closed
+	own(&st, current_typed(), s);
+	st.protocol = IPPROTO_TCP;
+	st.type = SOCK_STREAM;
+	st.direction = BW_NET_IN;
+	st.lport = sk->__sk_common.skc_num;
+	return state_event(&st, sk, BW_LISTEN, st.lport, EADDRINUSE);
+}
+
 // The inner socket of multipath TCP may be made by a thread of the kernel: its traffic is
 // the outer one's.
 BW_INLINE int is_inner(struct sock___net *sk)
@@ -297,7 +317,7 @@ static __noinline int changed(struct sock___net *sk, int oldstate, int newstate)
 	if (newstate == LISTEN)
 		return began_to_listen(sk);
 	if (newstate == CLOSED)
-		return closed(sk, oldstate);
+		return oldstate == LISTEN ? listen_failed(sk) : closed(sk, oldstate);
 	if (newstate == ESTABLISHED)
 		return oldstate == SYN_RECV ? accepted_state(sk, newstate) : established(sk);
 	st = conn_of(number(sk));
@@ -317,7 +337,7 @@ int BPF_PROG(set_state, struct sock___net *sk, int oldstate, int newstate)
 	if (!(new & (1 << ESTABLISHED | 1 << SYN_SENT | 1 << CLOSED | 1 << LISTEN)))
 		return 0;
 	if (new & 1 << ESTABLISHED ? !(old & (1 << SYN_SENT | 1 << SYN_RECV))
-				   : new & 1 << CLOSED && old & (1 << LISTEN | 1 << SYN_RECV | 1 << CLOSED))
+				   : new & 1 << CLOSED && old & (1 << SYN_RECV | 1 << CLOSED))
 		return 0;
 	return changed(sk, oldstate, newstate);
 }

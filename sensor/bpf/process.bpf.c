@@ -178,6 +178,64 @@ __noinline int bw_fill_file(__u64 task, __u64 file)
 	return 0;
 }
 
+BW_INLINE int bw_begins(const char *s, const char *with, int n)
+{
+	int d = 0;
+
+#pragma unroll
+	for (int i = 0; i < n; i++)
+		d |= s[i] ^ with[i];
+	return !d;
+}
+
+// busybox and toybox are what their first word says, and under a name of their own what the
+// second one does. Puts it into exec_scratch; returns 1 when the program is one of these.
+// The hook that denies comes before the words can be read.
+__noinline int bw_applet(void)
+{
+	struct bw_exec_facts *x = bw_exec_facts();
+	__u32 zero = 0;
+	struct bw_exec_buffer *b = bpf_map_lookup_elem(&exec_buffer, &zero);
+	struct bw_walk *w = bpf_map_lookup_elem(&walk_scratch, &zero);
+	char name[16];
+	__u64 from, at;
+	long len;
+
+	if (!x || !b || !w)
+		return 0;
+	bw_file_name(name, sizeof(name), x->file);
+	if (!bw_begins(name, "busybox", 7) && !bw_begins(name, "toybox", 6))
+		return 0;
+	len = bpf_probe_read_kernel_str(w->names, BW_WALK_BYTES, b->data);
+	if (len <= 1 || len > b->e.args)
+		return 0;
+	at = from = len > 17 ? len - 17 : 0;
+#pragma unroll
+	for (int i = 0; i < 16; i++) {
+		__u64 here = from + i;
+
+		bw_mask(here, 0xfff);
+		if (here < len && w->names[here] == '/')
+			at = here + 1;
+	}
+	if (from && at == from)
+		return 0; // longer than any name that counts
+	bw_mask(at, 0xfff);
+	if (w->names[at] == '-') // of a login
+		at++;
+	__builtin_memset(x->called, 0, sizeof(x->called));
+	bpf_probe_read_kernel_str(x->called, sizeof(x->called), &w->names[at]);
+	if (!bw_begins(x->called, "busybox", 7) && !bw_begins(x->called, "toybox", 6))
+		return 1;
+	__builtin_memset(x->called, 0, sizeof(x->called));
+	from = len;
+	if (from < b->e.args) {
+		bw_mask(from, 0xfff);
+		bpf_probe_read_kernel_str(x->called, sizeof(x->called), &b->data[from]);
+	}
+	return 1;
+}
+
 // Asks the guards about the start in exec_buffer and ends the process if they say so.
 __noinline int bw_judge(__u64 task, __u64 file)
 {
@@ -200,6 +258,8 @@ __noinline int bw_judge(__u64 task, __u64 file)
 	__builtin_memcpy(x->stdio, b->e.stdio, sizeof(x->stdio));
 	__builtin_memcpy(x->called, b->e.task.comm, sizeof(x->called));
 	hit = bw_exec_guard(kill);
+	if (!hit && x->stdio[0].kind == BW_STDIO_SOCKET && bw_applet())
+		hit = bw_exec_guard(p->enforce & BW_GUARD_REVERSE_SHELL);
 	if (hit && !bpf_send_signal(9))
 		b->e.h.outcome = BW_KILLED;
 	if (!hit)

@@ -5,8 +5,9 @@
 // since 6.13), which every mount, namespace change, module and BPF load passes, and the
 // program at cgroups that is asked before a sysctl is written.
 //
-// bpf2go-type: bw_device bw_capability bw_namespace bw_mount bw_setting bw_object bw_capability_key bw_mount_key bw_setting_key
+// bpf2go-type: bw_device bw_memory bw_capability bw_namespace bw_mount bw_setting bw_object bw_capability_key bw_mount_key bw_setting_key
 #include "bollwerk.h"
+#include "file.h"
 #include "tracing.h"
 #include "tracing_call.h"
 #include "tracing_fold.h"
@@ -14,6 +15,7 @@
 // So that the type information names the records.
 struct bw_capability *type_bw_capability __attribute__((unused));
 struct bw_device *type_bw_device __attribute__((unused));
+struct bw_memory *type_bw_memory __attribute__((unused));
 struct bw_namespace *type_bw_namespace __attribute__((unused));
 struct bw_mount *type_bw_mount __attribute__((unused));
 struct bw_setting *type_bw_setting __attribute__((unused));
@@ -191,49 +193,6 @@ BW_INLINE struct call *call(void)
 	return bpf_map_lookup_elem(&checked_call, &zero);
 }
 
-__noinline int on_mount(void)
-{
-	struct task_struct *t = bw_current();
-	struct call *c = call();
-	struct bw_mount *r;
-	__u64 what;
-
-	if (!c)
-		return 0;
-	if (bw_contained(t) && !own_program())
-		return 0; // a runtime at work
-	r = bw_reserve(sizeof(*r));
-	if (!r) {
-		bw_lost(bw_cgroup(t), BW_MOUNT);
-		return 0;
-	}
-	bw_header_of(&r->h, t, BW_MOUNT, sizeof(*r));
-	r->h.source = BW_FROM_TRACING;
-	r->flags = 0;
-	r->syscall = c->nr;
-	r->pad = 0;
-	r->source[0] = r->target[0] = r->type[0] = 0;
-	switch (c->nr) {
-	case NR_mount:
-		bpf_probe_read_user_str(r->source, sizeof(r->source), (void *)c->a0);
-		bpf_probe_read_user_str(r->target, sizeof(r->target), (void *)c->a1);
-		bpf_probe_read_user_str(r->type, sizeof(r->type), (void *)c->a2);
-		r->flags = c->a3;
-		break;
-	case NR_move_mount:
-		bpf_probe_read_user_str(r->source, sizeof(r->source), (void *)c->a1);
-		bpf_probe_read_user_str(r->target, sizeof(r->target), (void *)c->a3);
-		break;
-	case NR_fsopen:
-		bpf_probe_read_user_str(r->type, sizeof(r->type), (void *)c->a0);
-		break;
-	}
-	guard(&r->h, BW_GUARD_MOUNT, 15);
-	what = hash(hash(hash(c->nr ^ r->flags, r->target, 64), r->type, 16), r->source, 64);
-	tell(&r->h, again(r->h.cgroup, what), r->h.guard != 0);
-	return 0;
-}
-
 // The file behind a descriptor of the current task.
 BW_INLINE struct file___t *file_of(unsigned long fd)
 {
@@ -247,6 +206,8 @@ BW_INLINE struct file___t *file_of(unsigned long fd)
 	bpf_probe_read_kernel(&f, sizeof(f), slots + fd);
 	return f;
 }
+
+#include "tracing_mount.h"
 
 // 0 when the first n bytes are the same.
 BW_INLINE int bw_equal(const char *a, const char *b, int n)
@@ -276,10 +237,11 @@ __noinline int on_write(void)
 	const unsigned char *name;
 	unsigned long magic;
 	__u32 n;
+	int plain;
 
 	if (!c || !bw_contained(t) || !own_program())
 		return 0;
-	f = file_of(c->a0);
+	f = file_of(c->nr == NR_splice || c->nr == NR_copy_range ? c->a2 : c->a0);
 	if (!f)
 		return 0;
 	magic = BPF_CORE_READ(f, f_path.dentry, d_sb, s_magic);
@@ -294,10 +256,11 @@ __noinline int on_write(void)
 	r->h.source = BW_FROM_TRACING;
 	r->means = BW_SETTING_FILE;
 	r->name[0] = r->value[0] = r->old[0] = 0;
-	r->length = c->a2;
+	plain = c->nr == NR_write || c->nr == NR_pwrite;
+	r->length = plain ? c->a2 : 0;
 	name = BPF_CORE_READ(f, f_path.dentry, d_name.name);
 	bpf_probe_read_kernel_str(r->name, sizeof(r->name), name);
-	if (c->nr != NR_writev) {
+	if (plain) { // of the others the value lies elsewhere
 		n = c->a2;
 		if (n >= sizeof(r->value)) {
 			n = sizeof(r->value) - 1;
@@ -449,7 +412,8 @@ BW_INLINE int checked(struct user_namespace *target, int cap, int ret)
 		arguments_of(c, regs);
 		if (ret == 0 && cap == CAP_SYS_ADMIN) {
 			switch (nr) {
-			case NR_mount: case NR_move_mount: case NR_fsopen: case NR_mount_setattr:
+			case NR_mount: case NR_open_tree: case NR_open_tree_attr: case NR_move_mount: case NR_fsopen: case NR_fsconfig: case NR_fspick:
+			case NR_mount_setattr:
 				if (!(config.options & BW_TRACING_NO_MOUNT))
 					on_mount();
 				break;
@@ -457,7 +421,7 @@ BW_INLINE int checked(struct user_namespace *target, int cap, int ret)
 				if (!(config.options & BW_TRACING_NO_NAMESPACE))
 					on_namespace();
 				break;
-			case NR_write: case NR_pwrite: case NR_writev:
+			case NR_write: case NR_pwrite: case NR_writev: case NR_pwritev: case NR_pwritev2: case NR_sendfile: case NR_splice: case NR_copy_range:
 				if (!(config.options & BW_TRACING_NO_SETTING))
 					on_write();
 				break;
@@ -638,3 +602,5 @@ int bw_device_open(struct bpf_cgroup_dev_ctx *ctx)
 	tell(&r->h, again(r->h.cgroup, what), deny);
 	return !deny;
 }
+
+#include "tracing_memory.h"

@@ -26,10 +26,21 @@ struct bw_mount {
 	struct bw_header h;
 	__u64 flags;
 	__u32 syscall;
-	__u32 pad;
+	// Bytes of names that stand in source and target instead of a text: of a path, the last
+	// one first, each with its zero byte.
+	__u16 source_names;
+	__u16 target_names;
 	char source[256];
 	char target[256];
 	char type[32];
+};
+
+// Memory of another process that is read or written (process_vm_readv and its sister).
+struct bw_memory {
+	struct bw_header h;
+	__u64 target_start;
+	__u32 target; // 0: not known
+	__u32 syscall;
 };
 
 // A kernel setting that is written.
@@ -126,6 +137,7 @@ struct bw_setting_key {
 #define BW_TRACING_NO_NAMESPACE (1ULL << 4)
 #define BW_TRACING_NO_PACKET (1ULL << 5)
 #define BW_TRACING_NO_DEVICE (1ULL << 6)
+#define BW_TRACING_NO_MEMORY (1ULL << 7)
 
 // The same of reach.bpf.c.
 #define BW_REACH_NO_UNIX (1ULL << 0)

@@ -68,6 +68,29 @@ type TracingBwDevice struct {
 	Pad    uint32
 }
 
+type TracingBwMemory struct {
+	_ structs.HostLayout
+	H struct {
+		_       structs.HostLayout
+		Time    uint64
+		Cgroup  uint64
+		Start   uint64
+		Pid     uint32
+		Tid     uint32
+		Size    uint32
+		Kind    uint16
+		Outcome uint8
+		Source  uint8
+		Result  int32
+		Flags   uint32
+		Guard   uint32
+		Pad     uint32
+	}
+	TargetStart uint64
+	Target      uint32
+	Syscall     uint32
+}
+
 type TracingBwMount struct {
 	_ structs.HostLayout
 	H struct {
@@ -86,12 +109,13 @@ type TracingBwMount struct {
 		Guard   uint32
 		Pad     uint32
 	}
-	Flags   uint64
-	Syscall uint32
-	Pad     uint32
-	Source  [256]int8
-	Target  [256]int8
-	Type    [32]int8
+	Flags       uint64
+	Syscall     uint32
+	SourceNames uint16
+	TargetNames uint16
+	Source      [256]int8
+	Target      [256]int8
+	Type        [32]int8
 }
 
 type TracingBwMountKey struct {
@@ -196,14 +220,18 @@ const (
 	TracingMapScratch           = "scratch"
 	TracingMapSettings          = "settings"
 	TracingMapTold              = "told"
+	TracingMapWalkScratch       = "walk_scratch"
 	TracingProgBwCapCapable     = "bw_cap_capable"
 	TracingProgBwCapCapableExit = "bw_cap_capable_exit"
 	TracingProgBwDeviceOpen     = "bw_device_open"
+	TracingProgBwMmAccess       = "bw_mm_access"
+	TracingProgBwMmapLock       = "bw_mmap_lock"
 	TracingProgBwModuleLoad     = "bw_module_load"
 	TracingProgBwSysctl         = "bw_sysctl"
 	TracingVarConfig            = "config"
 	TracingVarTypeBwCapability  = "type_bw_capability"
 	TracingVarTypeBwDevice      = "type_bw_device"
+	TracingVarTypeBwMemory      = "type_bw_memory"
 	TracingVarTypeBwMount       = "type_bw_mount"
 	TracingVarTypeBwNamespace   = "type_bw_namespace"
 	TracingVarTypeBwObject      = "type_bw_object"
@@ -255,6 +283,8 @@ type TracingProgramSpecs struct {
 	BwCapCapable     *ebpf.ProgramSpec `ebpf:"bw_cap_capable"`
 	BwCapCapableExit *ebpf.ProgramSpec `ebpf:"bw_cap_capable_exit"`
 	BwDeviceOpen     *ebpf.ProgramSpec `ebpf:"bw_device_open"`
+	BwMmAccess       *ebpf.ProgramSpec `ebpf:"bw_mm_access"`
+	BwMmapLock       *ebpf.ProgramSpec `ebpf:"bw_mmap_lock"`
 	BwModuleLoad     *ebpf.ProgramSpec `ebpf:"bw_module_load"`
 	BwSysctl         *ebpf.ProgramSpec `ebpf:"bw_sysctl"`
 }
@@ -275,6 +305,7 @@ type TracingMapSpecs struct {
 	Scratch      *ebpf.MapSpec `ebpf:"scratch"`
 	Settings     *ebpf.MapSpec `ebpf:"settings"`
 	Told         *ebpf.MapSpec `ebpf:"told"`
+	WalkScratch  *ebpf.MapSpec `ebpf:"walk_scratch"`
 }
 
 // TracingVariableSpecs contains global variables before they are loaded into the kernel.
@@ -284,6 +315,7 @@ type TracingVariableSpecs struct {
 	Config           *ebpf.VariableSpec `ebpf:"config"`
 	TypeBwCapability *ebpf.VariableSpec `ebpf:"type_bw_capability"`
 	TypeBwDevice     *ebpf.VariableSpec `ebpf:"type_bw_device"`
+	TypeBwMemory     *ebpf.VariableSpec `ebpf:"type_bw_memory"`
 	TypeBwMount      *ebpf.VariableSpec `ebpf:"type_bw_mount"`
 	TypeBwNamespace  *ebpf.VariableSpec `ebpf:"type_bw_namespace"`
 	TypeBwObject     *ebpf.VariableSpec `ebpf:"type_bw_object"`
@@ -322,6 +354,7 @@ type TracingMaps struct {
 	Scratch      *ebpf.Map `ebpf:"scratch"`
 	Settings     *ebpf.Map `ebpf:"settings"`
 	Told         *ebpf.Map `ebpf:"told"`
+	WalkScratch  *ebpf.Map `ebpf:"walk_scratch"`
 }
 
 func (m *TracingMaps) Close() error {
@@ -338,6 +371,7 @@ func (m *TracingMaps) Close() error {
 		m.Scratch,
 		m.Settings,
 		m.Told,
+		m.WalkScratch,
 	)
 }
 
@@ -348,6 +382,7 @@ type TracingVariables struct {
 	Config           *ebpf.Variable `ebpf:"config"`
 	TypeBwCapability *ebpf.Variable `ebpf:"type_bw_capability"`
 	TypeBwDevice     *ebpf.Variable `ebpf:"type_bw_device"`
+	TypeBwMemory     *ebpf.Variable `ebpf:"type_bw_memory"`
 	TypeBwMount      *ebpf.Variable `ebpf:"type_bw_mount"`
 	TypeBwNamespace  *ebpf.Variable `ebpf:"type_bw_namespace"`
 	TypeBwObject     *ebpf.Variable `ebpf:"type_bw_object"`
@@ -361,6 +396,8 @@ type TracingPrograms struct {
 	BwCapCapable     *ebpf.Program `ebpf:"bw_cap_capable"`
 	BwCapCapableExit *ebpf.Program `ebpf:"bw_cap_capable_exit"`
 	BwDeviceOpen     *ebpf.Program `ebpf:"bw_device_open"`
+	BwMmAccess       *ebpf.Program `ebpf:"bw_mm_access"`
+	BwMmapLock       *ebpf.Program `ebpf:"bw_mmap_lock"`
 	BwModuleLoad     *ebpf.Program `ebpf:"bw_module_load"`
 	BwSysctl         *ebpf.Program `ebpf:"bw_sysctl"`
 }
@@ -370,6 +407,8 @@ func (p *TracingPrograms) Close() error {
 		p.BwCapCapable,
 		p.BwCapCapableExit,
 		p.BwDeviceOpen,
+		p.BwMmAccess,
+		p.BwMmapLock,
 		p.BwModuleLoad,
 		p.BwSysctl,
 	)

@@ -109,6 +109,31 @@ func helperMain() {
 					return "", err
 				}
 				return "", unix.Listen(fd, 5)
+			case "listen-closed": // port
+				l, err := net.Listen("tcp4", "127.0.0.1:"+f[1])
+				if err != nil {
+					return "", err
+				}
+				return "", l.Close()
+			case "listen-taken": // port; a second socket was bound there, too, before the first one listened
+				var fds [2]int
+				port, err := strconv.Atoi(f[1])
+				if err != nil {
+					return "", err
+				}
+				for i := range fds {
+					if fds[i], err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0); err != nil {
+						return "", err
+					}
+					if err = errors.Join(unix.SetsockoptInt(fds[i], unix.SOL_SOCKET, unix.SO_REUSEADDR, 1), unix.Bind(fds[i], &unix.SockaddrInet4{Port: port})); err != nil {
+						return "", err
+					}
+				}
+				if err := unix.Listen(fds[0], 5); err != nil {
+					return "", err
+				}
+				err = unix.Listen(fds[1], 5)
+				return "", err
 			case "udp-listen": // address; sends back what it reads
 				c, err := net.ListenPacket("udp", f[1])
 				if err != nil {

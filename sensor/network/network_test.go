@@ -56,6 +56,34 @@ func TestConnectAcceptListen(t *testing.T) {
 	}
 }
 
+// The kernel says that a socket listens before it asks whether it may. Where the port is another's
+// by then, that is told.
+func TestListenFails(t *testing.T) {
+	w := sharedWatch(t)
+	h := contained(t)
+	port := 1024 + int(h.pid())%30000
+	expect(t, h, "err EADDRINUSE", "listen-taken %d", port)
+	if w.sensor.Kernel().Before(5, 15) {
+		t.Skip("this kernel cannot: programs may not ask in which call they are")
+	}
+	e := w.await("failed", func(e *bollwerk.Event) bool { return h.by(bollwerk.EventListen)(e) && e.Result != 0 })
+	if unix.Errno(e.Result) != unix.EADDRINUSE || int(e.Connection.Local.Port()) != port {
+		t.Errorf("%+v: %v", e.Connection, unix.Errno(e.Result))
+	}
+	// One that is closed did not fail.
+	other := contained(t)
+	other.ok("listen-closed %d", port+1)
+	w.await("listens", other.by(bollwerk.EventListen))
+	// What comes later in the ring was told later.
+	expect(t, other, "err ECONNREFUSED", "connect 127.0.0.1:%d", port+1)
+	w.await("refused", other.by(bollwerk.EventConnect))
+	for _, e := range w.all(other.by(bollwerk.EventListen)) {
+		if e.Result != 0 {
+			t.Errorf("a listener that was closed is told as %v", unix.Errno(e.Result))
+		}
+	}
+}
+
 func TestConnectMapped(t *testing.T) {
 	w := sharedWatch(t)
 	h := contained(t)

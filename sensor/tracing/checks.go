@@ -42,6 +42,7 @@ const (
 	AreaExecDeny   = "deny exec"
 	AreaMmap       = "executable mapping"
 	AreaMemfd      = "memfd"
+	AreaMemory     = "ptrace" // here: memory of others by process_vm_readv and process_vm_writev
 )
 
 // Checks sees mounts, settings, module and BPF loads and first uses of capabilities
@@ -57,6 +58,7 @@ type Checks struct {
 	restorer *restorer
 	options  uint64
 	means    string // how checks are seen
+	memory   string // how the memory of others is, "" not at all
 	wrote    writes
 	// What is attached.
 	checks, sysctl, modules, devices bool
@@ -95,6 +97,7 @@ const (
 	noNamespace
 	noPacket
 	noDevice
+	noMemory
 	noneWanted = 1<<iota - 1
 )
 
@@ -105,7 +108,7 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	for _, o := range []struct {
 		area string
 		bit  uint64
-	}{{AreaMount, noMount}, {AreaCapability, noCapability}, {AreaSetting, noSetting}, {AreaModule, noObject}, {AreaNamespace, noNamespace}, {AreaPacket, noPacket}, {AreaDevice, noDevice}} {
+	}{{AreaMount, noMount}, {AreaCapability, noCapability}, {AreaSetting, noSetting}, {AreaModule, noObject}, {AreaNamespace, noNamespace}, {AreaPacket, noPacket}, {AreaDevice, noDevice}, {AreaMemory, noMemory}} {
 		if c.covered(o.area) {
 			options |= o.bit
 		}
@@ -117,10 +120,17 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	if err != nil {
 		return nil, err
 	}
-	l, err := k.Load(spec, options)
+	var skip []string
+	if k.Before(6, 13) || options&noMemory != 0 {
+		skip = append(skip, "bw_mmap_lock")
+	}
+	if options&noMemory != 0 {
+		skip = append(skip, "bw_mm_access")
+	}
+	l, err := k.Load(spec, options, skip...)
 	if err != nil {
 		c.means = "tp_btf cap_capable"
-		return c.rows(options, err, err, err, err), nil
+		return c.rows(options, err, err, err, err, err), nil
 	}
 	c.options = options
 	attach := func(program string, how func() (link.Link, error)) error {
@@ -152,6 +162,10 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	modules := attach("bw_module_load", func() (link.Link, error) {
 		return link.AttachTracing(link.TracingOptions{Program: l.Programs["bw_module_load"]})
 	})
+	memory := errors.New("not wanted")
+	if options&noMemory == 0 {
+		memory = c.openMemory(attach, l)
+	}
 	tree, noTree := k.Tree()
 	sysctl, device := noTree, noTree
 	if noTree == nil && options&noSetting == 0 {
@@ -177,7 +191,24 @@ func (c *Checks) Open(_ context.Context, k *sensor.Kernel) ([]sensor.Capability,
 	k.DecodeFrom(fromTracing, c.decode)
 	k.DecodeFrom(fromTracingModule, c.decode)
 	c.checks, c.sysctl, c.modules, c.devices = checks == nil, sysctl == nil, modules == nil, device == nil
-	return c.rows(options, checks, sysctl, modules, device), nil
+	return c.rows(options, checks, sysctl, modules, device, memory), nil
+}
+
+// openMemory attaches what tells of memory that is read or written by system calls of its own:
+// to the function that finds it, else to the lock on it.
+func (c *Checks) openMemory(attach func(string, func() (link.Link, error)) error, l *sensor.Loaded) error {
+	var errs []error
+	for _, p := range []struct{ program, means string }{{"bw_mm_access", "fexit mm_access"}, {"bw_mmap_lock", "tp_btf mmap_lock"}} {
+		err := attach(p.program, func() (link.Link, error) {
+			return link.AttachTracing(link.TracingOptions{Program: l.Programs[p.program]})
+		})
+		if err == nil {
+			c.memory = p.means
+			return nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", p.means, err))
+	}
+	return errors.Join(errs...)
 }
 
 // Sees reports whether an area is seen as it happens. It knows after Open.
@@ -213,6 +244,8 @@ func (c *Checks) Means() []sensor.Means {
 		Cause: "the module may be loaded when the process ends"})
 	add(c.checks, noObject, sensor.Means{Guard: sensor.GuardBPF, Outcome: bollwerk.Killed, Means: "sigkill at cap_capable",
 		Cause: "the program is gone with the process, unless it was pinned by another"})
+	add(c.memory != "", noMemory, sensor.Means{Guard: sensor.GuardPtrace, Outcome: bollwerk.Killed, Means: "sigkill at " + c.memory,
+		Cause: "process_vm_readv and process_vm_writev end before a byte is copied; attaching is told after it happened, and not stopped"})
 	return out
 }
 
@@ -234,7 +267,7 @@ func fill(dst []int8, s string) bool {
 	return true
 }
 
-func (c *Checks) rows(options uint64, checks, sysctl, modules, device error) []sensor.Capability {
+func (c *Checks) rows(options uint64, checks, sysctl, modules, device, memory error) []sensor.Capability {
 	const newer = "run kernel 6.13 or newer, or one of 5.15 or newer that lets BPF programs be attached to functions, or boot with lsm=…,bpf"
 	row := func(area, means string, err error, outcome bollwerk.Outcome, cause string) sensor.Capability {
 		r := sensor.Capability{Area: area, Means: means, Verdict: bollwerk.Degraded, Outcome: outcome, Cause: cause}
@@ -282,8 +315,24 @@ func (c *Checks) rows(options uint64, checks, sysctl, modules, device error) []s
 			r.Remedy = "mount a cgroup version 2 tree"
 		case sysctl == nil:
 			r.Means += " and " + c.means
-			r.Verdict, r.Cause = bollwerk.Degraded, "values below /proc/sys are refused before they are written; a write to release_agent ends the process after the call"
+			r.Verdict, r.Cause = bollwerk.Degraded, "values below /proc/sys are refused before they are written; a write to release_agent ends the process after the call, "+
+				"and through io_uring, where nothing says which file it is, is only told by fanotify where that watches"
 			r.Remedy = "boot with lsm=…,bpf to refuse both"
+		}
+		out = append(out, r)
+	}
+	if options&noMemory == 0 {
+		means := c.memory
+		if means == "" {
+			means = "tp_btf mmap_lock"
+		}
+		r := row(AreaMemory, means, memory, bollwerk.Killed,
+			"of memory that is read and written without attaching process_vm_readv and process_vm_writev are seen, not descriptors that are taken by pidfd_getfd")
+		if memory != nil {
+			r.Cause = "memory that is read or written by process_vm_readv and process_vm_writev, and descriptors that are taken by pidfd_getfd, are not seen: " +
+				"nothing asks for a capability, and a program at each system call would cost more than a quarter of it; " + r.Cause
+		} else {
+			r.Remedy = "boot with lsm=…,bpf"
 		}
 		out = append(out, r)
 	}
@@ -340,6 +389,8 @@ func (c *Checks) read(h *sensor.Header, raw []byte) *bollwerk.Event {
 		return decodeCapability(raw)
 	case bollwerk.EventMount:
 		return decodeMount(raw)
+	case bollwerk.EventPtrace:
+		return c.decodeMemory(raw)
 	case bollwerk.EventNamespace:
 		return c.decodeNamespace(raw)
 	case bollwerk.EventSetting:
@@ -412,8 +463,42 @@ func decodeMount(raw []byte) *bollwerk.Event {
 	if !ok {
 		return nil
 	}
-	return &bollwerk.Event{Mount: &bollwerk.Mount{Source: text(r.Source[:]), Target: text(r.Target[:]), Type: text(r.Type[:]), Flags: r.Flags},
+	place := func(b []int8, names uint16) string {
+		if names > 0 {
+			return joined(b[:min(int(names), len(b))])
+		}
+		return text(b)
+	}
+	return &bollwerk.Event{Mount: &bollwerk.Mount{Source: place(r.Source[:], r.SourceNames), Target: place(r.Target[:], r.TargetNames), Type: text(r.Type[:]), Flags: r.Flags},
 		Object: &bollwerk.Object{Name: syscallName(r.Syscall), Type: "system call", ID: uint64(r.Syscall)}}
+}
+
+// joined makes a path of its names, of which the last one comes first, each with a zero byte.
+func joined(b []int8) string {
+	raw := make([]byte, len(b))
+	for i, c := range b {
+		raw[i] = byte(c)
+	}
+	var out strings.Builder
+	names := strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00")
+	for _, n := range slices.Backward(names) {
+		out.WriteByte('/')
+		out.WriteString(n)
+	}
+	return out.String()
+}
+
+func (c *Checks) decodeMemory(raw []byte) *bollwerk.Event {
+	r, ok := record[bpf.TracingBwMemory](raw)
+	if !ok {
+		return nil
+	}
+	e := &bollwerk.Event{Object: &bollwerk.Object{Name: syscallName(r.Syscall), Type: "system call", ID: uint64(r.Syscall)}}
+	e.Source, _, _ = strings.Cut(c.memory, " ")
+	if r.Target != 0 {
+		e.Target = c.k.Processes.Get(r.Target, r.TargetStart)
+	}
+	return e
 }
 
 var cloneKinds = []struct {
