@@ -28,6 +28,21 @@ type Detector struct {
 	cfg    Config
 	pools  map[string]bool
 	actors *detect.Table[detect.Actor, work]
+	// programs remembers to what a program made at run time, or that hides its name, connected in
+	// a scope: sensors tell of a peer once for all processes of one program, and miners are
+	// started again.
+	programs *detect.Table[program, contact]
+}
+
+type program struct {
+	scope detect.Scope
+	path  uint64
+}
+
+type contact struct {
+	remote netip.AddrPort
+	name   string
+	port   bool
 }
 
 // work is what one process does.
@@ -38,6 +53,7 @@ type work struct {
 	remote  netip.AddrPort
 	name    string
 	port    bool // a port pools use, on a public address
+	earlier bool // the connection was that of an earlier process of the program
 	command bool // its command line is a miner's
 	told    bollwerk.Severity
 }
@@ -47,7 +63,7 @@ func New(cfg Config) *Detector {
 	if cfg.Busy <= 0 {
 		cfg.Busy = 3 * time.Minute
 	}
-	d := &Detector{cfg: cfg, pools: map[string]bool{}, actors: detect.NewTable[detect.Actor, work](1024, 2*time.Hour)}
+	d := &Detector{cfg: cfg, pools: map[string]bool{}, actors: detect.NewTable[detect.Actor, work](1024, 2*time.Hour), programs: detect.NewTable[program, contact](256, 24*time.Hour)}
 	for _, p := range strings.Fields(pools) {
 		d.pools[p] = true
 	}
@@ -81,7 +97,7 @@ var info = detect.Info{
 		{Kind: bollwerk.EventExec, Lost: "command lines are not known before the first connection"},
 		{Kind: bollwerk.EventUsage, Lost: "processor use is not known: encrypted miners under names of their own are not seen"},
 	},
-	Bound: "1024 processes (2 h)",
+	Bound: "1024 processes (2 h) and 256 programs with a connection (24 h)",
 }
 
 // Info tells what the detector sees and needs.
@@ -231,8 +247,11 @@ func (d *Detector) connect(e *bollwerk.Event, p *bollwerk.Process, report func(*
 		return // not worth remembering
 	}
 	x = d.actors.Put(a, e.Time)
-	x.remote, x.name = c.Remote, detect.Peer(c)
+	x.remote, x.name, x.earlier = c.Remote, detect.Peer(c), false
 	x.port = x.port || port
+	if odd(p) || disguised(p) {
+		*d.programs.Put(program{detect.ScopeOf(e), detect.Hash(p.Path)}, e.Time) = contact{x.remote, x.name, x.port}
+	}
 	x.command = x.command || commandLine(p)
 	d.judge(e, p, x, report)
 }
@@ -264,6 +283,11 @@ func (d *Detector) usage(e *bollwerk.Event, p *bollwerk.Process, report func(*bo
 	}
 	if cores < hungry {
 		return
+	}
+	if !x.remote.IsValid() && (odd(p) || disguised(p)) {
+		if c := d.programs.Peek(program{detect.ScopeOf(e), detect.Hash(p.Path)}, e.Time); c != nil {
+			x.remote, x.name, x.port, x.earlier = c.remote, c.name, x.port || c.port && odd(p), true
+		}
 	}
 	x.busy += min(u.Window, time.Hour)
 	x.cores = max(x.cores, min(cores, 4096))
@@ -305,7 +329,10 @@ func (d *Detector) judge(e *bollwerk.Event, p *bollwerk.Process, x *work, report
 	}
 	x.told = severity
 	to := ""
-	if x.remote.IsValid() {
+	switch {
+	case x.earlier:
+		to = "; the same program was connected to " + x.name + " before"
+	case x.remote.IsValid():
 		to = "; it is connected to " + x.name
 	}
 	det := detect.New(&info, e, p.Path, detect.Who(p)+" in "+detect.Where(e.Workload)+" "+why+to)

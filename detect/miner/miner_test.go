@@ -60,6 +60,18 @@ func stories() map[string]*detecttest.Story {
 	}
 	m["attack-encrypted-new-binary"] = s
 
+	// A watchdog starts it again: the sensor told of the program's connection the first time.
+	s, sh = begin()
+	p = s.Exec(sh, "/dev/shm/.d", created)
+	s.Connect(p, "203.0.113.7:443")
+	s.Exit(p)
+	s.Wait(3 * time.Hour)
+	p = s.Exec(sh, "/dev/shm/.d", created)
+	for i := 0; i < 8; i++ {
+		s.Burn(p, 30*time.Second, 119*time.Second)
+	}
+	m["attack-started-again"] = s
+
 	s, sh = begin()
 	p = s.Exec(sh, "/usr/local/bin/syslogd=[kworker/0:1]")
 	s.Connect(p, "203.0.113.7:14444")
@@ -128,6 +140,7 @@ func TestContract(t *testing.T) {
 		"attack-pool-of-a-neighbour":    {Severity: bollwerk.SeverityHigh, Message: "198.51.100.77:443, which another workload of the same network asked for as pool.hashvault.pro"},
 		"attack-command-line-connected": {Severity: bollwerk.SeverityCritical, Mode: "warn"},
 		"attack-encrypted-new-binary":   {Severity: bollwerk.SeverityHigh, Message: "4.0 cores for 3m0s"},
+		"attack-started-again":          {Severity: bollwerk.SeverityHigh, Message: "the same program was connected to 203.0.113.7:443 before"},
 		"attack-kernel-thread-name":     critical,
 		"attack-no-connection-seen":     {Severity: bollwerk.SeverityMedium},
 	}})
