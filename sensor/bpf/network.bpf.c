@@ -10,8 +10,8 @@
 // the close. A socket gets storage of its own only when it lasts (datagrams, connections
 // of more than LONG segments), as making and freeing that costs more than all the rest:
 // an iterator reads those while they live.
-// bpf2go-type: bw_net_event bw_dns_event bw_probe_event bw_flow_key bw_flow bw_seen_key
-// bpf2go-type: bw_seen bw_net_set bw_net_prefix bw_net_ports bw_net_port bw_net_state
+// bpf2go-type: bw_net_event bw_dns_event bw_probe_event bw_flow_key bw_flow bw_flow_place
+// bpf2go-type: bw_seen_key bw_seen bw_net_set bw_net_prefix bw_net_ports bw_net_port bw_net_state
 // bpf2go-type: bw_net_name bw_net_named bw_net_named_key bw_net_pages
 #include "bollwerk.h"
 #include "network.h"

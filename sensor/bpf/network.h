@@ -96,6 +96,14 @@ struct bw_flow {
 	__u32 netns;
 };
 
+struct bw_flow_place {
+	struct bw_flow_key key;
+	struct bw_flow flow;
+	__u64 state; // enum bw_flow_state
+	__u64 tick;  // of the kernel's clock, in which flow.to was set
+};
+enum bw_flow_state { BW_FLOW_FREE = 0, BW_FLOW_FILLING = 1, BW_FLOW_HELD = 2 };
+
 // What was seen before: by workload, executable and subject.
 struct bw_seen_key {
 	__u64 cgroup;

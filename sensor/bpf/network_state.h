@@ -34,6 +34,7 @@ static __noinline int tcp_report_first(struct bw_sock *st, struct sock___net *sk
 BW_INLINE void tcp_report(struct bw_sock *st, struct sock___net *sk)
 {
 	struct bw_net_state *s = state_now();
+	struct bw_flow_place *p;
 	struct tcp_sock___net *tp;
 	struct bw_flow_key key;
 	struct bw_flow *f, add;
@@ -41,7 +42,10 @@ BW_INLINE void tcp_report(struct bw_sock *st, struct sock___net *sk)
 	if (st->flags & S_IGNORE || !s)
 		return;
 	flow_key(&key, st);
-	f = s->epoch & 1 ? bpf_map_lookup_elem(&flows_b, &key) : bpf_map_lookup_elem(&flows_a, &key);
+	p = flow_place(&key, s);
+	if (p && (p->state != BW_FLOW_HELD || !same_flow(&p->key, &key)))
+		p = 0;
+	f = p ? &p->flow : flow_listed(&key, s);
 	tp = f ? (void *)bpf_skc_to_tcp_sock(sk) : 0;
 	if (!f || !tp) {
 		tcp_report_first(st, sk);
@@ -55,7 +59,10 @@ BW_INLINE void tcp_report(struct bw_sock *st, struct sock___net *sk)
 	bw_add(&f->tx_packets, add.tx_packets);
 	bw_add(&f->rx_packets, add.rx_packets);
 	bw_add(&f->connections, 1);
-	f->to = bpf_ktime_get_boot_ns();
+	if (p)
+		place_used(p);
+	else
+		f->to = bpf_ktime_get_boot_ns();
 	if (f->pid != st->pid) {
 		f->pid = st->pid;
 		f->start = st->start;

@@ -69,6 +69,14 @@ type NetworkBwFlowKey struct {
 	Pad       [2]uint8
 }
 
+type NetworkBwFlowPlace struct {
+	_     structs.HostLayout
+	Key   NetworkBwFlowKey
+	Flow  NetworkBwFlow
+	State uint64
+	Tick  uint64
+}
+
 type NetworkBwNetEvent struct {
 	_ structs.HostLayout
 	H struct {
@@ -203,6 +211,8 @@ const (
 	NetworkMapConns            = "conns"
 	NetworkMapDnsRates         = "dns_rates"
 	NetworkMapEvents           = "events"
+	NetworkMapFlowPlacesA      = "flow_places_a"
+	NetworkMapFlowPlacesB      = "flow_places_b"
 	NetworkMapFlowsA           = "flows_a"
 	NetworkMapFlowsB           = "flows_b"
 	NetworkMapListeners        = "listeners"
@@ -344,6 +354,8 @@ type NetworkMapSpecs struct {
 	Conns       *ebpf.MapSpec `ebpf:"conns"`
 	DnsRates    *ebpf.MapSpec `ebpf:"dns_rates"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
+	FlowPlacesA *ebpf.MapSpec `ebpf:"flow_places_a"`
+	FlowPlacesB *ebpf.MapSpec `ebpf:"flow_places_b"`
 	FlowsA      *ebpf.MapSpec `ebpf:"flows_a"`
 	FlowsB      *ebpf.MapSpec `ebpf:"flows_b"`
 	Listeners   *ebpf.MapSpec `ebpf:"listeners"`
@@ -405,6 +417,8 @@ type NetworkMaps struct {
 	Conns       *ebpf.Map `ebpf:"conns"`
 	DnsRates    *ebpf.Map `ebpf:"dns_rates"`
 	Events      *ebpf.Map `ebpf:"events"`
+	FlowPlacesA *ebpf.Map `ebpf:"flow_places_a"`
+	FlowPlacesB *ebpf.Map `ebpf:"flow_places_b"`
 	FlowsA      *ebpf.Map `ebpf:"flows_a"`
 	FlowsB      *ebpf.Map `ebpf:"flows_b"`
 	Listeners   *ebpf.Map `ebpf:"listeners"`
@@ -437,6 +451,8 @@ func (m *NetworkMaps) Close() error {
 		m.Conns,
 		m.DnsRates,
 		m.Events,
+		m.FlowPlacesA,
+		m.FlowPlacesB,
 		m.FlowsA,
 		m.FlowsB,
 		m.Listeners,

@@ -59,13 +59,16 @@ func (s *Source) runIter(program string, o link.IterOptions, read func(io.Reader
 	return read(r)
 }
 
-// readFlows empties the table that is not being filled and hands out its rows.
+// readFlows empties the tables that are not being filled and hands out their rows.
 func (s *Source) readFlows() {
-	name := "flows_b"
+	which := "_b"
 	if s.epoch&1 == 1 {
-		name = "flows_a"
+		which = "_a"
 	}
-	m := s.loaded.Maps[name]
+	if err := s.readPlaces(s.loaded.Maps["flow_places"+which]); err != nil {
+		s.k.Log.Warn("places of flows", "error", err)
+	}
+	m := s.loaded.Maps["flows"+which]
 	keys := make([]bpf.NetworkBwFlowKey, 256)
 	rows := make([]bpf.NetworkBwFlow, 256)
 	var cursor ebpf.MapBatchCursor
@@ -90,6 +93,38 @@ func (s *Source) readFlows() {
 		s.lost = lost
 	}
 }
+
+// readPlaces is the same for the array, of which nothing can be deleted.
+func (s *Source) readPlaces(m *ebpf.Map) error {
+	places := make([]bpf.NetworkBwFlowPlace, 256)
+	index := make([]uint32, len(places))
+	free := make([]bpf.NetworkBwFlowPlace, len(places)) // stays zero
+	var cursor ebpf.MapBatchCursor
+	for {
+		n, err := m.BatchLookup(&cursor, index, places, nil)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return err
+		}
+		var held []uint32
+		for i, p := range places[:n] {
+			if p.State == flowHeld {
+				held = append(held, index[i])
+				s.k.Emit(s.flow(&p.Key, &p.Flow))
+			}
+		}
+		if len(held) > 0 {
+			if _, err := m.BatchUpdate(held, free[:len(held)], nil); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// flowHeld is BW_FLOW_HELD.
+const flowHeld = 2
 
 func (s *Source) flow(k *bpf.NetworkBwFlowKey, f *bpf.NetworkBwFlow) *bollwerk.Event {
 	remote := address(k.Remote)

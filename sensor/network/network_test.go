@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bollwerk/bollwerk"
+	"github.com/bollwerk/bollwerk/sensor/bpf"
 )
 
 func TestConnectAcceptListen(t *testing.T) {
@@ -232,6 +233,51 @@ func sumFlowsUntil(t *testing.T, w *watch, h *helper, enough func(out, in bollwe
 		return enough(out, in)
 	})
 	return out, in
+}
+
+// More flows than have a place each: those in the table are summed up as well, and what was
+// read leaves its place to the next period.
+func TestCrowdOfFlows(t *testing.T) {
+	w := newWatch(t, Config{FlowEvery: time.Hour}) // read here, when all is there
+	h := contained(t)
+	const n = 1500
+	for round := range 3 { // two tables in turn, and the first once more
+		h.ok("sweep %d", n)
+		s := map[uint32]string{0: "_a", 1: "_b"}[w.source.epoch&1]
+		placed, listed := 0, 0
+		var i uint32
+		var p bpf.NetworkBwFlowPlace
+		for it := w.source.loaded.Maps["flow_places"+s].Iterate(); it.Next(&i, &p); {
+			if p.State == flowHeld && p.Flow.Pid == h.pid() {
+				placed++
+			}
+		}
+		var k bpf.NetworkBwFlowKey
+		var f bpf.NetworkBwFlow
+		for it := w.source.loaded.Maps["flows"+s].Iterate(); it.Next(&k, &f); {
+			if f.Pid == h.pid() {
+				listed++
+			}
+		}
+		t.Logf("round %d: %d and %d", round, placed, listed)
+		if listed == 0 || placed == 0 && !w.source.k.Before(6, 2) || placed+listed != n {
+			t.Errorf("round %d: %d have a place, %d stand in the table, want %d in all and some of each", round, placed, listed, n)
+		}
+		before := len(w.all(h.by(bollwerk.EventFlow)))
+		w.source.flipFlows()
+		w.source.readFlows()
+		flows := w.all(h.by(bollwerk.EventFlow))[before:]
+		peers := map[netip.AddrPort]bool{}
+		for _, e := range flows {
+			if e.Flow.Failed != 1 || e.Flow.To.Before(e.Flow.From) {
+				t.Fatalf("round %d: %+v %+v", round, e.Connection, e.Flow)
+			}
+			peers[e.Connection.Remote] = true
+		}
+		if len(flows) != n || len(peers) != n {
+			t.Errorf("round %d: %d flows to %d peers, want %d", round, len(flows), len(peers), n)
+		}
+	}
 }
 
 // More connections at once than have a place each: those in the table are known as well,
