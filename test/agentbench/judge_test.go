@@ -35,11 +35,15 @@ func TestHolds(t *testing.T) {
 }
 
 func TestPrint(t *testing.T) {
-	for holds, want := range map[string]int{yes: 0, missed: 0, "": 0, no: 1, unmeasured: 1, noisy: 1} {
+	for holds, want := range map[string]int{yes: 0, missed: 0, "": 0, no: 1, unmeasured: 1, noisy: 0} {
 		var out bytes.Buffer
 		b := &bench{table: []row{{"thing", "≤ 1", "1", yes, ""}, {"other", "≤ 1", "2", holds, "why"}}}
 		if got := b.print(&out); got != want || !strings.Contains(out.String(), "why") {
 			t.Errorf("%q: %d, want %d\n%s", holds, got, want, &out)
+		}
+		// Nothing is left out in silence.
+		if said := strings.Contains(out.String(), "too busy to say whether these hold"); said != (holds == noisy) {
+			t.Errorf("%q:\n%s", holds, &out)
 		}
 	}
 }

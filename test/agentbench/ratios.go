@@ -119,8 +119,9 @@ type ratios struct {
 	program, dir, config string
 	places               []*workload
 	works                []work
-	repeat               int // slices of each kind per turn
-	scale                int // divides the sizes
+	repeat               int           // slices of each kind per turn
+	scale                int           // divides the sizes
+	limit                time.Duration // no round begins after it; 0: none
 	say                  func(string, ...any)
 }
 
@@ -129,6 +130,9 @@ func (m *ratios) slices(w *workload, k work) (spent, int, error) {
 	s, err := w.do(k.command, n, k.args(w)...)
 	return s, n, err
 }
+
+// ratiosMost bounds the time for ratios on a machine where they do not settle.
+const ratiosMost = 6 * time.Minute
 
 const (
 	stretch = 400 * time.Millisecond
@@ -187,6 +191,7 @@ func (m *ratios) run(ctx context.Context, least, most int) (map[string]ratio, er
 		}
 	}
 	out := map[string]ratio{}
+	began := time.Now()
 	for round := range most {
 		if ctx.Err() != nil {
 			return out, ctx.Err()
@@ -222,7 +227,7 @@ func (m *ratios) run(ctx context.Context, least, most int) (map[string]ratio, er
 			}
 		}
 		m.say("round %d of at most %d", round+1, most)
-		if round+1 >= least && hold {
+		if round+1 >= least && hold || m.limit > 0 && time.Since(began) > m.limit {
 			break
 		}
 	}

@@ -8,8 +8,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/bollwerk/bollwerk/test/vm"
 )
@@ -80,7 +84,7 @@ func guest(args []string) error {
 			}
 		}
 	}
-	m := &ratios{program: "/bollwerk-agent", dir: dir, config: config, places: []*workload{host, inside}, works: ws, repeat: 7, scale: 2,
+	m := &ratios{program: "/bollwerk-agent", dir: dir, config: config, places: []*workload{host, inside}, works: ws, repeat: 21, scale: 2,
 		say: func(s string, a ...any) { fmt.Printf(s+"\n", a...) }}
 	all, err := m.run(context.Background(), *rounds, *rounds)
 	if err != nil {
@@ -96,8 +100,8 @@ func guest(args []string) error {
 	return nil
 }
 
-// inMachine measures instructions on Debian's 6.12, where the LSM programs load.
-func inMachine(b *bench) ([]row, error) {
+// machine is Debian's 6.12, where the LSM programs load, with what is measured in it.
+func (b *bench) machine() (*vm.Machine, error) {
 	if err := vm.Available(); err != nil {
 		return nil, err
 	}
@@ -106,42 +110,59 @@ func inMachine(b *bench) ([]row, error) {
 		return nil, err
 	}
 	self := filepath.Join(b.dir, "agentbench")
-	if err := b.build(self, "./test/agentbench"); err != nil {
+	if _, err := os.Stat(self); err != nil {
+		if err := b.build(self, "./test/agentbench"); err != nil {
+			return nil, err
+		}
+	}
+	m := &vm.Machine{Kernel: k, Instructions: true, Memory: 2048, Modules: []string{"overlay"},
+		Files: []vm.File{{Path: "/agentbench", From: self}, {Path: "/bollwerk-agent", From: b.agent}, {Path: "/worker", From: b.worker}, {Path: "/child", From: b.child.path}}}
+	for _, l := range b.child.libraries {
+		m.Files = append(m.Files, vm.File{Path: l, From: l})
+	}
+	return m, nil
+}
+
+// inMachine measures instructions in machines, as many at once as there are processors: what
+// they count does not depend on who else works here.
+func inMachine(b *bench) ([]row, error) {
+	m, err := b.machine()
+	if err != nil {
 		return nil, err
 	}
-	var out []row
-	var problems []error
+	rows, problems := make([][]row, len(variants)), make([]error, len(variants))
+	var wg errgroup.Group
+	wg.SetLimit(runtime.NumCPU())
 	for i, v := range variants {
 		if !b.variants.has(v.key) {
 			continue
 		}
-		m := vm.Machine{Kernel: k, Instructions: true, Memory: 2048, Modules: []string{"overlay"},
-			Files:    []vm.File{{Path: "/agentbench", From: self}, {Path: "/bollwerk-agent", From: b.agent}, {Path: "/worker", From: b.worker}, {Path: "/child", From: b.child.path}},
-			Commands: []vm.Command{{Name: "measure", Args: []string{"/agentbench", "guest", fmt.Sprintf("-variant=%d", i), "-rounds=2", "-ops=" + string(b.ops), "-libraries=" + strings.Join(b.child.libraries, ",")}, Timeout: 5 * time.Minute}},
-		}
-		for _, l := range b.child.libraries {
-			m.Files = append(m.Files, vm.File{Path: l, From: l})
-		}
-		results, err := m.Run(b.ctx)
-		n := len(out)
-		for _, r := range results {
-			for line := range strings.Lines(r.Output) {
-				var f []string
-				if text, ok := strings.CutPrefix(line, rowMark); ok && json.Unmarshal([]byte(text), &f) == nil && len(f) == 5 {
-					out = append(out, row{f[0], f[1], f[2], f[3], f[4]})
+		wg.Go(func() error {
+			m := *m
+			m.Commands = []vm.Command{{Name: "measure", Timeout: 5 * time.Minute, Args: []string{"/agentbench", "guest", fmt.Sprintf("-variant=%d", i),
+				"-rounds=2", "-ops=" + string(b.ops), "-libraries=" + strings.Join(b.child.libraries, ",")}}}
+			results, err := m.Run(b.ctx)
+			for _, r := range results {
+				for line := range strings.Lines(r.Output) {
+					var f []string
+					if text, ok := strings.CutPrefix(line, rowMark); ok && json.Unmarshal([]byte(text), &f) == nil && len(f) == 5 {
+						rows[i] = append(rows[i], row{f[0], f[1], f[2], f[3], f[4]})
+					}
+				}
+				if len(rows[i]) == 0 {
+					err = errors.Join(err, fmt.Errorf("%s: code %d: %s", v.name, r.Code, r.Output))
 				}
 			}
-			if len(out) == n {
-				err = errors.Join(err, fmt.Errorf("%s: code %d: %s", v.name, r.Code, r.Output))
-			}
-		}
-		for _, r := range out[n:] {
+			problems[i] = err
+			b.say("vm, %s: done", v.name)
+			return nil
+		})
+	}
+	_ = wg.Wait()
+	for _, of := range rows {
+		for _, r := range of {
 			b.say("%s: %s (%s) %s", r.what, r.measured, r.bound, r.holds)
 		}
-		problems = append(problems, err)
-		if b.ctx.Err() != nil {
-			break
-		}
 	}
-	return out, errors.Join(problems...)
+	return slices.Concat(rows...), errors.Join(problems...)
 }

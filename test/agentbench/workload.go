@@ -192,6 +192,12 @@ func newImages(worker string, with ...child) (*images, error) {
 			return im, err
 		}
 	}
+	// Nothing that the kernel can run: a start of it fails where it succeeds otherwise.
+	for _, name := range []string{"bin/allowed", "bin/refused"} {
+		if err := os.WriteFile(filepath.Join(im.lower, name), []byte("no program"), 0o755); err != nil {
+			return im, err
+		}
+	}
 	return im, errors.Join(os.WriteFile(filepath.Join(im.lower, "etc/some-file"), []byte("x"), 0o644),
 		os.WriteFile(filepath.Join(im.lower, "etc/shadow"), []byte("root:*:1::::::\n"), 0o600))
 }
