@@ -247,6 +247,7 @@ func (a *Agent) run(ctx context.Context) error {
 	start("captures", a.capture.run)
 	start("guards", a.guarding.run)
 	start("addresses", a.peers.run)
+	start("addresses elsewhere", a.peers.watch)
 	start("files of containers", a.follow)
 	if a.c.Metrics != "" {
 		start("metrics", a.serveMetrics)

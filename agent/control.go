@@ -30,6 +30,8 @@ type Status struct {
 	Workloads []WorkloadStatus `json:"workloads"`
 	// Sources are the runtimes that containers are known from; not_evaluated: not on this machine.
 	Sources []workload.SourceStatus `json:"sources"`
+	// Addresses says how many addresses of workloads are known.
+	Addresses workload.AddressStats `json:"addresses"`
 	// Missed counts containers since the start.
 	Missed MissedStatus `json:"missed"`
 }
@@ -67,6 +69,7 @@ func (a *Agent) status() *Status {
 	s := &Status{Version: a.p.Version, Node: a.c.Node, Since: a.began, Rules: a.rules.len(), Areas: Areas(a.sensor.Capabilities()), Causes: []string{}, Workloads: []WorkloadStatus{}}
 	n := a.resolver.Stats()
 	s.Sources = a.resolver.Sources()
+	s.Addresses = a.peers.stats()
 	s.Missed = MissedStatus{Vanished: n.Vanished, Evicted: n.Evicted, Unresolved: n.Unresolved, Forged: n.Forged, Pending: n.Pending}
 	var causes []string
 	var profiles []string // their keys

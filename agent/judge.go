@@ -295,6 +295,7 @@ func (a *Agent) judge(e *bollwerk.Event) {
 		return
 	}
 	a.peers.name(e)
+	a.peers.late(e)
 	if shortened(e) {
 		a.ledger.add(w.Key(), bollwerk.Loss{From: e.Time, To: e.Time, Count: max(1, e.Count), Area: "truncated", Kind: e.Kind})
 	}

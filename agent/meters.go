@@ -26,6 +26,7 @@ type meters struct {
 	kinds       [bollwerk.EventKinds]*metrics.Counter
 	excepted    *metrics.Counter
 	unprotected *metrics.Counter
+	late        *metrics.Counter
 	judged      *metrics.Summary
 	delay       *metrics.Summary
 	mu          sync.Mutex
@@ -39,6 +40,13 @@ func newMeters(a *Agent) *meters {
 	}
 	m.excepted = m.set.NewCounter("bollwerk_agent_detections_excepted_total")
 	m.unprotected = m.set.NewCounter("bollwerk_agent_workloads_not_protected_total")
+	m.late = m.set.NewCounter("bollwerk_agent_peers_refused_total")
+	for name, of := range map[string]func(workload.AddressStats) float64{
+		"known": func(s workload.AddressStats) float64 { return float64(s.Addresses) }, "shared": func(s workload.AddressStats) float64 { return float64(s.Ambiguous) },
+		"dropped": func(s workload.AddressStats) float64 { return float64(s.Dropped) },
+	} {
+		m.set.NewGauge(fmt.Sprintf(`bollwerk_agent_addresses{state=%q}`, name), func() float64 { return of(a.peers.stats()) })
+	}
 	m.judged = m.set.NewSummary("bollwerk_agent_judge_seconds")
 	m.delay = m.set.NewSummary("bollwerk_agent_detection_delay_seconds")
 	for _, area := range []string{"ring", "map", "queue", "recorder", "container", "truncated", "busy"} {
@@ -124,6 +132,8 @@ func families() map[string]family {
 		"bollwerk_agent_detections_total":              {"counter", "Detections told, by rule, severity and outcome (denied, killed, seen)."},
 		"bollwerk_agent_detections_excepted_total":     {"counter", "Detections that an exception kept quiet."},
 		"bollwerk_agent_workloads_not_protected_total": {"counter", "Workloads whose guards could not be put in force at first."},
+		"bollwerk_agent_peers_refused_total":           {"counter", "Connections to workloads that a profile names, refused at an address or port that its list does not have."},
+		"bollwerk_agent_addresses":                     {"gauge", "Addresses of workloads: known now, claimed by several (told by address), and not kept for want of room since the start."},
 		"bollwerk_agent_judge_seconds":                 {"summary", "Time to judge one event."},
 		"bollwerk_agent_detection_delay_seconds":       {"summary", "Time from an event to its detection."},
 		"bollwerk_agent_lost_total":                    {"counter", "What was lost, by where: ring, map, queue, recorder, container, truncated, busy. By workload: bollwerk-agent status."},

@@ -14,7 +14,7 @@ import (
 
 // peers knows which workload is at the other end of a connection. Containers are looked at
 // when they begin, a few times in their first seconds, as some runtimes give them their
-// address then, and once a minute.
+// address then, when an address in a network of this machine is not known, and every two minutes.
 type peers struct {
 	a    *Agent
 	book *workload.Addresses
@@ -28,8 +28,10 @@ type peers struct {
 	routes  *workload.Routes
 	routed  time.Time // when they were read
 	swept   time.Time
+	wanted  bool            // an address of this machine is not known
 	changed map[string]bool // names whose addresses are others now; not told yet
-	trouble string
+	told    time.Time       // when they were
+	trouble map[string]string
 }
 
 // located is a container whose addresses are looked at.
@@ -48,14 +50,17 @@ type located struct {
 var firstLooks = []time.Duration{100 * time.Millisecond, 300 * time.Millisecond, time.Second, 3 * time.Second, 8 * time.Second}
 
 const (
-	lookPause  = time.Minute           // between two looks at all
+	lookPause  = 2 * time.Minute       // between two looks at all
+	wantPause  = 15 * time.Second      // the same, when an address is not known
 	routePause = 50 * time.Millisecond // between two readings of the host's routes that an unknown address asks for
 	askPause   = 5 * time.Millisecond  // between two looks that an unknown address asks for
 	mostYoung  = 16                    // looked at then
+	// followPause is how often lists are put in force anew: a cluster may change all the time.
+	followPause = 50 * time.Millisecond
 )
 
 func newPeers(a *Agent) *peers {
-	return &peers{a: a, book: workload.NewAddresses(), wake: make(chan struct{}, 1), at: map[spot]*located{}, changed: map[string]bool{}, swept: time.Now()}
+	return &peers{a: a, book: workload.NewAddresses(), wake: make(chan struct{}, 1), at: map[spot]*located{}, changed: map[string]bool{}, swept: time.Now(), trouble: map[string]string{}}
 }
 
 // begin looks at a container that began. since is when, zero for one that ran already.
@@ -147,10 +152,11 @@ func (p *peers) readRoutes() {
 		routes, err = p.a.resolver.Routes(host)
 	}
 	if err != nil {
-		p.trouble = fmt.Sprintf("workloads are not known by address: %v", err)
+		p.trouble["routes"] = fmt.Sprintf("workloads of this machine are not known by address: %v", err)
 		return
 	}
-	p.trouble, p.routes = "", routes
+	delete(p.trouble, "routes")
+	p.routes = routes
 	p.book.Host(host.Addresses)
 }
 
@@ -231,9 +237,14 @@ func (p *peers) name(e *bollwerk.Event) {
 func (p *peers) ask(addr netip.Addr) bool {
 	p.mu.Lock()
 	now := time.Now()
-	if p.young == 0 || now.Sub(p.asked).Abs() < askPause || !p.within(addr.Unmap()) {
+	// The routes are read again when a container begins, not for each stranger out there.
+	if now.Sub(p.asked).Abs() < askPause || p.routes == nil || !p.routes.Within(addr.Unmap()) {
 		p.mu.Unlock()
 		return false
+	}
+	if !p.wanted {
+		p.wanted = true
+		p.rouse()
 	}
 	p.asked = now
 	var ids []spot
@@ -273,9 +284,10 @@ func (p *peers) run(ctx context.Context) error {
 func (p *peers) due(now time.Time) (ids []spot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	all := now.Sub(p.swept).Abs() >= lookPause
+	since := now.Sub(p.swept).Abs()
+	all := since >= lookPause || p.wanted && since >= wantPause
 	if all {
-		p.swept = now
+		p.swept, p.wanted = now, false
 		p.readRoutes()
 		p.book.Forget(now)
 	}
@@ -301,6 +313,12 @@ func (p *peers) nextLook(now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	next := p.swept.Add(lookPause)
+	if p.wanted {
+		next = p.swept.Add(wantPause)
+	}
+	if soon := p.told.Add(followPause); len(p.changed) > 0 && soon.Before(next) {
+		next = soon
+	}
 	for _, l := range p.at {
 		if l.step < len(firstLooks) && l.next.Before(next) {
 			next = l.next
@@ -313,15 +331,37 @@ func (p *peers) nextLook(now time.Time) time.Duration {
 func (p *peers) follow() {
 	p.mu.Lock()
 	changed := p.changed
-	if len(changed) == 0 {
+	if len(changed) == 0 || time.Since(p.told).Abs() < followPause {
 		p.mu.Unlock()
 		return
 	}
-	p.changed = map[string]bool{}
+	p.changed, p.told = map[string]bool{}, time.Now()
 	p.mu.Unlock()
 	for _, w := range p.a.guarding.naming(changed) {
 		p.a.guarding.protect(w)
 	}
+}
+
+// watch takes in what clusters say of addresses elsewhere.
+func (p *peers) watch(ctx context.Context) error {
+	p.a.resolver.WatchAddresses(ctx, func(source string, l workload.Located) {
+		names := p.book.Claim(workload.Claimant{ID: source + " " + l.ID}, l.Name, 0, l.Addresses, time.Time{}, time.Now())
+		p.mu.Lock()
+		p.note(names)
+		p.mu.Unlock()
+	}, func(part string, err error) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if err == nil {
+			delete(p.trouble, part)
+			return
+		}
+		if p.trouble[part] == "" {
+			p.a.log.Warn("addresses in the cluster", "error", err)
+		}
+		p.trouble[part] = fmt.Sprintf("workloads elsewhere are not known by address: %v", err)
+	})
+	return nil
 }
 
 // of are the addresses that workloads of a name have now.
@@ -332,6 +372,27 @@ func (p *peers) of(name string) []netip.Addr {
 	return p.book.Of(name)
 }
 
+// stats counts addresses.
+func (p *peers) stats() workload.AddressStats {
+	if p == nil {
+		return workload.AddressStats{}
+	}
+	return p.book.Stats()
+}
+
+// late counts connections that a list refused although it names the workload at the other
+// end: it is there under an address that the list did not have yet, or no more.
+func (p *peers) late(e *bollwerk.Event) {
+	if p == nil || e.Outcome != bollwerk.Denied || e.Connection == nil || e.Connection.Peer == "" || e.Workload == nil {
+		return
+	}
+	if slices.Contains(p.a.guarding.set(e.Workload).peers, e.Connection.Peer) && slices.Contains(p.of(e.Connection.Peer), e.Connection.Remote.Addr().Unmap()) {
+		p.a.metrics.late.Inc()
+		// Whoever tries again and again must not fill the log.
+		p.a.log.Debug("refused to reach a workload that the profile names; its address or port was not in the list then", "workload", e.Workload.String(), "peer", e.Connection.Peer, "address", e.Connection.Remote)
+	}
+}
+
 // troubles are standing reasons to be degraded.
 func (p *peers) troubles() []string {
 	if p == nil {
@@ -340,8 +401,8 @@ func (p *peers) troubles() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []string
-	if p.trouble != "" {
-		out = append(out, p.trouble)
+	for _, t := range p.trouble {
+		out = append(out, t)
 	}
 	for _, l := range p.at {
 		if l.more && len(out) < 8 {
@@ -349,5 +410,8 @@ func (p *peers) troubles() []string {
 		}
 	}
 	slices.Sort(out)
+	if s := p.book.Stats(); s.Dropped > 0 && time.Since(s.Last).Abs() < ledgerWindow {
+		out = append(out, fmt.Sprintf("there was no room for %d addresses of workloads; connections to them are told by address", s.Dropped))
+	}
 	return out
 }

@@ -35,7 +35,7 @@ type Claimant struct {
 type claim struct {
 	who   Claimant
 	name  string
-	space uint64
+	space uint64 // of the namespace that shows it, 0 when a cluster says so
 	since time.Time
 	until time.Time // zero: it lives
 }
@@ -45,13 +45,15 @@ type AddressStats struct {
 	Addresses int `json:"addresses"` // known now
 	// Ambiguous are those that several workloads claim: connections to them are told by address.
 	Ambiguous int `json:"ambiguous"`
-	// Dropped were not kept for want of room, since the start.
-	Dropped uint64 `json:"dropped"`
+	// Dropped were not kept for want of room, since the start; Last is when that last happened.
+	Dropped uint64    `json:"dropped"`
+	Last    time.Time `json:"last_dropped,omitzero"`
 }
 
 const (
-	mostKnown  = 32768 // addresses
-	mostClaims = 8     // to one address; of more than these nobody is it
+	mostKnown  = 8192 // addresses; half a kilobyte each
+	mostTold   = 7168 // of these, by clusters: what is on this machine has room in any case
+	mostClaims = 8    // to one address; of more than these nobody is it
 	// claimLife is how long it is known whose an address was: summaries come late.
 	claimLife = 2 * time.Minute
 )
@@ -77,18 +79,30 @@ func owns(claims []claim, at time.Time) (name string) {
 	if crowded(claims) {
 		return ""
 	}
+	if name, any := ownsOf(claims, at, true); any {
+		return name
+	}
+	name, _ = ownsOf(claims, at, false)
+	return name
+}
+
+// ownsOf asks what namespaces of this machine show, or what a cluster says, which comes later.
+func ownsOf(claims []claim, at time.Time, seen bool) (name string, any bool) {
 	for i := range claims {
 		c := &claims[i]
+		if (c.space != 0) != seen {
+			continue
+		}
 		// What is long before was told by a clock that was turned back.
 		if d := c.since.Sub(at); d > 0 && d < claimLife || !c.until.IsZero() && at.After(c.until) {
 			continue
 		}
 		if name != "" && name != c.name {
-			return ""
+			return "", true
 		}
-		name = c.name
+		name, any = c.name, true
 	}
-	return name
+	return name, any
 }
 
 // crowded reports whether there may be claims that were not kept.
@@ -133,16 +147,19 @@ func ambiguous(claims []claim) bool {
 	if crowded(claims) {
 		return true
 	}
-	name := ""
+	var names [2]string // as in ownsOf
+	var several [2]bool
 	for i := range claims {
-		if c := &claims[i]; c.until.IsZero() {
-			if name != "" && name != c.name {
-				return true
-			}
-			name = c.name
+		c, from := &claims[i], 0
+		if c.space == 0 {
+			from = 1
+		}
+		if c.until.IsZero() {
+			several[from] = several[from] || names[from] != "" && names[from] != c.name
+			names[from] = c.name
 		}
 	}
-	return false
+	return several[0] || several[1] && names[0] == ""
 }
 
 // Claim says what a claimant has now: all of it. since is when what is new of it began at
@@ -189,8 +206,13 @@ func (a *Addresses) Claim(who Claimant, name string, space uint64, addrs []netip
 				list = slices.Delete(list, i, i+1)
 			}
 		}
-		if list == nil && len(a.byAddr) >= mostKnown || len(list) >= mostClaims {
+		room := mostKnown
+		if space == 0 {
+			room = mostTold
+		}
+		if list == nil && len(a.byAddr) >= room || len(list) >= mostClaims {
 			a.stats.Dropped++
+			a.stats.Last = now
 			continue
 		}
 		a.byAddr[addr] = append(list, claim{who: who, name: name, space: space, since: since})
@@ -264,6 +286,7 @@ func (a *Addresses) Stats() AddressStats {
 // PeerName is what those know a workload by who speak with it: what stays when it is
 // replaced by another one of its kind, under another address or with a newer image.
 //
+//	service shop/cart              what stands in front of pods (ServiceName)
 //	pod shop/Deployment/cart       all containers of a pod: they share its addresses
 //	container docker/web           a container that stands alone
 //	container docker/shop/web of registry.example/shop/web
@@ -295,6 +318,11 @@ func PeerName(w *bollwerk.Workload) string {
 		return plainText("container " + c.Runtime + "/" + name)
 	}
 	return ""
+}
+
+// ServiceName is what a service of a cluster is called that stands in front of pods.
+func ServiceName(namespace, name string) string {
+	return plainText("service " + namespace + "/" + name)
 }
 
 // repository is an image's name without its tag and digest.

@@ -124,10 +124,12 @@ func head(path string, limit int) ([]byte, bool, error) {
 		return nil, false, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
-	if err != nil {
+	var all bytes.Buffer
+	all.Grow(4096) // most have less
+	if _, err := all.ReadFrom(io.LimitReader(f, int64(limit)+1)); err != nil {
 		return nil, false, err
 	}
+	b := all.Bytes()
 	if len(b) <= limit {
 		return b, false, nil
 	}
@@ -186,7 +188,8 @@ func hexAddress(s string) (netip.Addr, bool) {
 
 // Routes are the ways this host has to networks.
 type Routes struct {
-	routes  []route
+	routes  map[netip.Prefix][]route
+	lengths []int               // of their prefixes, the longest first; those of version 6 are 128 longer
 	own     map[netip.Addr]bool // its addresses
 	devices string              // the folder in which the kernel shows interfaces
 	virtual map[string]bool     // by interface, as far as it was asked
@@ -200,7 +203,7 @@ type route struct {
 
 // Routes reads the host's. host is what HostNetwork returned.
 func (r *Resolver) Routes(host Network) (*Routes, error) {
-	w := &Routes{own: map[netip.Addr]bool{}, devices: "/sys/class/net", virtual: map[string]bool{}}
+	w := newRoutes("/sys/class/net")
 	for _, a := range host.Addresses {
 		w.own[a] = true
 	}
@@ -208,9 +211,12 @@ func (r *Resolver) Routes(host Network) (*Routes, error) {
 		name string
 		read func(string) (route, bool)
 	}{{"route", readRoute}, {"ipv6_route", readRoute6}} {
-		b, _, err := head(filepath.Join(r.h.Proc, r.first(), "net", t.name), mostRoutes)
+		b, more, err := head(filepath.Join(r.h.Proc, r.first(), "net", t.name), mostRoutes)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
+		}
+		if more { // what is left out may lead elsewhere
+			err = fmt.Errorf("%s: more than %d bytes", t.name, mostRoutes)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("routes of the host: %w", err)
@@ -218,11 +224,28 @@ func (r *Resolver) Routes(host Network) (*Routes, error) {
 		s := bufio.NewScanner(bytes.NewReader(b))
 		for s.Scan() {
 			if x, ok := t.read(s.Text()); ok {
-				w.routes = append(w.routes, x)
+				w.add(x)
 			}
 		}
 	}
 	return w, nil
+}
+
+func newRoutes(devices string) *Routes {
+	return &Routes{routes: map[netip.Prefix][]route{}, own: map[netip.Addr]bool{}, devices: devices, virtual: map[string]bool{}}
+}
+
+const family6 = 128
+
+func (r *Routes) add(x route) {
+	r.routes[x.to] = append(r.routes[x.to], x)
+	n := x.to.Bits()
+	if x.to.Addr().Is6() {
+		n += family6
+	}
+	if i, known := slices.BinarySearchFunc(r.lengths, n, func(a, b int) int { return b - a }); !known {
+		r.lengths = slices.Insert(r.lengths, i, n)
+	}
 }
 
 // Within reports whether an address is of a network inside of this machine: reached without
@@ -233,19 +256,26 @@ func (r *Routes) Within(a netip.Addr) bool {
 	if r.own[a] {
 		return false
 	}
-	best := -1
-	within := false
-	for i := range r.routes {
-		x := &r.routes[i]
-		if !x.to.Contains(a) || x.to.Bits() < best {
-			continue
-		}
-		is := x.to.Bits() > 0 && (!x.gateway.IsValid() || r.own[x.gateway]) && r.isVirtual(x.device)
-		// Of two equal ones it is not known which holds.
-		within = is && (x.to.Bits() > best || within)
-		best = x.to.Bits()
+	family := 0
+	if a.Is6() {
+		family = family6
 	}
-	return within
+	for _, n := range r.lengths {
+		if n -= family; n <= 0 || n > a.BitLen() {
+			continue // of the other version; a way to everywhere says nothing
+		}
+		to, _ := a.Prefix(n)
+		list := r.routes[to]
+		for _, x := range list { // of two equal ones it is not known which holds
+			if x.gateway.IsValid() && !r.own[x.gateway] || !r.isVirtual(x.device) {
+				return false
+			}
+		}
+		if len(list) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // isVirtual reports whether no interface below this one is a device of the machine.

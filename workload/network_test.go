@@ -148,7 +148,7 @@ func TestRoutes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r := &Routes{own: map[netip.Addr]bool{}, devices: dir, virtual: map[string]bool{}}
+	r := newRoutes(dir)
 	for _, a := range addresses("192.0.2.2 172.17.0.1 10.0.1.5") {
 		r.own[a] = true
 	}
@@ -160,7 +160,7 @@ func TestRoutes(t *testing.T) {
 		if f[1] != "-" {
 			x.gateway = netip.MustParseAddr(f[1])
 		}
-		r.routes = append(r.routes, x)
+		r.add(x)
 	}
 	for _, c := range []struct {
 		addr string

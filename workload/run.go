@@ -121,6 +121,21 @@ func (s *sourceState) setWatching(on bool) {
 	s.mu.Unlock()
 }
 
+// WatchAddresses tells what sources know of addresses elsewhere until ctx is done, as they do.
+func (r *Resolver) WatchAddresses(ctx context.Context, fn func(source string, l Located), trouble func(part string, err error)) {
+	var wg sync.WaitGroup
+	for _, s := range r.sources {
+		if of, ok := s.Source.(AddressSource); ok {
+			wg.Go(func() {
+				if err := of.Addresses(ctx, func(l Located) { fn(s.Name(), l) }, trouble); err != nil && ctx.Err() == nil && !errors.Is(err, ErrAbsent) {
+					trouble(s.Name(), err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+}
+
 // again starts the next round for workloads that are due.
 func (r *Resolver) again() {
 	now := r.config.Now()

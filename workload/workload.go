@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/bollwerk/bollwerk"
@@ -47,6 +48,22 @@ type Source interface {
 	// Watch calls fn for what begins, changes or ends until ctx is done; fn does not
 	// block. ErrAbsent: there is nothing to watch (yet); it is tried again later.
 	Watch(ctx context.Context, fn func(Found)) error
+}
+
+// AddressSource is a Source that knows addresses which no namespace of this machine shows:
+// of pods elsewhere, of services.
+type AddressSource interface {
+	// Addresses calls fn for each object with all its addresses, and none when it is gone,
+	// until ctx is done; fn does not block. trouble is called with what keeps it from knowing
+	// a part of them ("services"), nil when nothing does any more. ErrAbsent as with Watch.
+	Addresses(ctx context.Context, fn func(Located), trouble func(part string, err error)) error
+}
+
+// Located is an object of a cluster and where it is.
+type Located struct {
+	ID        string // "" for nothing
+	Name      string // as PeerName
+	Addresses []netip.Addr
 }
 
 // ErrUnknown: the source does not have this container.

@@ -91,6 +91,13 @@ func printStatus(w io.Writer, s *agent.Status) {
 	if m := s.Missed; m.Vanished+m.Evicted+m.Forged > 0 {
 		fmt.Fprintf(w, "of containers: %d gone before they could be named, %d forgotten for want of room, %d names that no runtime stands by\n", m.Vanished, m.Evicted, m.Forged)
 	}
+	if n := s.Addresses; n.Addresses+n.Ambiguous > 0 {
+		fmt.Fprintf(w, "workloads are known by %d addresses", n.Addresses)
+		if n.Ambiguous > 0 {
+			fmt.Fprintf(w, "; %d of them are claimed by several and told as addresses", n.Ambiguous)
+		}
+		fmt.Fprintln(w)
+	}
 	fmt.Fprintln(w)
 	if len(s.Workloads) == 0 {
 		fmt.Fprintln(w, "No workload was seen yet.")

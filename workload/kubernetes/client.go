@@ -96,7 +96,7 @@ func (c *client) get(ctx context.Context, path string) (*http.Response, error) {
 	case http.StatusGone:
 		return nil, errExpired
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return nil, fmt.Errorf("%s: HTTP %d for %s; give the agent's service account the right to get, list and watch pods and to get nodes/proxy", c.base, resp.StatusCode, pathOnly(path))
+		return nil, fmt.Errorf("%s: HTTP %d for %s; give the agent's service account the right to get, list and watch pods and services, and to get nodes/proxy", c.base, resp.StatusCode, pathOnly(path))
 	}
 	return nil, fmt.Errorf("%s: HTTP %d for %s", c.base, resp.StatusCode, pathOnly(path))
 }
@@ -120,31 +120,42 @@ func (s *Source) follow(ctx context.Context, version string) (string, error) {
 		return version, err
 	}
 	defer resp.Body.Close()
-	body := &metered{r: resp.Body}
+	version, err = readWatch(ctx, resp.Body, version, func(kind string, p *podJSON) string {
+		switch kind {
+		case "ADDED", "MODIFIED":
+			s.put(ctx, p)
+		case "DELETED":
+			s.drop(p.Metadata.UID)
+		}
+		return p.Metadata.ResourceVersion
+	})
+	if err != nil && !errors.Is(err, errExpired) {
+		err = fmt.Errorf("API server: watch of pods: %w", err)
+	}
+	return version, err
+}
+
+// readWatch reads a watch until it ends; fn takes an object and returns its version.
+func readWatch[T any](ctx context.Context, r io.Reader, version string, fn func(kind string, object *T) string) (string, error) {
+	body := &metered{r: r}
 	dec := json.NewDecoder(body)
 	for {
 		body.left = maxObject
 		var e struct {
-			Type   string  `json:"type"`
-			Object podJSON `json:"object"`
+			Type   string `json:"type"`
+			Object T      `json:"object"`
 		}
 		if err := dec.Decode(&e); err != nil {
 			if errors.Is(err, io.EOF) || ctx.Err() != nil {
 				return version, nil // over; go on from where we are
 			}
-			return version, fmt.Errorf("API server: watch of pods: %w", err)
+			return version, err
 		}
 		if e.Type == "ERROR" {
 			return version, errExpired
 		}
-		if v := e.Object.Metadata.ResourceVersion; v != "" {
+		if v := fn(e.Type, &e.Object); v != "" {
 			version = v
-		}
-		switch e.Type {
-		case "ADDED", "MODIFIED":
-			s.put(ctx, &e.Object)
-		case "DELETED":
-			s.drop(e.Object.Metadata.UID)
 		}
 	}
 }

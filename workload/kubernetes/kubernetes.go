@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -73,6 +74,7 @@ type Source struct {
 	byID   map[string]string // container → uid
 	owners map[string]owner
 	fn     func(workload.Found)
+	locate func(workload.Located) // who wants the addresses
 
 	fetching sync.Mutex // one look at the kubelet at a time
 	fetched  time.Time
@@ -85,6 +87,7 @@ type pod struct {
 	hostPID    bool
 	hostNet    bool
 	containers []podContainer
+	addresses  []netip.Addr
 }
 
 type podContainer struct {
@@ -423,12 +426,15 @@ func (s *Source) put(ctx context.Context, j *podJSON) {
 			}
 		}
 	}
-	fn := s.fn
+	fn, locate := s.fn, s.locate
 	s.mu.Unlock()
 	if fn != nil {
 		for _, f := range told {
 			fn(f)
 		}
+	}
+	if locate != nil {
+		locate(p.located())
 	}
 }
 
@@ -457,8 +463,11 @@ func (s *Source) forget(uid string) []string {
 func (s *Source) drop(uid string) {
 	s.mu.Lock()
 	ids := s.forget(uid)
-	fn := s.fn
+	fn, locate := s.fn, s.locate
 	s.mu.Unlock()
+	if locate != nil {
+		locate(workload.Located{ID: uid})
+	}
 	if fn != nil {
 		for _, id := range ids {
 			fn(workload.Found{Container: bollwerk.Container{ID: id}, Gone: true})

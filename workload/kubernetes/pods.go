@@ -53,7 +53,11 @@ type podJSON struct {
 	Status struct {
 		Containers []statusJSON `json:"containerStatuses"`
 		Init       []statusJSON `json:"initContainerStatuses"`
-		Ephemeral  []statusJSON `json:"ephemeralContainerStatuses"`
+		Phase      string       `json:"phase"`
+		IPs        []struct {
+			IP string `json:"ip"`
+		} `json:"podIPs"`
+		Ephemeral []statusJSON `json:"ephemeralContainerStatuses"`
 	} `json:"status"`
 }
 
@@ -79,8 +83,11 @@ type listMeta struct {
 	Continue        string `json:"continue"`
 }
 
-// readPods reads a v1.PodList and calls fn for each pod; one pod is in memory at a time.
-func readPods(r io.Reader, fn func(*podJSON)) (listMeta, error) {
+// readPods reads a v1.PodList and calls fn for each pod.
+func readPods(r io.Reader, fn func(*podJSON)) (listMeta, error) { return readList(r, fn) }
+
+// readList reads a list and calls fn for each object; one is in memory at a time.
+func readList[T any](r io.Reader, fn func(*T)) (listMeta, error) {
 	var meta listMeta
 	limited := &io.LimitedReader{R: r, N: maxList}
 	dec := json.NewDecoder(limited)
@@ -110,7 +117,7 @@ func readPods(r io.Reader, fn func(*podJSON)) (listMeta, error) {
 					return errors.New("items is not a list")
 				}
 				for dec.More() {
-					var p podJSON
+					var p T
 					if err := dec.Decode(&p); err != nil {
 						return err
 					}
@@ -166,7 +173,7 @@ func (j *podJSON) pod() *pod {
 		pod: bollwerk.Pod{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ServiceAccount: j.Spec.ServiceAccount, Labels: m.Labels},
 		// The kubelet calls a static pod by the hash of its file, and so does the cgroup;
 		// the API server knows its mirror under a uid of its own.
-		hostPID: j.Spec.HostPID, hostNet: j.Spec.HostNetwork,
+		hostPID: j.Spec.HostPID, hostNet: j.Spec.HostNetwork, addresses: j.addresses(),
 	}
 	if m.Annotations.Hash != "" && m.Annotations.Hash != m.UID && m.Annotations.Mirror != "" {
 		p.alias = m.Annotations.Hash
