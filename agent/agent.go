@@ -428,10 +428,12 @@ func (a *Agent) meet(w *bollwerk.Workload, now time.Time) (*known, *bollwerk.Wor
 	a.mu.Lock()
 	k := a.workloads[id]
 	again := false
+	var before *bollwerk.Workload
 	if k == nil {
 		if k = a.sameContainer(w); k != nil && unknownRuntime(w) {
 			w = k.w // it got its name while this event was on its way
 		} else if k != nil {
+			before = k.w
 			again = a.rename(k.w, w)
 		}
 	}
@@ -456,6 +458,9 @@ func (a *Agent) meet(w *bollwerk.Workload, now time.Time) (*known, *bollwerk.Wor
 		a.guarding.lift(forgotten)
 		a.sensor.Container(forgotten, false)
 		a.peers.end(forgotten)
+	}
+	if before != nil {
+		a.peers.renamed(before, w)
 	}
 	if again {
 		a.guarding.protect(w)

@@ -26,7 +26,10 @@ const (
 
 // ends is called by the resolver when the cgroup of a container is gone. The judgement
 // always takes it, as it ends after the resolver.
-func (a *Agent) ends(w *bollwerk.Workload) { a.gone <- w }
+func (a *Agent) ends(w *bollwerk.Workload) {
+	a.peers.end(w) // at once: another one may have its address by now
+	a.gone <- w
+}
 
 // mayEnd notes that a container may have ended.
 func (a *Agent) mayEnd(w *bollwerk.Workload, now time.Time) {

@@ -106,10 +106,16 @@ func (p *peers) look(id spot) {
 	p.mu.Unlock()
 	began := time.Now()
 	n, err := p.a.resolver.Network(w)
+	if err != nil {
+		if exists, _ := p.a.resolver.Lives(w); !exists {
+			p.end(w) // nobody told
+		}
+		return
+	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.at[id] != l || l.taken > number || err != nil {
-		return // it ended, somebody who looked later was faster, or nobody is inside
+	if p.at[id] != l || l.taken > number {
+		p.mu.Unlock()
+		return // it ended, or somebody who looked later was faster
 	}
 	l.taken, l.more = number, n.More
 	since := l.since
@@ -117,7 +123,32 @@ func (p *peers) look(id spot) {
 		since = l.looked // what it has now and had not then is younger
 	}
 	l.looked = began
-	p.note(p.book.Claim(l.who, workload.PeerName(l.w), n.Namespace, p.believed(n.Addresses), since, time.Now()))
+	name, addrs := workload.PeerName(l.w), p.believed(n.Addresses)
+	p.note(p.book.Claim(l.who, name, n.Namespace, addrs, since, time.Now()))
+	// Who had one of them before may have ended, and it is only told later.
+	var rivals []*located
+	for _, who := range p.book.Rivals(name, addrs) {
+		if r := p.at[spot{who.ID, who.Cgroup}]; r != nil {
+			rivals = append(rivals, r)
+		}
+	}
+	p.mu.Unlock()
+	for _, r := range rivals {
+		p.dispute(r)
+	}
+}
+
+// dispute takes its addresses from a container in which nobody lives.
+func (p *peers) dispute(r *located) {
+	p.mu.Lock()
+	w := r.w
+	p.mu.Unlock()
+	if _, populated := p.a.resolver.Lives(w); populated {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.note(p.book.Claim(r.who, workload.PeerName(r.w), 0, nil, time.Time{}, time.Now()))
 }
 
 // believed are the addresses to which this host sends what is meant for a container. p.mu is held.

@@ -162,6 +162,20 @@ func ambiguous(claims []claim) bool {
 	return several[0] || several[1] && names[0] == ""
 }
 
+// Rivals are those who claim one of a list of addresses now for another workload than name.
+func (a *Addresses) Rivals(name string, list []netip.Addr) (out []Claimant) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	for _, addr := range list {
+		for i := range a.byAddr[addr] {
+			if c := &a.byAddr[addr][i]; c.until.IsZero() && c.name != name && !slices.Contains(out, c.who) {
+				out = append(out, c.who)
+			}
+		}
+	}
+	return out
+}
+
 // Claim says what a claimant has now: all of it. since is when what is new of it began at
 // the earliest. It returns the names whose addresses changed by it.
 func (a *Addresses) Claim(who Claimant, name string, space uint64, addrs []netip.Addr, since, now time.Time) (changed []string) {

@@ -57,6 +57,9 @@ func TestAddresses(t *testing.T) {
 	if got := a.Of("db"); !slices.Equal(got, []netip.Addr{addr}) || !slices.Equal(a.Shared(got), got) {
 		t.Errorf("%v, shared %v", got, a.Shared(got))
 	}
+	if got := a.Rivals("db", []netip.Addr{addr}); !slices.Equal(got, []Claimant{web, twin}) {
+		t.Errorf("rivals %v", got)
+	}
 	// The others end: what was theirs stays theirs, for the time that was.
 	if got := claim(web, "web", 0, 0, 10) + claim(twin, "web", 0, 0, 10); got != "webweb" {
 		t.Errorf("changed: %q", got)

@@ -43,7 +43,7 @@ func TestNetwork(t *testing.T) {
 		t.Fatalf("the host's: %+v %v", self, err)
 	}
 	const up = `ip link add d0 type bridge && ip link set d0 up && ip link set lo up &&
-ip addr add 10.99.0.2/24 dev d0 && ip addr add 10.99.0.3/32 dev d0 && ip -6 addr add 2001:db8::5/64 dev d0 nodad && ip route add local 10.98.0.0/16 dev lo && echo up; read done`
+ip addr add 10.99.0.2/24 dev d0 && ip addr add 10.99.0.3/32 dev d0 && ip -6 addr add 2001:db8::5/64 dev d0 nodad && ip route add local 10.98.0.0/16 dev lo && echo up; exec sleep 60`
 	script := box(up)
 	script = slices.Insert(script, 1, "--net")
 	if said := inCgroup(t, h, path, script...); said != "up" {
@@ -59,7 +59,7 @@ ip addr add 10.99.0.2/24 dev d0 && ip addr add 10.99.0.3/32 dev d0 && ip -6 addr
 	if id, err = h.ID(path); err != nil {
 		t.Fatal(err)
 	}
-	inCgroup(t, h, path, box("echo up; read done")...)
+	inCgroup(t, h, path, box("echo up; exec sleep 60")...)
 	if n, err := r.Network(r.Resolve(context.Background(), id, path, 0)); err != nil || !n.Host || len(n.Addresses) != 0 {
 		t.Errorf("the host's network: %+v %v", n, err)
 	}
