@@ -159,8 +159,8 @@ func (g *guarding) policyFor(w *bollwerk.Workload, restrict bool) (p *sensor.Pol
 	return p, set, held, nil
 }
 
-// naming are the workloads whose lists name one of these.
-func (g *guarding) naming(names map[string]bool) (of []*bollwerk.Workload) {
+// naming are the workloads whose lists name another one of these.
+func (g *guarding) naming(one func(name string) bool) (of []*bollwerk.Workload) {
 	// Whoever computes one now may have asked for the addresses before, and has not said so yet.
 	g.acting.Lock()
 	defer g.acting.Unlock()
@@ -169,7 +169,7 @@ func (g *guarding) naming(names map[string]bool) (of []*bollwerk.Workload) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for id, s := range g.sets {
-		if k := g.a.workloads[id]; k != nil && slices.ContainsFunc(s.peers, func(n string) bool { return names[n] }) {
+		if k := g.a.workloads[id]; k != nil && slices.ContainsFunc(s.peers, one) {
 			of = append(of, k.w)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,9 @@ type peers struct {
 	changed map[string]bool // names whose addresses are others now; not told yet
 	told    time.Time       // when they were
 	trouble map[string]string
+	silent  map[string]time.Time // parts of clusters that are not known whole, since when
+	unheard map[string]bool      // of these, those that never were
+	all     bool                 // whatever names a workload is to be put in force anew
 }
 
 // located is a container whose addresses are looked at.
@@ -60,7 +64,13 @@ const (
 )
 
 func newPeers(a *Agent) *peers {
-	return &peers{a: a, book: workload.NewAddresses(), wake: make(chan struct{}, 1), at: map[spot]*located{}, changed: map[string]bool{}, swept: time.Now(), trouble: map[string]string{}}
+	p := &peers{a: a, book: workload.NewAddresses(), wake: make(chan struct{}, 1), at: map[spot]*located{}, changed: map[string]bool{}, swept: time.Now(), trouble: map[string]string{}, silent: map[string]time.Time{}, unheard: map[string]bool{}}
+	if a.resolver != nil {
+		for _, part := range a.resolver.AddressParts() {
+			p.silent[part], p.unheard[part] = time.Now(), true
+		}
+	}
+	return p
 }
 
 // begin looks at a container that began. since is when, zero for one that ran already.
@@ -347,7 +357,7 @@ func (p *peers) nextLook(now time.Time) time.Duration {
 	if p.wanted {
 		next = p.swept.Add(wantPause)
 	}
-	if soon := p.told.Add(followPause); len(p.changed) > 0 && soon.Before(next) {
+	if soon := p.told.Add(followPause); (p.all || len(p.changed) > 0) && soon.Before(next) {
 		next = soon
 	}
 	for _, l := range p.at {
@@ -361,14 +371,14 @@ func (p *peers) nextLook(now time.Time) time.Duration {
 // follow puts the lists anew in force that name a workload whose addresses changed.
 func (p *peers) follow() {
 	p.mu.Lock()
-	changed := p.changed
-	if len(changed) == 0 || time.Since(p.told).Abs() < followPause {
+	changed, all := p.changed, p.all
+	if len(changed) == 0 && !all || time.Since(p.told).Abs() < followPause {
 		p.mu.Unlock()
 		return
 	}
-	p.changed, p.told = map[string]bool{}, time.Now()
+	p.changed, p.all, p.told = map[string]bool{}, false, time.Now()
 	p.mu.Unlock()
-	for _, w := range p.a.guarding.naming(changed) {
+	for _, w := range p.a.guarding.naming(func(name string) bool { return all || changed[name] }) {
 		p.a.guarding.protect(w)
 	}
 }
@@ -383,6 +393,7 @@ func (p *peers) watch(ctx context.Context) error {
 	}, func(part string, err error) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
+		p.heard(part, err == nil, time.Now())
 		if err == nil {
 			delete(p.trouble, part)
 			return
@@ -393,6 +404,40 @@ func (p *peers) watch(ctx context.Context) error {
 		p.trouble[part] = fmt.Sprintf("workloads elsewhere are not known by address: %v", err)
 	})
 	return nil
+}
+
+// heard notes whether a part of a cluster is known whole. p.mu is held.
+func (p *peers) heard(part string, known bool, now time.Time) {
+	switch _, silent := p.silent[part]; {
+	case known:
+		delete(p.silent, part)
+		if p.unheard[part] {
+			if delete(p.unheard, part); len(p.unheard) == 0 {
+				p.all = true
+				p.rouse()
+			}
+		}
+	case !silent:
+		p.silent[part] = now
+	}
+	var since time.Time
+	for _, t := range p.silent {
+		if since.IsZero() || t.Before(since) {
+			since = t
+		}
+	}
+	p.book.Silent(since)
+}
+
+// unknown reports whether nobody can say yet where a workload is: it may be elsewhere in a
+// cluster that was never heard.
+func (p *peers) unknown(name string) bool {
+	if p == nil || !strings.HasPrefix(name, "pod ") && !strings.HasPrefix(name, "service ") {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.unheard) > 0
 }
 
 // of are the addresses that workloads of a name have now.

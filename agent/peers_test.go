@@ -129,6 +129,50 @@ func TestHeldPeers(t *testing.T) {
 	}
 }
 
+// TestUnheardCluster: while a cluster has not said where its workloads are, nobody is cut off
+// from them, and the guard says so; then the lists are put in force.
+func TestUnheardCluster(t *testing.T) {
+	g := capable()
+	g.a = &Agent{guarding: g}
+	p := newPeers(g.a)
+	g.a.peers = p
+	r := &profile.Restriction{Egress: []profile.PeerRule{{Protocol: "tcp", From: 80, To: 80, Workload: "service shop/cart"}}}
+	local := &profile.Restriction{Egress: []profile.PeerRule{{Protocol: "tcp", From: 80, To: 80, Workload: "container docker/db"}}}
+	for _, part := range []string{"pods", "services"} {
+		p.silent[part], p.unheard[part] = time.Now(), true
+	}
+	enforced := func(r *profile.Restriction, want bool) {
+		t.Helper()
+		h := g.hold(r, never)
+		if got := h.enforce&sensor.GuardEgress != 0; got != want || got == strings.Contains(strings.Join(h.only, "\n"), "was not said yet") {
+			t.Errorf("egress enforced: %v, %q", got, h.only)
+		}
+	}
+	heard := func(part string, known bool) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.heard(part, known, time.Now())
+	}
+	enforced(r, false)
+	enforced(local, true)
+	heard("pods", true)
+	heard("services", false)
+	enforced(r, false)
+	if p.all {
+		t.Error("lists are put in force before all is known")
+	}
+	heard("services", true)
+	enforced(r, true)
+	if !p.all || len(p.silent) > 0 {
+		t.Errorf("all is known: %v, silent %v", p.all, p.silent)
+	}
+	heard("services", false) // what it said is kept
+	enforced(r, true)
+	if len(p.silent) != 1 {
+		t.Errorf("silent %v", p.silent)
+	}
+}
+
 // TestNamed: who is told to be at the other end, and when nobody is.
 func TestNamed(t *testing.T) {
 	a := &Agent{}

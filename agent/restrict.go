@@ -28,6 +28,8 @@ type HeldPeer struct {
 	Addresses []netip.Addr `json:"addresses"`
 	// Shared are those of its addresses that other workloads claim, too.
 	Shared []netip.Addr `json:"shared,omitempty"`
+	// Unknown: the cluster has not said yet where it is.
+	Unknown bool `json:"unknown,omitempty"`
 }
 
 // held answers for `profile show`.
@@ -236,6 +238,7 @@ func (h *holds) meet(a *Agent, r *profile.Restriction) {
 			if a != nil && a.peers != nil {
 				p.Addresses = a.peers.of(rule.Workload)
 				p.Shared = a.peers.book.Shared(p.Addresses)
+				p.Unknown = a.peers.unknown(rule.Workload)
 			}
 			h.peers = append(h.peers, p)
 		}
@@ -273,6 +276,9 @@ func (h *holds) peersOf(rules []profile.PeerRule) (out []sensor.Peer, names []se
 			i := slices.IndexFunc(h.peers, func(p HeldPeer) bool { return p.Workload == r.Workload })
 			for _, addr := range h.peers[i].Addresses {
 				out = append(out, sensor.Peer{Network: netip.PrefixFrom(addr, addr.BitLen()), Port: port, Protocol: r.Protocol, High: high(r)})
+			}
+			if h.peers[i].Unknown {
+				why = "where " + r.Workload + " is was not said yet: the API server does not answer, or not about it"
 			}
 			if addresses += len(h.peers[i].Addresses); addresses > mostPeerAddresses {
 				why = fmt.Sprintf("the workloads it names have %d addresses, more than the %d that fit", addresses, mostPeerAddresses)

@@ -24,6 +24,7 @@ type Addresses struct {
 	byWho  map[Claimant][]netip.Addr     // what it claims now
 	host   map[netip.Addr]bool
 	stats  AddressStats
+	silent time.Time // since when clusters say nothing; zero while they do
 }
 
 // Claimant is who claims addresses: a container in one of its lives, or an object of a cluster.
@@ -56,6 +57,8 @@ const (
 	mostClaims = 8    // to one address; of more than these nobody is it
 	// claimLife is how long it is known whose an address was: summaries come late.
 	claimLife = 2 * time.Minute
+	// clusterLife is how long what a cluster said is believed while it says nothing.
+	clusterLife = 5 * time.Minute
 )
 
 // NewAddresses makes an empty one.
@@ -72,14 +75,22 @@ func (a *Addresses) Owner(addr netip.Addr, at time.Time) string {
 	if a.host[addr] {
 		return ""
 	}
-	return owns(a.byAddr[addr], at)
+	return owns(a.byAddr[addr], at, a.silent.IsZero() || at.Sub(a.silent) < clusterLife)
 }
 
-func owns(claims []claim, at time.Time) (name string) {
+// Silent says since when clusters say nothing, zero when they do. What they said before
+// names nobody any more after a while.
+func (a *Addresses) Silent(since time.Time) {
+	a.mu.Lock()
+	a.silent = since
+	a.mu.Unlock()
+}
+
+func owns(claims []claim, at time.Time, told bool) (name string) {
 	if crowded(claims) {
 		return ""
 	}
-	if name, any := ownsOf(claims, at, true); any {
+	if name, any := ownsOf(claims, at, true); any || !told {
 		return name
 	}
 	name, _ = ownsOf(claims, at, false)

@@ -93,6 +93,29 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+// TestSilentCluster: what a cluster said names nobody when it was silent for long, and is kept;
+// what is seen on this machine goes first.
+func TestSilentCluster(t *testing.T) {
+	a := NewAddresses()
+	now := time.Unix(1_700_000_000, 0)
+	addr := netip.MustParseAddr("10.244.1.5")
+	const cart, app = "pod shop/Deployment/cart", "container docker/app"
+	a.Claim(Claimant{ID: "u1"}, cart, 0, []netip.Addr{addr}, time.Time{}, now)
+	for _, c := range []struct {
+		silent, at time.Time
+		want       string
+	}{{time.Time{}, now, cart}, {now, now.Add(4 * time.Minute), cart}, {now, now.Add(6 * time.Minute), ""}, {time.Time{}, now.Add(6 * time.Minute), cart}} {
+		a.Silent(c.silent)
+		if got := a.Owner(addr, c.at); got != c.want || !slices.Equal(a.Of(cart), []netip.Addr{addr}) {
+			t.Errorf("silent since %v, at %v: %q, at %v", c.silent, c.at, got, a.Of(cart))
+		}
+	}
+	a.Claim(Claimant{"app", 1}, app, 7, []netip.Addr{addr}, now, now)
+	if got := a.Owner(addr, now); got != app || a.Stats().Ambiguous != 0 {
+		t.Errorf("%q, %+v", got, a.Stats())
+	}
+}
+
 // TestAddressesBounded: claims beyond the bounds are counted, and never name the wrong one.
 func TestAddressesBounded(t *testing.T) {
 	a := NewAddresses()

@@ -121,6 +121,16 @@ func (s *sourceState) setWatching(on bool) {
 	s.mu.Unlock()
 }
 
+// AddressParts are the parts of all sources that know addresses elsewhere.
+func (r *Resolver) AddressParts() (parts []string) {
+	for _, s := range r.sources {
+		if of, ok := s.Source.(AddressSource); ok {
+			parts = append(parts, of.Parts()...)
+		}
+	}
+	return parts
+}
+
 // WatchAddresses tells what sources know of addresses elsewhere until ctx is done, as they do.
 func (r *Resolver) WatchAddresses(ctx context.Context, fn func(source string, l Located), trouble func(part string, err error)) {
 	var wg sync.WaitGroup

@@ -53,9 +53,12 @@ type Source interface {
 // AddressSource is a Source that knows addresses which no namespace of this machine shows:
 // of pods elsewhere, of services.
 type AddressSource interface {
+	// Parts are what it tells of, as trouble calls them; none when it only adds to what is
+	// seen here. Until it knew a part once, nobody can say where the workloads of it are.
+	Parts() []string
 	// Addresses calls fn for each object with all its addresses, and none when it is gone,
 	// until ctx is done; fn does not block. trouble is called with what keeps it from knowing
-	// a part of them ("services"), nil when nothing does any more. ErrAbsent as with Watch.
+	// a part, nil when it is known whole. ErrAbsent as with Watch.
 	Addresses(ctx context.Context, fn func(Located), trouble func(part string, err error)) error
 }
 

@@ -158,6 +158,9 @@ func printHeld(w io.Writer, h *agent.Held) {
 // whereIs says where a workload is that a profile names.
 func whereIs(p agent.HeldPeer) string {
 	const most = 8
+	if p.Unknown {
+		return "is somewhere in the cluster, which has not said yet where"
+	}
 	if len(p.Addresses) == 0 {
 		return "has no address known here now: nothing of it can be reached, nor reach the workload, in mode restrict"
 	}

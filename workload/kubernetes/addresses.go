@@ -59,6 +59,16 @@ func (j *serviceJSON) located() workload.Located {
 	return l
 }
 
+const podsPath, servicesPath = "/api/v1/pods", "/api/v1/services"
+
+// Parts implements workload.AddressSource: pods elsewhere and services, with the API server.
+func (s *Source) Parts() []string {
+	if s.api == nil {
+		return nil
+	}
+	return []string{podsPath, servicesPath}
+}
+
 // Addresses implements workload.AddressSource: the pods of this node as far as they are
 // known, and with the API server those of the other nodes, and services.
 func (s *Source) Addresses(ctx context.Context, fn func(workload.Located), trouble func(part string, err error)) error {
@@ -88,7 +98,7 @@ func (s *Source) Addresses(ctx context.Context, fn func(workload.Located), troub
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		w := follower[podJSON]{s: s, path: "/api/v1/pods", fn: fn, trouble: trouble, read: func(j *podJSON) (l workload.Located, version string) {
+		w := follower[podJSON]{s: s, path: podsPath, fn: fn, trouble: trouble, read: func(j *podJSON) (l workload.Located, version string) {
 			if m := &j.Metadata; m.UID != "" && m.Name != "" && m.Namespace != "" {
 				l = workload.Located{ID: m.UID, Addresses: j.addresses()}
 			}
@@ -105,7 +115,7 @@ func (s *Source) Addresses(ctx context.Context, fn func(workload.Located), troub
 		w.run(ctx)
 	})
 	wg.Go(func() {
-		w := follower[serviceJSON]{s: s, path: "/api/v1/services", fn: fn, trouble: trouble, read: func(j *serviceJSON) (workload.Located, string) {
+		w := follower[serviceJSON]{s: s, path: servicesPath, fn: fn, trouble: trouble, read: func(j *serviceJSON) (workload.Located, string) {
 			return j.located(), j.Metadata.ResourceVersion
 		}}
 		w.run(ctx)
@@ -126,8 +136,6 @@ type follower[T any] struct {
 }
 
 const (
-	// clusterLife is how long what a cluster said is believed while it says nothing.
-	clusterLife  = 5 * time.Minute
 	clusterPause = time.Second // before it is asked again; pauses double
 	clusterPage  = 500
 	mostObjects  = 100_000 // listed
@@ -135,7 +143,7 @@ const (
 
 func (w *follower[T]) run(ctx context.Context) {
 	w.told = map[string]bool{}
-	version, good, pause := "", time.Now(), clusterPause
+	version, pause := "", clusterPause
 	for ctx.Err() == nil {
 		began := time.Now()
 		listed := version == ""
@@ -149,7 +157,7 @@ func (w *follower[T]) run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
-			good, pause = time.Now(), clusterPause
+			pause = clusterPause
 			w.trouble(w.path, nil)
 			if listed || time.Since(began) >= clusterPause {
 				continue // a server that ends each watch at once is not asked all the time
@@ -159,11 +167,6 @@ func (w *follower[T]) run(ctx context.Context) {
 		default:
 			version = ""
 			w.trouble(w.path, fmt.Errorf("API server: %w", err))
-			if time.Since(good) > clusterLife {
-				for id := range w.told {
-					w.tell(workload.Located{ID: id})
-				}
-			}
 			pause = min(2*pause, time.Minute)
 		}
 		select {

@@ -101,6 +101,9 @@ func TestAddresses(t *testing.T) {
 		}
 	}()
 	t.Cleanup(func() { cancel(); <-done })
+	if got := s.Parts(); !slices.Equal(got, []string{pod, svc}) {
+		t.Errorf("parts %q", got)
+	}
 	is := func(want map[string]string) func() bool {
 		return func() bool {
 			mu.Lock()
@@ -146,6 +149,9 @@ func TestOwnPods(t *testing.T) {
 	})
 	c.Kubelet = address
 	s := source(t, c)
+	if got := s.Parts(); len(got) > 0 {
+		t.Errorf("parts %q", got)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	told := make(chan workload.Located, 8)
 	done := make(chan struct{})
