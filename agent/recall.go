@@ -21,6 +21,8 @@ type Recall struct {
 	Rules     []*policy.Policy
 	Event     func(*bollwerk.Event) error
 	Detection func(*bollwerk.Detection) error
+	// Asked is how many events the rules were asked about.
+	Asked int
 	// Lost has a sentence for each loss that the record itself tells of.
 	Lost []string
 
@@ -82,6 +84,7 @@ func (r *Recall) Run(ctx context.Context, dir string) (*recorder.Summary, error)
 			}
 			return nil
 		}
+		r.Asked++
 		judge.match(e, func(d *bollwerk.Detection) {
 			d.Outcome, d.How = bollwerk.Seen, "found in the record afterwards"
 			folder.Add(d, tell)

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"github.com/bollwerk/bollwerk/agent"
 	detectors "github.com/bollwerk/bollwerk/detect/all"
@@ -103,7 +106,7 @@ func sources(c *agent.Config, calls *syscalls.Source, also watched) []sensor.Sou
 	return list
 }
 
-// loadRules reads the event policies of a folder, or of one file.
+// loadRules reads the event policies of a folder, or of one file that is not Falco's.
 func loadRules(name string) ([]*policy.Policy, error) {
 	fi, err := os.Stat(name)
 	if err != nil {
@@ -111,32 +114,68 @@ func loadRules(name string) ([]*policy.Policy, error) {
 	}
 	var ps []*policy.Policy
 	if fi.IsDir() {
-		ps, err = policy.Load(os.DirFS(name))
+		if ps, err = policy.Load(os.DirFS(name)); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		for _, p := range ps {
+			p.File = filepath.Join(name, p.File)
+		}
 	} else {
-		var is bool
-		if is, err = isFalcoFile(name); err != nil {
+		b, err := readRuleFile(name)
+		if err != nil {
 			return nil, err
 		}
+		p, err := policy.Parse(name, b)
+		if err != nil {
+			return nil, err
+		}
+		ps = append(ps, p)
+	}
+	return slices.DeleteFunc(ps, func(p *policy.Policy) bool { return p.Subject != policy.EventKind }), nil
+}
+
+// askable reads rules of both languages to be asked about the past. What cannot be asked of
+// our own is an error; of Falco's, whose files are read together as the agent does, it is
+// said in the note.
+func askable(names []string) (ps []*policy.Policy, note string, err error) {
+	var foreign []string
+	byID := map[string]string{}
+	for _, name := range names {
+		is, err := isFalcoFile(name)
+		if err != nil {
+			return nil, "", err
+		}
 		if is {
-			set, err := falcoRules([]string{name})
-			if err != nil {
-				return nil, err
+			foreign = append(foreign, name)
+			continue
+		}
+		own, err := loadRules(name)
+		if err != nil {
+			return nil, "", err
+		}
+		for _, p := range own {
+			if at, taken := byID[p.ID]; taken {
+				return nil, "", fmt.Errorf("%s: the id %s is taken by %s", p.File, p.ID, at)
 			}
-			return set.Policies(), nil
+			byID[p.ID] = p.File
 		}
-		var b []byte
-		if b, err = os.ReadFile(name); err == nil {
-			var p *policy.Policy
-			if p, err = policy.Parse(name, b); err == nil {
-				ps = append(ps, p)
-			}
-		}
+		ps = append(ps, own...)
 	}
-	out := ps[:0]
-	for _, p := range ps {
-		if p.Subject == policy.EventKind {
-			out = append(out, p)
-		}
+	_, problems := policy.NewMatcher(ps, policy.MatcherOptions{})
+	var wrong []error
+	for _, p := range problems {
+		wrong = append(wrong, errors.New(p.String()))
 	}
-	return out, err
+	if len(wrong) > 0 {
+		return nil, "", errors.Join(wrong...)
+	}
+	if len(foreign) > 0 {
+		set, err := falcoRules(foreign)
+		if err != nil {
+			return nil, "", err
+		}
+		set.Refuse(policy.NewMatcher(set.All(), policy.MatcherOptions{}))
+		ps, note = append(ps, set.Policies()...), refusedSentence(set)
+	}
+	return ps, note, nil
 }

@@ -100,15 +100,18 @@ func runRecall(ctx context.Context, e *env, f *recallFlags) error {
 		}
 		q.Query.Kinds = append(q.Query.Kinds, kind)
 	}
-	for _, r := range f.rules {
-		ps, err := loadRules(r)
+	if len(f.rules) > 0 {
+		ps, note, err := askable(f.rules)
 		if err != nil {
-			return usageError(err)
+			return usageError(fmt.Errorf("--rules: %w", err))
 		}
-		q.Rules = append(q.Rules, ps...)
-	}
-	if len(f.rules) > 0 && len(q.Rules) == 0 {
-		return usageError(errors.New("--rules: no rule over events was found there"))
+		if note != "" {
+			e.note(note)
+		}
+		if len(ps) == 0 {
+			return usageError(errors.New("--rules: no rule that can be asked about events was found there; `bollwerk-agent rules check` says more"))
+		}
+		q.Rules = ps
 	}
 	dir := filepath.Join(c.State, "recorder")
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrPermission) {
@@ -152,8 +155,11 @@ func runRecall(ctx context.Context, e *env, f *recallFlags) error {
 	for _, l := range q.Lost {
 		e.note("lost: " + l)
 	}
-	if s.Records == 0 || len(q.Rules) == 0 && found+told == 0 {
+	switch {
+	case s.Records == 0 || len(q.Rules) == 0 && found+told == 0 || len(q.Rules) > 0 && q.Asked == 0:
 		e.print(reach(s))
+	case len(q.Rules) > 0 && found == 0:
+		e.print(fmt.Sprintf("nothing detected: %s asked about %s", plural(len(q.Rules), "rule was", "rules were"), plural(q.Asked, "event", "events")))
 	}
 	switch {
 	case len(s.Damage) > 0 || len(q.Lost) > 0:
@@ -185,6 +191,13 @@ func eventKinds() (words []string) {
 		words = append(words, k.String())
 	}
 	return words
+}
+
+func plural(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
 }
 
 func reach(s *recorder.Summary) string {
@@ -219,7 +232,7 @@ func eventLine(v *bollwerk.Event) string {
 	if p := v.Process; p != nil {
 		who = fmt.Sprintf("%s(%d)", p.Name, p.PID)
 	}
-	line := fmt.Sprintf("%s %-11s %-7s %s  %s  %s", v.Time.Local().Format("15:04:05.000"), v.Kind, v.Outcome, v.Workload.String(), who, eventSummary(v))
+	line := fmt.Sprintf("%s %-11s %-7s %s  %s  %s", clock(v.Time, time.Now(), "15:04:05.000"), v.Kind, v.Outcome, v.Workload.String(), who, eventSummary(v))
 	if v.Count > 1 {
 		line += fmt.Sprintf(" ×%d", v.Count)
 	}

@@ -4,10 +4,20 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/bollwerk/bollwerk"
 	"github.com/bollwerk/bollwerk/internal/terminal"
 )
+
+// clock is a time of the day; of another day, with its date.
+func clock(t, now time.Time, layout string) string {
+	t, now = t.Local(), now.Local()
+	if t.Format(time.DateOnly) != now.Format(time.DateOnly) {
+		layout = time.DateOnly + " " + layout
+	}
+	return t.Format(layout)
+}
 
 // printDetection tells one detection in a few lines. Everything in it was chosen by
 // strangers and is cleaned.
@@ -29,7 +39,7 @@ func printDetection(w io.Writer, d *bollwerk.Detection, colour bool) {
 	if d.Count > 1 {
 		times = fmt.Sprintf(" ×%d", d.Count)
 	}
-	fmt.Fprintf(w, "%s %s %s [%s] %s%s\n", d.Last.Local().Format("15:04:05"), word, terminal.Clean(d.Title, 100), terminal.Clean(d.Rule, 60), outcome, times)
+	fmt.Fprintf(w, "%s %s %s [%s] %s%s\n", clock(d.Last, time.Now(), "15:04:05"), word, terminal.Clean(d.Title, 100), terminal.Clean(d.Rule, 60), outcome, times)
 	fmt.Fprintf(w, "  where    %s\n", terminal.Clean(d.Workload.String(), 120))
 	if p := d.Process; p != nil {
 		var chain []string

@@ -2,6 +2,7 @@ package main
 
 import (
 	"testing"
+	"time"
 
 	"github.com/bollwerk/bollwerk"
 )
@@ -12,6 +13,16 @@ func TestSummaryOfExit(t *testing.T) {
 		e := &bollwerk.Event{Kind: bollwerk.EventExit, Process: &bollwerk.Process{ExitCode: code}}
 		if got := eventSummary(e); got != want {
 			t.Errorf("%d: %q, want %q", code, got, want)
+		}
+	}
+}
+
+// TestClock: what happened on another day is told with its date.
+func TestClock(t *testing.T) {
+	now := time.Date(2026, 5, 2, 0, 30, 0, 0, time.Local)
+	for ago, want := range map[time.Duration]string{0: "00:30:00", time.Hour: "2026-05-01 23:30:00", -time.Minute: "00:31:00"} {
+		if got := clock(now.Add(-ago).UTC(), now, "15:04:05"); got != want {
+			t.Errorf("%s ago: %s, want %s", ago, got, want)
 		}
 	}
 }
