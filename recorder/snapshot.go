@@ -433,10 +433,22 @@ func SnapshotOf(dir, id string) (*Snapshot, error) {
 		return nil, err
 	}
 	if !slices.Contains(ids, id) {
-		return nil, fmt.Errorf("no snapshot %.100q among %d in %s: %w", id, len(ids), dir, fs.ErrNotExist)
+		return nil, &unknownSnapshot{id, dir, len(ids)}
 	}
 	return LoadSnapshot(filepath.Join(dir, id+snapshotSuffix))
 }
+
+// unknownSnapshot is fs.ErrNotExist with more of a reason.
+type unknownSnapshot struct {
+	id, dir string
+	among   int
+}
+
+func (u *unknownSnapshot) Error() string {
+	return fmt.Sprintf("no snapshot %.100q among %d in %s", u.id, u.among, u.dir)
+}
+
+func (u *unknownSnapshot) Unwrap() error { return fs.ErrNotExist }
 
 // LoadSnapshot reads a snapshot back; at most 64 MiB.
 func LoadSnapshot(name string) (*Snapshot, error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -59,6 +60,9 @@ func runDoctor(ctx context.Context, e *env, backend string, asJSON bool) error {
 	s, err := sensor.Open(ctx, sensor.Options{Log: slog.New(slog.DiscardHandler), NoBPF: c.Backend == "none"}, sources(c, syscalls.New(syscalls.Config{Off: c.Backend == "none"}), watchesFor(added))...)
 	if err != nil {
 		return err
+	}
+	if os.Geteuid() != 0 {
+		e.note("you are not root: this is what works without; `sudo bollwerk-agent doctor` says what this kernel allows")
 	}
 	rows := agent.Areas(s.Capabilities())
 	if err := s.Close(); err != nil {
@@ -129,7 +133,7 @@ func printAreas(w io.Writer, rows []agent.Area) {
 		if len(r.Means) == 0 {
 			by, can = "-", "-"
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", terminal.Clean(r.Name, 40), terminal.Clean(string(r.Verdict), 20), can, terminal.Clean(by, 70))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", terminal.Clean(r.Name, 40), verdictWord(r.Verdict), can, terminal.Clean(by, 70))
 	}
 	_ = tw.Flush()
 	n := 0

@@ -63,15 +63,29 @@ func newProfileListCommand(e *env) *cobra.Command {
 				return nil
 			}
 			tw := tabwriter.NewWriter(e.stdout, 0, 4, 2, ' ', 0)
-			fmt.Fprintln(tw, "WORKLOAD\tMODE\tKNOWN\tRUNNING")
+			fmt.Fprintln(tw, "WORKLOAD\tMODE\tKNOWN\tRUNNING\tNEXT")
 			for _, s := range list {
-				fmt.Fprintf(tw, "%s\t%s\t%d\t%d\n", terminal.Clean(s.Workload, 80), s.Mode, s.Entries, s.Running)
+				fmt.Fprintf(tw, "%s\t%s\t%d\t%d\t%s\n", terminal.Clean(s.Workload, 80), s.Mode, s.Entries, s.Running, terminal.Clean(next(s), 120))
 			}
 			return tw.Flush()
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// next says which mode comes next and what is missing until then.
+func next(s *profile.Status) string {
+	switch n := len(s.Missing); {
+	case s.Mode >= profile.Restrict:
+		return "-"
+	case n == 0:
+		return fmt.Sprintf("%s, complete enough", s.Next)
+	case n == 1:
+		return fmt.Sprintf("%s, not yet: %s", s.Next, s.Missing[0])
+	default:
+		return fmt.Sprintf("%s, not yet: %s (and %d more, see --json)", s.Next, s.Missing[0], n-1)
+	}
 }
 
 // isFile reports whether a name means a file that was exported. A folder that is named like a

@@ -116,8 +116,10 @@ func runRecall(ctx context.Context, e *env, f *recallFlags) error {
 	dir := filepath.Join(c.State, "recorder")
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrPermission) {
 		return fmt.Errorf("%s: only root may read what was recorded; run this as root", dir)
+	} else if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s: nothing was recorded here; start the agent, or name its folder with --state", dir)
 	} else if err != nil {
-		return fmt.Errorf("%w; nothing was recorded here: start the agent, or name its folder with --state", err)
+		return err
 	}
 	enc := json.NewEncoder(e.json())
 	found, told := 0, 0
@@ -179,6 +181,11 @@ func printSnapshot(e *env, id string) error {
 	s, err := recorder.SnapshotOf(filepath.Join(c.State, "snapshots"), id)
 	if errors.Is(err, os.ErrPermission) {
 		return fmt.Errorf("%s: only root may read what was captured; run this as root", filepath.Join(c.State, "snapshots"))
+	} else if errors.Is(err, os.ErrNotExist) {
+		if ids, problem := recorder.Snapshots(filepath.Join(c.State, "snapshots")); problem == nil && len(ids) > 0 {
+			return fmt.Errorf("%w; the newest are %s", err, strings.Join(ids[max(0, len(ids)-3):], ", "))
+		}
+		return err
 	} else if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func TestRecallSnapshot(t *testing.T) {
 	}
 	for _, id := range []string{"", "../elsewhere", "link", s.ID[1:], "x\x1b[31m\n"} {
 		code, out, errs := command(t, "recall", "--snapshot", id, "--state", state)
-		if code != exitFailed || out != "" || !strings.Contains(errs, "no snapshot") || strings.Count(errs, "\n") != 1 {
+		if code != exitFailed || out != "" || !strings.Contains(errs, "no snapshot") || !strings.Contains(errs, "the newest are "+s.ID) || strings.Count(errs, "\n") != 1 {
 			t.Errorf("%q: exit code %d\n%s%q", id, code, out, errs)
 		}
 	}

@@ -19,6 +19,11 @@ func clock(t, now time.Time, layout string) string {
 	return t.Format(layout)
 }
 
+// verdictWord is a verdict as people write it.
+func verdictWord(v bollwerk.Verdict) string {
+	return terminal.Clean(strings.ReplaceAll(string(v), "_", " "), 20)
+}
+
 // printDetection tells one detection in a few lines. Everything in it was chosen by
 // strangers and is cleaned.
 func printDetection(w io.Writer, d *bollwerk.Detection, colour bool) {
@@ -62,6 +67,9 @@ func printDetection(w io.Writer, d *bollwerk.Detection, colour bool) {
 	}
 	if d.Advice != "" {
 		fmt.Fprintf(w, "  advice   %s\n", terminal.Clean(d.Advice, 400))
+	}
+	if d.Snapshot != "" {
+		fmt.Fprintf(w, "  capture  bollwerk-agent recall --snapshot %s\n", terminal.Clean(d.Snapshot, 120))
 	}
 	for _, c := range d.Causes {
 		fmt.Fprintf(w, "  degraded %s\n", terminal.Clean(c, 200))

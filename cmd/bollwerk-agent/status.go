@@ -74,14 +74,14 @@ func runStatus(ctx context.Context, e *env, asJSON bool) error {
 }
 
 func printStatus(w io.Writer, s *agent.Status) {
-	fmt.Fprintf(w, "bollwerk-agent %s on %s, since %s: %s\n", terminal.Clean(s.Version, 40), terminal.Clean(s.Node, 60), s.Since.Local().Format(time.DateTime), terminal.Clean(string(s.Verdict), 20))
+	fmt.Fprintf(w, "bollwerk-agent %s on %s, since %s: %s\n", terminal.Clean(s.Version, 40), terminal.Clean(s.Node, 60), s.Since.Local().Format(time.DateTime), verdictWord(s.Verdict))
 	for _, c := range s.Causes {
 		fmt.Fprintf(w, "- %s\n", terminal.Clean(c, 200))
 	}
 	var from []string
 	for _, r := range s.Sources {
 		if r.Verdict != bollwerk.NotEvaluated {
-			from = append(from, fmt.Sprintf("%s (%s)", terminal.Clean(r.Name, 30), terminal.Clean(string(r.Verdict), 20)))
+			from = append(from, fmt.Sprintf("%s (%s)", terminal.Clean(r.Name, 30), verdictWord(r.Verdict)))
 		}
 	}
 	if len(from) == 0 {
@@ -106,7 +106,7 @@ func printStatus(w io.Writer, s *agent.Status) {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(tw, "WORKLOAD\tVERDICT\tPROFILE\tENFORCED\tEVENTS")
 	for _, k := range s.Workloads {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\n", terminal.Clean(k.Name, 48), terminal.Clean(string(k.Verdict), 20), terminal.Clean(k.Mode, 20), terminal.Clean(k.Enforced, 300), k.Events)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\n", terminal.Clean(k.Name, 48), verdictWord(k.Verdict), terminal.Clean(k.Mode, 20), terminal.Clean(k.Enforced, 300), k.Events)
 	}
 	_ = tw.Flush()
 	for _, k := range s.Workloads {
@@ -114,7 +114,7 @@ func printStatus(w io.Writer, s *agent.Status) {
 			fmt.Fprintf(w, "- %s: reported only: %s\n", terminal.Clean(k.Name, 48), terminal.Clean(o, 300))
 		}
 		for _, c := range k.Causes {
-			fmt.Fprintf(w, "- %s: %s: %s\n", terminal.Clean(k.Name, 48), terminal.Clean(string(k.Verdict), 20), terminal.Clean(c, 200))
+			fmt.Fprintf(w, "- %s: %s: %s\n", terminal.Clean(k.Name, 48), verdictWord(k.Verdict), terminal.Clean(c, 200))
 		}
 	}
 }
