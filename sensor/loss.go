@@ -38,22 +38,26 @@ func (s *Sensor) watchLosses(ctx context.Context) error {
 		case <-ctx.Done():
 			s.readLosses(time.Now())
 			return nil
-		case now := <-t.C:
+		case <-t.C:
 			s.k.updateBoot() // the ring may never be empty enough to get to it
-			s.readLosses(now)
+			// Not the tick's time: that may have waited for us, and what was lost
+			// meanwhile would be told as lost before it was.
+			s.readLosses(time.Now())
 		}
 	}
 }
 
-// readLosses emits what was lost since the last call. Losses that no longer fitted
+// readLosses emits what was lost since the last call, and remembers when this one began:
+// what is lost while it reads falls into the time of both. Losses that no longer fitted
 // into the table by workload are emitted without one, so that the sum is exact.
 func (s *Sensor) readLosses(now time.Time) {
 	named := map[uint32]uint64{}
 	var key lossKey
 	var per []uint64
 	emit := func(cgroup uint64, kind uint32, n uint64) {
-		s.k.Emit(&bollwerk.Event{Time: now, Kind: bollwerk.EventLoss, Outcome: bollwerk.Seen, Source: "ring", Loss: &bollwerk.Loss{
-			From: s.loss.last, To: now, Count: n, Area: "ring", Kind: bollwerk.EventKind(kind), Cgroup: cgroup,
+		until := time.Now()
+		s.k.Emit(&bollwerk.Event{Time: until, Kind: bollwerk.EventLoss, Outcome: bollwerk.Seen, Source: "ring", Loss: &bollwerk.Loss{
+			From: s.loss.last, To: until, Count: n, Area: "ring", Kind: bollwerk.EventKind(kind), Cgroup: cgroup,
 		}})
 	}
 	// The sums are read first: what is lost meanwhile is then named too often rather than
