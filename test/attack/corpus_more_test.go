@@ -47,9 +47,9 @@ os.setresuid(0,0,0);os.execv("/bin/sh",["sh","-c","id -u"])'`, opts: []option{or
 		{name: "rare-domain", script: `getent hosts api.shop.com; sleep 2.5; python3 -c 'import socket;socket.getaddrinfo("control.intruder.net",443)'`, rules: []string{"rare-domain"}, least: medium, outcome: seen},
 		{name: "password-guessing", script: `printf 'import socket\nfor i in range(45):\n s=socket.create_connection(("203.0.113.5",22));s.recv(64);s.sendall(b"SSH-2.0-x\\r\\n");s.close()\n' > /home/g.py; python3 /home/g.py`,
 			rules: []string{"password-guessing"}, least: high, outcome: seen},
-		// It hides its name, speaks to nobody's pool by name, and burns what it gets.
-		{name: "miner-busy", script: `printf 'import hashlib,socket,threading\ns=socket.create_connection(("203.0.113.5",14433));s.sendall(b"\\x16\\x03\\x01")\nfor i in range(4): threading.Thread(target=hashlib.pbkdf2_hmac,args=("sha256",b"x",b"y",10**9),daemon=True).start()\ns.settimeout(60);s.recv(1)\n' > /home/m.py
-timeout 40 bash -c 'exec -a "[kworker/u8:2]" python3 /home/m.py'`, rules: []string{"miner"}, least: bollwerk.SeverityCritical, outcome: seen, slow: true},
+		// It hides its name, speaks to nobody's pool by name, and takes a processor before all others.
+		{name: "miner-busy", script: `printf 'import os,socket\nos.setpriority(os.PRIO_PROCESS,0,-10);s=socket.create_connection(("203.0.113.5",14433));s.sendall(b"\\x16\\x03\\x01")\nwhile True: pass\n' > /home/m.py
+timeout 50 bash -c 'exec -a "[kworker/u8:2]" python3 /home/m.py'`, opts: []option{privileged}, rules: []string{"miner"}, least: bollwerk.SeverityCritical, outcome: seen, slow: true},
 	}
 }
 
