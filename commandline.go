@@ -151,6 +151,9 @@ func (p *Process) order() order {
 	if p == nil || p.Script != "" {
 		return order{}
 	}
+	if len(p.Args) < 2 {
+		return order{known: true} // nothing was told
+	}
 	name, first := p.Applet()
 	switch name {
 	case "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "lksh", "oksh", "yash", "rbash", "rzsh", "tcsh", "csh", "busybox-sh", "hush", "posh":

@@ -172,8 +172,14 @@ func raw(p *bollwerk.Process) bool {
 // suspect reports whether a program is of a kind that needs no connection of its own to have
 // one: helpers, code on the command line, files of unknown origin.
 func suspect(p *bollwerk.Process) bool {
+	if carries(p) {
+		return true
+	}
+	if !detect.ClassOf(p).Is(detect.Interpreter) {
+		return false
+	}
 	told := detect.Told(p)
-	return carries(p) || detect.ClassOf(p).Is(detect.Interpreter) && (detect.Scratch(told) || fromInput(p, told))
+	return detect.Scratch(told) || fromInput(p, told)
 }
 
 // joined notes that p reads the pipe and speaks to peer, and tells of the shell that writes

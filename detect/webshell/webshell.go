@@ -178,10 +178,8 @@ func sign(p *bollwerk.Process) (bit uint, points int, what string) {
 		}
 		return false
 	}
-	if detect.ClassOf(p).Is(detect.Interpreter) && detect.Code(p) != "" && !strings.HasSuffix(detect.Name(p), "awk") {
-		return 15, 2, line() // whatever its version: python3.11, php8.3
-	}
-	switch detect.Name(p) {
+	name := detect.Name(p)
+	switch name {
 	case "whoami":
 		return 0, 2, line()
 	case "id":
@@ -251,6 +249,9 @@ func sign(p *bollwerk.Process) (bit uint, points int, what string) {
 		}
 	case "df", "lscpu", "lsblk", "free", "pwd", "groups":
 		return 24, 1, line()
+	}
+	if len(p.Args) > 1 && !strings.HasSuffix(name, "awk") && detect.ClassOf(p).Is(detect.Interpreter) && detect.Code(p) != "" {
+		return 15, 2, line() // whatever its version: python3.11, php8.3
 	}
 	return 0, 0, ""
 }
