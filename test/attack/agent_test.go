@@ -279,9 +279,9 @@ func (a *agent) awaitStatus(t testing.TB, id string, wanted func(*node.WorkloadS
 				return
 			}
 		}
-		if !a.await(time.Until(deadline), func() bool { return a.guards > seen }) {
+		if !a.await(time.Until(deadline)/slowness(), func() bool { return a.guards > seen }) {
 			known, _ := json.MarshalIndent(s.Workloads, "", " ")
-			t.Fatalf("%s is not protected in time; the agent knows:\n%s\nand said:\n%s", id, known, a.log())
+			t.Fatalf("%s is not protected in time; the agent knows:\n%s\nand said:\n%s\nprocesses:\n%s", id, known, a.log(), processes())
 		}
 	}
 }
@@ -303,6 +303,25 @@ func (a *agent) stop() {
 		<-done
 		a.t.Errorf("the agent did not stop in time:\n%s", a.log())
 	}
+}
+
+// processes are those that run now, with what the kernel waits for on their behalf: where
+// a container does not come, they say why.
+func processes() string {
+	var b strings.Builder
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		command, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if len(command) == 0 {
+			continue // the kernel's own
+		}
+		stat, _ := os.ReadFile(filepath.Join(dir, "stat"))
+		group, _ := os.ReadFile(filepath.Join(dir, "cgroup"))
+		stack, _ := os.ReadFile(filepath.Join(dir, "stack"))
+		line, _, _ := strings.Cut(string(stat), " 0 ")
+		fmt.Fprintf(&b, "  %s %q %q %q\n", line, bytes.ReplaceAll(command, []byte{0}, []byte{' '}), bytes.TrimSpace(group), stack)
+	}
+	return b.String()
 }
 
 func describe(ds []*bollwerk.Detection) string {

@@ -205,6 +205,11 @@ type attacked struct {
 func (c *containers) inContainer(t *testing.T, a *agent, tt attackCase) attacked {
 	t.Helper()
 	r := c.start(tt.name, tt.script+hold, tt.opts...)
+	defer func() {
+		if t.Failed() { // it may never have come: its runtime says why
+			t.Logf("%s said:\n%s", r.id, r.output())
+		}
+	}()
 	a.awaitProtected(t, r.id)
 	if tt.slow {
 		r.begin(t)

@@ -147,6 +147,45 @@ cp /bin/echo /tmp/new-$i; /tmp/new-$i drift-$i; echo done-$i; done`
 	t.Logf("detections:\n%s", all)
 }
 
+// TestMachineModules loads modules in front of an agent that has no BPF LSM. It sees each
+// and ends who loads one; the module may stay, as the doctor says.
+func TestMachineModules(t *testing.T) {
+	needMachine(t)
+	cs := newContainers(t, newNetwork(t))
+	a := startAgent(t, "--backend", "tracing")
+	area := a.areas(t)["module"]
+	if area.Outcome != bollwerk.Killed || area.Remedy == "" {
+		t.Errorf("the doctor says of modules without BPF LSM: %+v", area)
+	}
+	for _, tt := range attacks() {
+		if !slices.Contains(tt.rules, "kernel-module-from-container") {
+			continue
+		}
+		t.Run(tt.name, func(t *testing.T) {
+			r := cs.start(tt.name, tt.script+hold, tt.opts...)
+			a.awaitProtected(t, r.id)
+			r.open(t)
+			killed := func() bool {
+				return slices.ContainsFunc(a.of(r.id), func(d *bollwerk.Detection) bool {
+					return slices.Contains(tt.rules, d.Rule) && d.Outcome == bollwerk.Killed
+				})
+			}
+			ok := a.await(attackWait, killed)
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			if !ok {
+				t.Errorf("not told as killed; told:\n%soutput:\n%s", describe(a.of(r.id)), r.output())
+			}
+			// What the script says after the call it could only say if it had lived on.
+			if tt.name == "module" && strings.Contains(r.output(), "-1\n") {
+				t.Errorf("said to be killed, but it went on:\n%s", r.output())
+			}
+			t.Logf("told:\n%soutput:\n%s", describe(a.of(r.id)), r.output())
+		})
+		_ = unix.DeleteModule("dummy", 0)
+	}
+}
+
 // TestMachineReuse hands the same PIDs to two containers in turn, and lets containers
 // come and go at once.
 func TestMachineReuse(t *testing.T) {
