@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -161,20 +162,27 @@ func removePins(root, but string) error {
 	return errors.Join(append(errs, gone(ids))...)
 }
 
+// stuck is how long none of the released programs may go before somebody is said to hold them.
+const stuck = 30 * time.Second
+
 // gone waits until programs whose pins were removed are detached and freed: the kernel
-// does that later, in its own time, and a link is no longer found before it is off.
+// does that later, one after the other and each time after a grace period, and a link is
+// no longer found before it is off.
 func gone(ids []ebpf.ProgramID) error {
-	for late := time.Now().Add(3 * time.Second); len(ids) > 0; {
-		p, err := ebpf.NewProgramFromID(ids[0])
-		if err != nil {
-			ids = ids[1:]
-			continue
-		}
-		_ = p.Close()
-		if time.Now().After(late) {
+	for last := time.Now(); len(ids) > 0; time.Sleep(5 * time.Millisecond) {
+		before := len(ids)
+		ids = slices.DeleteFunc(ids, func(id ebpf.ProgramID) bool {
+			p, err := ebpf.NewProgramFromID(id)
+			if err == nil {
+				_ = p.Close()
+			}
+			return err != nil
+		})
+		if len(ids) < before {
+			last = time.Now()
+		} else if time.Since(last) > stuck {
 			return fmt.Errorf("%d programs are still attached: an agent that runs holds them", len(ids))
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	return nil
 }
