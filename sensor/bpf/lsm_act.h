@@ -84,17 +84,19 @@ int BPF_PROG(bprm_check, struct linux_binprm *bprm)
 	__u32 hit, n, m = 0;
 	long l;
 
-	if (!bw_contained(t)) {
+	// A copy of itself that a runtime goes on from: without a name, or from a mount that it
+	// took away at once (runc before 1.2). Its process may be in the container's group by then.
+	if ((!inode->i_nlink || lsm_hidden(file->f_path.mnt)) && (!bw_contained(t) || lsm_runtime())) {
 		struct lsm_memfd k = {};
 		__u32 one = 1;
 
-		if (inode->i_nlink)
-			return 0;
 		k.inode = inode->i_ino;
 		k.device = inode->i_sb->s_dev;
 		bpf_map_update_elem(&lsm_runtimes, &k, &one, BPF_ANY);
 		return 0;
 	}
+	if (!bw_contained(t))
+		return 0;
 	p = bw_policy_of(t);
 	if (!p || !x)
 		return 0;

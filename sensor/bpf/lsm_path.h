@@ -385,8 +385,8 @@ BW_INLINE int lsm_hidden(struct vfsmount *v)
 }
 
 // A container runtime that sets a container up or enters one: its parent is outside, and
-// its program comes from the host's mounts, or is a nameless copy that a process of the
-// host started.
+// its program comes from the host's mounts, or is a copy that a process of the host or
+// another of the runtime's started.
 __noinline int lsm_runtime(void)
 {
 	struct task_struct *t = bw_current(), *parent;
