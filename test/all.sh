@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # make test: everything that has a test. Packages run in parallel. What runs a whole agent
 # comes alone: an agent guards every container of the machine, also those of other tests.
-# Virtual machines come last; they have one processor and disturb nobody, so that CI names
-# in BESIDE_VM what else is to be done meanwhile.
+# Virtual machines come last; two of them, behind everything else, wait gladly, so that CI
+# names in BESIDE_VM what else is to be done meanwhile.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 start=$SECONDS
