@@ -274,7 +274,7 @@ func refusedInGuest() error {
 		if !r.lsm {
 			continue
 		}
-		a, err := r.measure(context.Background(), w, 2, 15)
+		a, err := r.measure(context.Background(), w, 1, 15)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestJudge(t *testing.T) {
@@ -82,5 +83,24 @@ func TestChosen(t *testing.T) {
 		if err := c.check(operations()); err != nil {
 			t.Errorf("%q: %v", c, err)
 		}
+	}
+}
+
+// Only where others keep the machine busy is a time that is too long no verdict.
+func TestInTime(t *testing.T) {
+	for _, c := range []struct {
+		ok     bool
+		others float64
+		want   string
+	}{{true, 0, yes}, {true, 0.9, yes}, {false, 0.1, no}, {false, 0.6, noisy}} {
+		if got := inTime(c.ok, c.others); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+	// What is counted is the machine's time, and what the agent used is none of the others'.
+	o := watchOthers(0)
+	time.Sleep(50 * time.Millisecond)
+	if all, none := o.share(0), o.share(time.Hour); all < 0 || all > 1.5 || none != 0 {
+		t.Errorf("%v of the machine, %v without the agent's", all, none)
 	}
 }
