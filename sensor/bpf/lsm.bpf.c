@@ -11,6 +11,7 @@
 // bpf2go-type: lsm_file lsm_act lsm_mount lsm_watch_key lsm_watch lsm_filter lsm_prefix_key lsm_exec lsm_seen_key lsm_seen lsm_source lsm_list bw_exec_path bw_builder bw_name
 #include "exec_guard.h"
 #include "lsm_path.h"
+#include "tracing_call.h"
 
 struct lsm_file *type_lsm_file __attribute__((unused));
 struct lsm_exec *type_lsm_exec __attribute__((unused));
@@ -41,6 +42,7 @@ enum lsm_list type_lsm_list __attribute__((unused));
 #define A_EXEC 32
 #define PTRACE_MODE_ATTACH 2
 #define CAP_OPT_NOAUDIT 2
+#define CAP_SYS_ADMIN 21
 #define BPF_PROG_LOAD_CMD 5
 #define MAGIC_PROC 0x9fa0
 #define MAGIC_SYSFS 0x62656572
@@ -449,8 +451,8 @@ int BPF_PROG(file_open, struct file *file)
 	struct lsm_op *o;
 	struct lsm_scratch *s;
 
-	// Nearly every open ends here.
-	if (type == S_IFREG && !writes && !lsm_perhaps(d))
+	// Nearly every open ends here. A file that is mounted alone may have any name.
+	if (type == S_IFREG && !writes && !lsm_perhaps(d) && d != file->f_path.mnt->mnt_root)
 		return 0;
 	if (type != S_IFREG && type != S_IFBLK && !lsm_memory(inode, type))
 		return 0;
@@ -487,7 +489,7 @@ int BPF_PROG(file_open, struct file *file)
 				s = lsm_take();
 				if (!s)
 					return 0;
-				s->dentry = d;
+				lsm_look(s, file->f_path.mnt, d);
 				if (!lsm_watched(LSM_WRITE))
 					return 0;
 			}
@@ -503,7 +505,7 @@ int BPF_PROG(file_open, struct file *file)
 			s = lsm_take();
 			if (!s)
 				return 0;
-			s->dentry = d;
+			lsm_look(s, file->f_path.mnt, d);
 			if (!lsm_watched(LSM_READ))
 				return 0;
 		}
@@ -608,7 +610,7 @@ int BPF_PROG(path_link, struct dentry *old, const struct path *new_dir, struct d
 SEC("lsm/path_symlink")
 int BPF_PROG(path_symlink, const struct path *dir, struct dentry *dentry, const char *says)
 {
-	LSM_BEGIN(BW_SYMLINK, LSM_SYMLINK, LSM_WRITE, 0);
+	LSM_BEGIN(BW_SYMLINK, LSM_SYMLINK, LSM_WRITE | LSM_DELETE, 0); // what stood there is gone
 	o->mnt = dir->mnt;
 	o->dentry = dentry;
 	o->says = says;

@@ -201,6 +201,72 @@ int BPF_PROG(capset, struct cred *new, const struct cred *old)
 	return 0;
 }
 
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct fs_context {
+	struct file_system_type *fs_type;
+	const char *source;
+};
+#pragma clang attribute pop
+
+// The file behind a descriptor of the current task.
+BW_INLINE struct file *lsm_file_of(unsigned long fd)
+{
+	struct fdtable *table = BPF_CORE_READ(bw_current(), files, fdt);
+	struct file **slots, *f = 0;
+
+	if (!table || fd >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	slots = BPF_CORE_READ(table, fd);
+	bpf_probe_read_kernel(&f, sizeof(f), slots + fd);
+	return f;
+}
+
+// A contained process makes a mount that stands nowhere (open_tree, fsmount): what is in it is
+// reached through its descriptor, without ever being moved to a place. No hook tells but
+// that of the capability. Returns 1 when it is to be refused.
+static __noinline int lsm_detached(void)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct pt_regs___t *regs = (void *)bpf_task_pt_regs((void *)t);
+	__u32 nr = number_of(t, regs), count;
+	struct lsm_verdict v = {};
+	struct fs_context *fc;
+	struct lsm_scratch *s;
+	struct call c = {};
+	struct file *f;
+
+	if (nr != NR_open_tree && nr != NR_open_tree_attr && nr != NR_fsmount)
+		return 0;
+	s = lsm_take();
+	if (!s || lsm_runtime())
+		return 0;
+	arguments_of(&c, regs);
+	__builtin_memset(&s->mount.source, 0, 16);
+	s->mount.type[0] = 0;
+	s->mount.flags = 0;
+	f = lsm_file_of(c.a0);
+	if (nr == NR_fsmount) {
+		if (f) {
+			fc = BPF_CORE_READ(f, private_data);
+			bpf_probe_read_kernel_str(s->mount.source, sizeof(s->mount.source), BPF_CORE_READ(fc, source));
+			bpf_probe_read_kernel_str(s->mount.type, sizeof(s->mount.type), BPF_CORE_READ(fc, fs_type, name));
+		}
+	} else {
+		s->mount.flags = 4096; // MS_BIND
+		bpf_probe_read_user_str(s->mount.source, sizeof(s->mount.source), (void *)c.a1);
+	}
+	lsm_judge(&v, bw_current(), bw_policy_of(bw_current()), BW_GUARD_MOUNT);
+	count = lsm_act_seen(bw_current(), BW_MOUNT, nr ^ *(__u64 *)s->mount.source ^ *(__u64 *)&s->mount.source[8] << 1, &v);
+	if (count) {
+		s->cut = 0;
+		s->mount.count = count;
+		s->mount.path = 0;
+		lsm_head(&s->mount.h, bw_current(), BW_MOUNT, LSM_MOVE_MOUNT, v.guard, v.deny);
+		lsm_send(s, &s->mount.h, sizeof(s->mount), 0, v.deny);
+	}
+	return v.deny && lsm_mine(s);
+}
+
 // Only checks that passed come here: the kernel's own capability module goes first.
 // a: the capability, b: the user namespace in which it was asked for.
 SEC("lsm/capable")
@@ -213,6 +279,8 @@ int BPF_PROG(capable, const struct cred *cred, struct user_namespace *ns, int ca
 
 	if (opts & CAP_OPT_NOAUDIT || !bw_contained(t))
 		return 0;
+	if (cap == CAP_SYS_ADMIN && bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs) && lsm_detached())
+		return -EPERM;
 	k.cgroup = bw_cgroup(t);
 	k.kind = BW_CAPABILITY;
 	k.inode = cap;

@@ -320,11 +320,82 @@ BW_INLINE int lsm_perhaps(struct dentry *dentry)
 	return (filter.names[at / 64] >> (at & 63)) & 1;
 }
 
-// Whether s->dentry is watched for what is done with it; how, in s->hit.
+// Looks for s->watch.name in the table, and for it in the folder `up` if that is asked for.
+BW_INLINE struct lsm_watch *lsm_lookup(struct lsm_scratch *s, __u32 access, struct dentry *up)
+{
+	struct lsm_watch *w = bpf_map_lookup_elem(&lsm_watches, &s->watch);
+
+	if (w && w->folder && !(w->access & access)) {
+		bpf_probe_read_kernel_str(s->watch.folder, LSM_NAME, BPF_CORE_READ(up, d_name.name));
+		w = bpf_map_lookup_elem(&lsm_watches, &s->watch);
+	}
+	return w && (w->access & access) ? w : 0;
+}
+
+BW_INLINE void lsm_named(struct lsm_scratch *s, struct dentry *d)
+{
+	__u32 n = BPF_CORE_READ((struct dentry___l *)d, d_name.len);
+	const unsigned char *name = BPF_CORE_READ(d, d_name.name);
+
+	if (n >= LSM_NAME) { // by its end
+		name += n - (LSM_NAME - 1);
+		n = LSM_NAME - 1;
+	}
+	__builtin_memset(&s->watch, 0, sizeof(s->watch));
+	bpf_probe_read_kernel(s->watch.name, n & (LSM_NAME - 1), name);
+}
+
+// Where something is mounted whose names in its own file system say nothing: a file alone,
+// under whatever name (a secret of Docker, a subPath), or a volume of the kubelet, which keeps
+// what it writes in a folder of its making ("..2026_01_01_00_00_00.1").
+__noinline int lsm_watched_mounted(__u32 access)
+{
+	struct lsm_scratch *s = lsm_room();
+	struct lsm_watch *w;
+	struct dentry *d, *root, *up, *at;
+	struct vfsmount *vfs;
+	struct mount *m;
+	char two[4] = {};
+
+	if (!s)
+		return 0;
+	d = s->dentry;
+	vfs = s->mnt;
+	root = BW_READ(vfs, mnt_root);
+	if (d != root && BW_READ(d, d_sb, s_magic) != BW_MAGIC_TMPFS)
+		return 0; // nearly always
+	m = (void *)vfs - bpf_core_field_offset(struct mount, mnt);
+	at = BPF_CORE_READ(m, mnt_mountpoint);
+	up = BPF_CORE_READ(d, d_parent);
+	if (d == root) {
+		if (BPF_CORE_READ(m, mnt_parent) == m)
+			return 0;
+		lsm_named(s, at);
+		w = lsm_lookup(s, access, BPF_CORE_READ(at, d_parent));
+		if (w) {
+			s->hit = *w;
+			return 1;
+		}
+	} else if (BPF_CORE_READ(up, d_parent) != root) {
+		return 0;
+	}
+	bpf_probe_read_kernel_str(two, 3, BPF_CORE_READ(up, d_name.name));
+	if (two[0] != '.' || two[1] != '.')
+		return 0;
+	if (d == root)
+		at = BPF_CORE_READ(at, d_parent);
+	lsm_named(s, d);
+	w = lsm_lookup(s, access, at);
+	if (!w)
+		return 0;
+	s->hit = *w;
+	return 1;
+}
+
+// Whether s->dentry, of the mount s->mnt, is watched for what is done with it; how, in s->hit.
 __noinline int lsm_watched(__u32 access)
 {
 	struct lsm_scratch *s = lsm_room();
-	const unsigned char *name;
 	struct lsm_watch *w = 0;
 	struct dentry *d, *up;
 	__u32 n;
@@ -334,26 +405,16 @@ __noinline int lsm_watched(__u32 access)
 	s->hit.class = 0;
 	s->hit.magic = 0;
 	d = s->dentry;
-	n = BPF_CORE_READ((struct dentry___l *)d, d_name.len);
-	name = BPF_CORE_READ(d, d_name.name);
-	if (n >= LSM_NAME) { // by its end
-		name += n - (LSM_NAME - 1);
-		n = LSM_NAME - 1;
-	}
-	__builtin_memset(&s->watch, 0, sizeof(s->watch));
-	bpf_probe_read_kernel(s->watch.name, n & (LSM_NAME - 1), name);
-	w = bpf_map_lookup_elem(&lsm_watches, &s->watch);
-	if (w && w->folder && !(w->access & access)) {
-		up = BPF_CORE_READ(d, d_parent);
-		bpf_probe_read_kernel_str(s->watch.folder, LSM_NAME, BPF_CORE_READ(up, d_name.name));
-		w = bpf_map_lookup_elem(&lsm_watches, &s->watch);
-	}
-	if (w && (w->access & access))
+	up = BPF_CORE_READ(d, d_parent);
+	lsm_named(s, d);
+	w = lsm_lookup(s, access, up);
+	if (w)
 		goto hit;
+	if (lsm_watched_mounted(access))
+		goto magic;
 	// Whole folders are watched for changes only: reads are too many.
 	if (!(access & (LSM_WRITE | LSM_DELETE)))
 		return 0;
-	up = BPF_CORE_READ(d, d_parent);
 	n = BPF_CORE_READ((struct dentry___l *)up, d_name.len);
 	if (n >= LSM_NAME || !((filter.folders >> n) & 1))
 		return 0;
@@ -364,7 +425,8 @@ __noinline int lsm_watched(__u32 access)
 		return 0;
 hit:
 	s->hit = *w;
-	if (w->magic && BPF_CORE_READ(d, d_sb, s_magic) != w->magic)
+magic:
+	if (s->hit.magic && BPF_CORE_READ(d, d_sb, s_magic) != s->hit.magic)
 		return 0;
 	return 1;
 }

@@ -81,6 +81,9 @@ func (s *Source) file(h *sensor.Header, raw []byte) *bollwerk.Event {
 	}
 	f.Path, rest = take(rest, int(r.Path))
 	f.Target, _ = take(rest, int(r.Target))
+	if r.Class&Secret != 0 {
+		f.Path = named(f.Path)
+	}
 	e := &bollwerk.Event{Source: "lsm", Count: uint64(r.Count), File: f}
 	switch bollwerk.EventKind(h.Kind) {
 	case bollwerk.EventOpen, bollwerk.EventCreate:
@@ -91,6 +94,19 @@ func (s *Source) file(h *sensor.Header, raw []byte) *bollwerk.Event {
 		e.Object = &bollwerk.Object{Name: f.Path, Type: "file"}
 	}
 	return e
+}
+
+// named is the path of a secret as people call it: the kubelet writes what is in a volume into a
+// folder named by the time ("..2026_01_02_03_04_05.678") and links to it from above.
+func named(path string) string {
+	dir, name, ok := strings.Cut(path, "/..")
+	if !ok || len(name) < 6 || strings.Trim(name[:4], "0123456789") != "" || name[4] != '_' {
+		return path
+	}
+	if _, name, ok = strings.Cut(name, "/"); !ok || name == "" {
+		return path
+	}
+	return dir + "/" + name
 }
 
 // own reports whether a path below /proc speaks of the process that opened it.

@@ -58,7 +58,7 @@ func TestLSM(t *testing.T) {
 		f    func(*testing.T, *inside)
 	}{
 		{"means", testMeans}, {"exec", testExec}, {"reverse shell", testReverseShell}, {"write", testWrite}, {"read", testRead}, {"setting", testSetting}, {"acts", testActs},
-		{"report", testReport}, {"host", testHost}, {"seen", testSeen}, {"fold", testFold}, {"remove", testRemove},
+		{"report", testReport}, {"host", testHost}, {"seen", testSeen}, {"volumes", testVolumes}, {"detached", testDetached}, {"fold", testFold}, {"remove", testRemove},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.f(t, x) })
 	}
@@ -193,6 +193,13 @@ func testReverseShell(t *testing.T, x *inside) {
 			}
 		}
 	}
+	// What busybox is asked to be only its arguments say, which cannot be read before it starts.
+	if _, code := b.Sh(t, shell("sss", peer, "/bin/busybox sh -c >/root/d")); code != 128+9 || ran("d") {
+		t.Errorf("busybox by its own name: code %d, ran: %v", code, ran("d"))
+	}
+	x.Find(t, "busybox killed", func(e *bollwerk.Event) bool {
+		return e.Kind == bollwerk.EventExec && e.Outcome == bollwerk.Killed && e.Rule == "reverse-shell" && e.Process.Cgroup == b.Cgroup
+	})
 	// The kernel's answer, as the program that wanted the shell hears it.
 	if out, _ := b.Sh(t, shell("ssn", peer, "/bin/sh -c >/root/c")); !strings.Contains(out, "operation not permitted") || ran("c") {
 		t.Errorf("with two descriptors: %q, ran: %v", out, ran("c"))

@@ -3,6 +3,7 @@ package lsm
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -127,6 +128,24 @@ func help(what string) error {
 		err = syscall.Exec(args[0], args, os.Environ())
 		fmt.Fprintln(os.NewFile(uintptr(say), "say"), what, err)
 		os.Exit(1)
+	case "open-tree": // a copy of a folder that is mounted nowhere, and what is read in it
+		fd, err := unix.OpenTree(unix.AT_FDCWD, arg, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		if err != nil {
+			return err
+		}
+		f, err := unix.Openat(fd, "shadow", unix.O_RDONLY, 0)
+		unix.Close(f)
+		return err
+	case "fsmount": // a file system that is mounted nowhere
+		fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(unix.FsconfigSetString(fs, "source", arg), unix.FsconfigCreate(fs)); err != nil {
+			return err
+		}
+		_, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+		return err
 	case "attach":
 		var pid int
 		fmt.Sscan(arg, &pid)

@@ -90,8 +90,8 @@ var areas = []area{
 	{"executable mapping", []string{"mmap_file"}, bollwerk.Seen, "not every mapping of a file that can be executed is told"},
 	{"credentials", []string{"task_fix_setuid", "capset"}, bollwerk.Seen, "changes of capabilities are not told when they are made"},
 	{"capability", []string{"capable"}, bollwerk.Seen, ""},
-	{"ptrace", []string{"ptrace_access_check", "ptrace_traceme"}, bollwerk.Denied, "attaching cannot be refused before it happens, and memory that is read or written by process_vm_readv and process_vm_writev is not told"},
-	{"mount", []string{"sb_mount", "move_mount"}, bollwerk.Denied, "mounts cannot be refused before they happen"},
+	{"ptrace", []string{"ptrace_access_check", "ptrace_traceme"}, bollwerk.Denied, "attaching cannot be refused before it happens"},
+	{"mount", []string{"sb_mount", "move_mount", "capable"}, bollwerk.Denied, "mounts cannot be refused before they happen"},
 	{"bpf load", []string{"bpf_call"}, bollwerk.Denied, "loads cannot be refused before they happen"},
 	{"module", []string{"kernel_read_file", "kernel_load_data", "kernel_module_request"}, bollwerk.Denied, "modules cannot be refused before they are loaded"},
 	{"raw socket", []string{"socket_create"}, bollwerk.Denied, "packet sockets cannot be refused before they are made"},
@@ -108,7 +108,7 @@ var alternatives = map[string]string{"path_chown": "path_chown_plain"}
 var refuses = map[string]bool{
 	"bprm_check": true, "file_open": true, "path_mknod": true, "path_mkdir": true, "path_rename": true, "path_unlink": true, "path_rmdir": true, "path_link": true,
 	"path_symlink": true, "path_chmod": true, "path_chown": true, "path_chown_plain": true, "path_truncate": true, "ptrace_access_check": true,
-	"sb_mount": true, "move_mount": true, "socket_create": true, "bpf_call": true, "kernel_read_file": true, "kernel_load_data": true,
+	"sb_mount": true, "move_mount": true, "capable": true, "socket_create": true, "bpf_call": true, "kernel_read_file": true, "kernel_load_data": true,
 }
 
 // Open loads and attaches what this kernel allows.
@@ -247,6 +247,9 @@ func (s *Source) rows(refused map[string]error, remedy string) []sensor.Capabili
 		switch {
 		case len(missing) == 0:
 			s.covered[a.name] = true
+			if a.name == "mount" && s.k != nil && s.k.Before(5, 15) {
+				r.Verdict, r.Cause, r.Remedy = bollwerk.Degraded, detachedUnseen, "a newer kernel"
+			}
 		case missing[0] == a.programs[0]:
 			r.Verdict, r.Outcome = bollwerk.NotEvaluated, bollwerk.Seen
 			if r.Cause = cause.Error() + "; " + a.loss; a.loss == "" {
@@ -268,6 +271,9 @@ func (s *Source) rows(refused map[string]error, remedy string) []sensor.Capabili
 	}
 	return out
 }
+
+// detachedUnseen is what programs cannot know that may not ask in which system call they are.
+const detachedUnseen = "before kernel 5.15 a mount that is made of descriptors (open_tree, fsmount) is only seen when it gets a place"
 
 const needs = "a kernel since 5.7 with CONFIG_BPF_LSM=y and BTF, booted with bpf in its list of security modules (lsm=…,bpf), that allows BPF LSM and fentry programs"
 

@@ -32,7 +32,7 @@ func old(r sensor.Capability) bool {
 	if n, _ := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); n != 2 || major > 6 || major == 6 && minor >= 1 {
 		return false
 	}
-	for _, words := range []string{"userns_create LSM hook not supported", "inode_init_security_anon LSM hook not supported", "bpf_lsm_path_chown arg1 type STRUCT is unsupported"} {
+	for _, words := range []string{"userns_create LSM hook not supported", "inode_init_security_anon LSM hook not supported", "bpf_lsm_path_chown arg1 type STRUCT is unsupported", detachedUnseen} {
 		if strings.Contains(r.Cause, words) {
 			return true
 		}

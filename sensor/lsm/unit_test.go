@@ -125,6 +125,17 @@ func TestFilter(t *testing.T) {
 	}
 }
 
+func TestNamed(t *testing.T) {
+	for path, want := range map[string]string{
+		"/root/.aws/..2026_01_02_03_04_05.678/credentials": "/root/.aws/credentials", "/a/..2026_01/b/c": "/a/b/c",
+		"/etc/shadow": "/etc/shadow", "/etc/..data/shadow": "/etc/..data/shadow", "/etc/..2026/shadow": "/etc/..2026/shadow", "/..2026_1": "/..2026_1", "/..2026_1/": "/..2026_1/", "": "",
+	} {
+		if got := named(path); got != want {
+			t.Errorf("%q: %q, want %q", path, got, want)
+		}
+	}
+}
+
 func TestInactive(t *testing.T) {
 	s := New(Options{SecurityList: "testdata/lsm-without-bpf"})
 	if err := s.active(); err != errInactive {
