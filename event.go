@@ -183,7 +183,8 @@ type Process struct {
 	Device uint64 `json:"device,omitempty"`
 	Mode   uint32 `json:"mode,omitempty"`
 	Origin Origin `json:"origin,omitempty"`
-	// Layer is the digest of the image layer the executable comes from, if known.
+	// Layer is the digest of the image layer the executable comes from (its diff id), if
+	// known; "" unless Origin is OriginImage.
 	Layer Digest `json:"layer,omitempty"`
 	// Fileless: the executable is a memfd or has no name any more.
 	Fileless bool `json:"fileless,omitempty"`
@@ -208,6 +209,9 @@ type Process struct {
 
 	Parent *Process `json:"parent,omitempty"`
 }
+
+// LacksLayer reports whether the executable is of an image, and nobody said of which layer.
+func (p *Process) LacksLayer() bool { return p != nil && p.Origin == OriginImage && p.Layer == "" }
 
 // ProcessDepth is the most ancestors a process carries.
 const ProcessDepth = 16

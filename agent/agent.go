@@ -74,6 +74,7 @@ type Agent struct {
 
 	sensor   *sensor.Sensor
 	resolver *workload.Resolver
+	layers   *workload.Layers
 	ready    atomic.Bool // what runs already is watched
 	// pulse is when the judgement last turned, as the time since began.
 	pulse atomic.Int64
@@ -194,6 +195,7 @@ func open(ctx context.Context, p Parts) (_ *Agent, err error) {
 	if a.resolver, err = workload.New(workload.Config{Node: a.c.Node, Hierarchy: a.hierarchy, Log: a.log, Changed: a.renamed, Ended: a.ends}, p.Identities...); err != nil {
 		return nil, err
 	}
+	a.layers = workload.NewLayers(a.log, p.Identities...)
 	var failed error
 	a.sensor, failed = sensor.Open(ctx, sensor.Options{Log: a.log, Ring: int(a.c.Ring), NoBPF: a.c.Backend == "none"}, p.Sources...)
 	if err := <-compiled; err != nil {
@@ -202,6 +204,7 @@ func open(ctx context.Context, p Parts) (_ *Agent, err error) {
 	if failed != nil {
 		return nil, fmt.Errorf("sensor: %w", failed)
 	}
+	a.sensor.Kernel().Processes.SetLayer(a.layers.Of)
 	for _, problem := range a.rules.Problems {
 		a.setTrouble("rule "+problem.String(), "a rule is not evaluated: "+problem.String())
 	}
@@ -241,6 +244,7 @@ func (a *Agent) run(ctx context.Context) error {
 	judged := make(chan struct{})
 	go func() { defer close(judged); a.judgeAll() }()
 	start("workloads", func(ctx context.Context) error { return a.resolver.Run(ctx) })
+	start("layers", a.layers.Run)
 	start("sensor", func(ctx context.Context) error { return a.sensor.Run(ctx, a.receive) })
 	start("memory", a.watchMemory)
 	start("control", a.serveControl)
@@ -456,6 +460,7 @@ func (a *Agent) meet(w *bollwerk.Workload, now time.Time) (*known, *bollwerk.Wor
 	if forgotten != nil {
 		// Nobody would lift it later. If it lives, its next event gives it its guards again.
 		a.guarding.lift(forgotten)
+		a.layers.Forget(forgotten)
 		a.sensor.Container(forgotten, false)
 		a.peers.end(forgotten)
 	}

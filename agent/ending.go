@@ -106,6 +106,7 @@ func (a *Agent) end(w *bollwerk.Workload, now time.Time, exists bool) {
 	}
 	if lift {
 		a.guarding.lift(w)
+		a.layers.Forget(w)
 		a.sensor.Container(w, false)
 	}
 	if !tell {

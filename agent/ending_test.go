@@ -89,6 +89,7 @@ func judgingWith(t *testing.T, change func(*Agent), sources ...sensor.Source) (*
 	if a.resolver, err = workload.New(workload.Config{Hierarchy: a.hierarchy, Changed: a.renamed, Ended: a.ends}); err != nil {
 		t.Fatal(err)
 	}
+	a.layers = workload.NewLayers(nil)
 	change(a)
 	ctx, cancel := context.WithCancel(context.Background())
 	resolved, judged, guarded := make(chan struct{}), make(chan struct{}), make(chan struct{})

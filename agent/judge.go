@@ -12,7 +12,8 @@ import (
 type holding struct {
 	events   []*bollwerk.Event
 	until    time.Time
-	stranger bool // to everything known here; a runtime may still name it
+	stranger bool            // to everything known here; a runtime may still name it
+	start    *bollwerk.Event // the first of a program from an image
 }
 
 const (
@@ -68,6 +69,8 @@ func (a *Agent) judgeAll() {
 		case now := <-due.C:
 			a.release(now)
 			waits = false
+		case <-a.layers.Told():
+			a.release(time.Now())
 		case now := <-slow.C:
 			a.folder.Tick(latest, a.tell)
 			a.profiles.Tick(now)
@@ -129,7 +132,7 @@ func (a *Agent) name(e *bollwerk.Event) {
 	}
 	w, complete := a.resolver.Now(id, e.Process.CgroupPath, e.Process.PID)
 	stranger := a.stranger(w, e.Process)
-	if (!complete || stranger) && a.holding < maxHeld {
+	if (!complete || stranger || a.awaitsLayer(w, e)) && a.holding < maxHeld {
 		h := &holding{until: time.Now().Add(workload.MaxWait), stranger: stranger}
 		a.held[id] = h
 		a.hold(h, id, e)
@@ -159,8 +162,37 @@ func (a *Agent) contained(w *bollwerk.Workload, p *bollwerk.Process) *bollwerk.W
 	return a.resolver.Contained(p.Cgroup, p.CgroupPath, p.PID)
 }
 
+// awaitsLayer reports whether a program start waits until the layers of its container are
+// known. Only the first ones of a container can: later ones had their layer from the sensor.
+func (a *Agent) awaitsLayer(w *bollwerk.Workload, e *bollwerk.Event) bool {
+	return e != nil && e.Kind == bollwerk.EventExec && e.Process.LacksLayer() && a.layers.Awaits(w, e.Process)
+}
+
+// layered gives the process of an event its layer, and its parents theirs, if they became
+// known since these were started, or the agent began later than they.
+func (a *Agent) layered(e *bollwerk.Event) *bollwerk.Process {
+	p := e.Process
+	of := p
+	if !p.LacksLayer() {
+		if of = p.Parent; of.Cgroup != p.Cgroup {
+			return p // not of this workload
+		}
+	}
+	if a.layers.Of(of) == "" {
+		a.layers.Awaits(e.Workload, of) // ask, for what comes next
+		if e.Kind == bollwerk.EventExec && a.layers.Pending(of) {
+			a.log.Debug("told before its layer was known", "workload", e.Workload.String(), "program", of.Path)
+		}
+		return p
+	}
+	return a.sensor.Kernel().Processes.Layered(p)
+}
+
 func (a *Agent) hold(h *holding, id uint64, e *bollwerk.Event) {
 	h.events = append(h.events, e)
+	if h.start == nil && e.Kind == bollwerk.EventExec && e.Process.LacksLayer() {
+		h.start = e
+	}
 	a.holding++
 	if len(h.events) >= maxHeldCgroup || a.holding >= maxHeld {
 		a.letGo(id, h)
@@ -172,7 +204,8 @@ func (a *Agent) release(now time.Time) {
 	for id, h := range a.held {
 		p := h.events[0].Process
 		w, complete := a.resolver.Now(id, p.CgroupPath, p.PID)
-		if complete && !(h.stranger && w.Kind == bollwerk.WorkloadHost) || now.IsZero() || now.After(h.until) {
+		known := complete && !(h.stranger && w.Kind == bollwerk.WorkloadHost) && !a.awaitsLayer(w, h.start)
+		if known || now.IsZero() || now.After(h.until) {
 			a.letGo(id, h)
 		}
 	}
@@ -296,6 +329,9 @@ func (a *Agent) judge(e *bollwerk.Event) {
 	}
 	a.peers.name(e)
 	a.peers.late(e)
+	if p := e.Process; p != nil && (p.LacksLayer() || p.Parent.LacksLayer()) {
+		e.Process = a.layered(e)
+	}
 	if shortened(e) {
 		a.ledger.add(w.Key(), bollwerk.Loss{From: e.Time, To: e.Time, Count: max(1, e.Count), Area: "truncated", Kind: e.Kind})
 	}

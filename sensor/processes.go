@@ -3,6 +3,7 @@ package sensor
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bollwerk/bollwerk"
@@ -36,6 +37,7 @@ type Processes struct {
 	most    int
 	dead    []*entry // in the order of their ends
 	dropped uint64   // live processes pushed out
+	layer   atomic.Pointer[func(*bollwerk.Process) bollwerk.Digest]
 	list    func(context.Context, func(*Record)) error
 }
 
@@ -141,6 +143,9 @@ func (t *Processes) Len() int {
 // image before, nil when that was not known.
 func (t *Processes) Exec(r *Record) (now, before *bollwerk.Process) {
 	p := r.Process
+	if layer := t.layer.Load(); layer != nil && p.Origin == bollwerk.OriginImage {
+		p.Layer = (*layer)(p)
+	}
 	t.mu.Lock()
 	e := t.find(p.PID, p.Start)
 	if e == nil {
@@ -199,6 +204,57 @@ func (t *Processes) Replace(p *bollwerk.Process) {
 	if e := t.find(p.PID, p.Start); e != nil {
 		t.set(e, p)
 	}
+}
+
+// SetLayer sets what knows of layers of images, before the sensor runs. It is asked for
+// each program start, and asks nobody itself.
+func (t *Processes) SetLayer(of func(*bollwerk.Process) bollwerk.Digest) { t.layer.Store(&of) }
+
+// Layered gives a process that was started already, and those of its parents that have
+// none, their layers, as far as they are known by now. What it starts from now on has
+// them, too. Without any it is the process as it was.
+func (t *Processes) Layered(p *bollwerk.Process) *bollwerk.Process {
+	of := t.layer.Load()
+	if of == nil {
+		return p
+	}
+	with := withLayers(p, *of, bollwerk.ProcessDepth)
+	if with == p {
+		return p
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.find(p.PID, p.Start)
+	switch {
+	case e == nil || e.p.Inode != p.Inode || e.p.Device != p.Device || e.p.Origin != p.Origin:
+	case e.p == p:
+		t.set(e, with)
+	case e.p.Layer != with.Layer || e.p.Parent == p.Parent: // it has other rights, since
+		now := *e.p
+		now.Layer = with.Layer
+		if now.Parent == p.Parent {
+			now.Parent = with.Parent
+		}
+		t.set(e, &now)
+	}
+	return with
+}
+
+// withLayers copies p, and of its parents those up to the first that lacks nothing.
+func withLayers(p *bollwerk.Process, of func(*bollwerk.Process) bollwerk.Digest, left int) *bollwerk.Process {
+	layer, parent := p.Layer, p.Parent
+	if layer == "" {
+		layer = of(p)
+	}
+	if left > 0 && parent.LacksLayer() {
+		parent = withLayers(parent, of, left-1)
+	}
+	if layer == p.Layer && parent == p.Parent {
+		return p
+	}
+	with := *p
+	with.Layer, with.Parent = layer, parent
+	return &with
 }
 
 // Moved tells that a process is in another cgroup.

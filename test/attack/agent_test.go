@@ -52,6 +52,9 @@ type agent struct {
 	ended      bool
 }
 
+// toldLate is what the agent says of a start that waited for its layer in vain.
+const toldLate = "told before its layer was known"
+
 type line struct {
 	Type string `json:"type"`
 }
@@ -91,7 +94,7 @@ func (a *agent) start(args ...string) {
 		for sc.Scan() {
 			a.mu.Lock()
 			// What --verbose adds is to be waited for, not to be read by people.
-			if a.stderr.Len() < 1<<20 && (!strings.Contains(sc.Text(), " level=DEBUG ") || os.Getenv("ATTACK_DEBUG") != "") {
+			if a.stderr.Len() < 1<<20 && (!strings.Contains(sc.Text(), " level=DEBUG ") || strings.Contains(sc.Text(), toldLate) || os.Getenv("ATTACK_DEBUG") != "") {
 				fmt.Fprintln(&a.stderr, sc.Text())
 			}
 			if strings.Contains(sc.Text(), "msg=guarded ") || strings.Contains(sc.Text(), "msg=watched ") {

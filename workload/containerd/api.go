@@ -25,6 +25,8 @@ type container struct {
 	labels    map[string]string
 	spec      []byte
 	created   time.Time
+	// snapshotter made the root of the container, which it keeps under this key.
+	snapshotter, snapshot string
 }
 
 type target struct {
@@ -134,6 +136,10 @@ func parseContainer(m []byte) (container, error) {
 				}
 				return nil
 			})
+		case 6:
+			c.snapshotter = string(v)
+		case 7:
+			c.snapshot = string(v)
 		case 8:
 			var sec, nano int64
 			err := fields(v, func(n protowire.Number, _ []byte, i uint64) error {
@@ -181,8 +187,7 @@ func parseImage(m []byte) (string, target, error) {
 	return name, t, err
 }
 
-// declared returns the ports that an image exposes: what its manifest's configuration
-// says. Images of several platforms are followed to this machine's.
+// declared returns the ports that an image exposes: what its configuration says.
 func (s *Source) declared(ctx context.Context, st state, ns string, t target) []uint16 {
 	s.mu.Lock()
 	ports, ok := s.ports[t.digest]
@@ -190,7 +195,9 @@ func (s *Source) declared(ctx context.Context, st state, ns string, t target) []
 	if ok {
 		return ports
 	}
-	ports, err := st.exposed(ctx, ns, t.digest)
+	image, err := st.settings(ctx, ns, t.digest)
+	ports = image.ports
+	s.keep(image.layers) // they are asked for as soon as the container's first program runs
 	if err != nil && !errors.Is(err, workload.ErrUnknown) {
 		return nil
 	}
@@ -203,11 +210,19 @@ func (s *Source) declared(ctx context.Context, st state, ns string, t target) []
 	return ports
 }
 
-func (st state) exposed(ctx context.Context, ns string, d bollwerk.Digest) ([]uint16, error) {
+// settings of an image.
+type settings struct {
+	ports  []uint16
+	layers []bollwerk.Digest // diff ids, the lowest first
+}
+
+// settings reads an image's configuration. Images of several platforms are followed to
+// this machine's.
+func (st state) settings(ctx context.Context, ns string, d bollwerk.Digest) (settings, error) {
 	for range 3 { // index, manifest, configuration
 		b, err := st.blob(ctx, ns, d)
 		if err != nil {
-			return nil, err
+			return settings{}, err
 		}
 		var doc struct {
 			Manifests []struct {
@@ -218,9 +233,12 @@ func (st state) exposed(ctx context.Context, ns string, d bollwerk.Digest) ([]ui
 				} `json:"platform"`
 			} `json:"manifests"`
 			Config json.RawMessage `json:"config"`
+			Rootfs struct {
+				DiffIDs []string `json:"diff_ids"`
+			} `json:"rootfs"`
 		}
 		if err := json.Unmarshal(b, &doc); err != nil {
-			return nil, err
+			return settings{}, err
 		}
 		var next string
 		for _, m := range doc.Manifests {
@@ -235,19 +253,35 @@ func (st state) exposed(ctx context.Context, ns string, d bollwerk.Digest) ([]ui
 				Digest       string              `json:"digest"`
 				ExposedPorts map[string]struct{} `json:"ExposedPorts"`
 			}
-			if len(doc.Config) == 0 || json.Unmarshal(doc.Config, &c) != nil {
-				return nil, nil
+			if len(doc.Config) > 0 && json.Unmarshal(doc.Config, &c) != nil {
+				return settings{}, nil
 			}
 			if c.Digest == "" {
-				return ports(c.ExposedPorts), nil
+				return settings{ports(c.ExposedPorts), diffs(doc.Rootfs.DiffIDs)}, nil
 			}
 			next = c.Digest
 		}
 		if d, err = bollwerk.ParseDigest(next); err != nil {
-			return nil, err
+			return settings{}, err
 		}
 	}
-	return nil, nil
+	return settings{}, nil
+}
+
+// diffs are the digests of layers, none when one of them is none.
+func diffs(list []string) []bollwerk.Digest {
+	if len(list) > workload.MaxLayers {
+		return nil
+	}
+	out := make([]bollwerk.Digest, 0, len(list))
+	for _, s := range list {
+		d, err := bollwerk.ParseDigest(s)
+		if err != nil {
+			return nil
+		}
+		out = append(out, d)
+	}
+	return out
 }
 
 const maxBlob = 4 << 20

@@ -43,6 +43,8 @@ type Source struct {
 
 	mu    sync.Mutex
 	ports map[bollwerk.Digest][]uint16 // declared by images, by digest of the manifest
+	// chains of layers: the names of snapshots that containerd unpacked.
+	chains map[string]link
 }
 
 type state struct {

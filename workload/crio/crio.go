@@ -21,17 +21,25 @@ type Config struct {
 	Root string
 	// Run are the run roots of containers/storage.
 	Run []string
+	// Storage are its folders, where the layers of images lie.
+	Storage []string
 }
 
 // Source is a workload.Source.
-type Source struct{ run []string }
+type Source struct {
+	run, storage []string
+	stored       workload.Stored
+}
 
 // New makes the source; nothing is opened.
 func New(c Config) *Source {
 	if len(c.Run) == 0 {
 		c.Run = []string{filepath.Join(c.Root, "/run/containers/storage")}
 	}
-	return &Source{c.Run}
+	if len(c.Storage) == 0 {
+		c.Storage = []string{filepath.Join(c.Root, "/var/lib/containers/storage")}
+	}
+	return &Source{run: c.Run, storage: c.Storage}
 }
 
 // Name is "cri-o".
@@ -70,6 +78,19 @@ func (s *Source) Lookup(_ context.Context, ref workload.Ref) (workload.Found, er
 		return workload.Found{}, workload.ErrAbsent
 	}
 	return s.Local(ref)
+}
+
+// Layers reads the records of the storage.
+func (s *Source) Layers(_ context.Context, ref workload.Ref, _ bollwerk.Digest) (workload.Root, error) {
+	if _, err := s.Local(ref); err != nil {
+		return workload.Root{}, err
+	}
+	for _, dir := range s.storage {
+		if root, err := s.stored.Layers(dir, ref.ID); !errors.Is(err, workload.ErrUnknown) {
+			return root, err
+		}
+	}
+	return workload.Root{}, workload.ErrUnknown
 }
 
 // List reads all bundles.

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bollwerk/bollwerk"
@@ -36,6 +37,9 @@ type Config struct {
 type Source struct {
 	data   []string
 	socket *workload.Socket
+
+	mu     sync.Mutex
+	chains map[string][]workload.Layer // by data folder and highest layer
 }
 
 // New makes the source; nothing is opened.

@@ -49,6 +49,7 @@ type User struct {
 type Source struct {
 	config Config
 	socket *workload.Socket
+	stored workload.Stored
 }
 
 // New makes the source; nothing is opened.
@@ -146,6 +147,17 @@ func (s *Source) Local(ref workload.Ref) (workload.Found, error) {
 	if !workload.ValidID(ref.ID) {
 		return workload.Found{}, workload.ErrUnknown
 	}
+	for _, st := range s.stores(ref) {
+		f, err := s.find(st, ref.ID)
+		if !errors.Is(err, workload.ErrUnknown) {
+			return f, err
+		}
+	}
+	return workload.Found{}, workload.ErrUnknown
+}
+
+// stores are the folders that may have a container: first those of the user it belongs to.
+func (s *Source) stores(ref workload.Ref) []store {
 	stores := s.system()
 	if rest, ok := strings.CutPrefix(ref.Path, "/user.slice/user-"); ok {
 		uid, _, _ := strings.Cut(rest, ".slice/")
@@ -153,13 +165,21 @@ func (s *Source) Local(ref workload.Ref) (workload.Found, error) {
 			stores = append(s.users(int64(n)), stores...)
 		}
 	}
-	for _, st := range stores {
-		f, err := s.find(st, ref.ID)
-		if !errors.Is(err, workload.ErrUnknown) {
-			return f, err
+	return stores
+}
+
+// Layers reads the records of the storage. What a user's storage says of its layers is that
+// user's word, as with names.
+func (s *Source) Layers(_ context.Context, ref workload.Ref, _ bollwerk.Digest) (workload.Root, error) {
+	if !workload.ValidID(ref.ID) {
+		return workload.Root{}, workload.ErrUnknown
+	}
+	for _, st := range s.stores(ref) {
+		if root, err := s.stored.Layers(st.dir, ref.ID); !errors.Is(err, workload.ErrUnknown) {
+			return root, err
 		}
 	}
-	return workload.Found{}, workload.ErrUnknown
+	return workload.Root{}, workload.ErrUnknown
 }
 
 func (s *Source) find(st store, id string) (workload.Found, error) {

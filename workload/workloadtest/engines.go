@@ -29,14 +29,17 @@ type Podman struct {
 
 // NewPodman finds podman and makes the image localhost/bollwerk-web:1, which exposes
 // port 8080 and has the label team=shop.
-func NewPodman(t testing.TB) *Podman {
+func NewPodman(t testing.TB) *Podman { t.Helper(); return NewPodmanOn(t, "vfs") }
+
+// NewPodmanOn is NewPodman with a storage driver.
+func NewPodmanOn(t testing.TB, driver string) *Podman {
 	t.Helper()
 	p := &Podman{t: t, program: Program(t, "podman", "podman"), dir: Short(t)}
 	Program(t, "conmon", "conmon")
 	Parent(t, "bollwerk-test-podman")
 	p.Storage, p.Run = filepath.Join(p.dir, "graph"), filepath.Join(p.dir, "run")
 	p.Conf = filepath.Join(p.dir, "storage.conf")
-	text := fmt.Sprintf("[storage]\ndriver=\"vfs\"\ngraphroot=%q\nrunroot=%q\n", p.Storage, p.Run)
+	text := fmt.Sprintf("[storage]\ndriver=%q\ngraphroot=%q\nrunroot=%q\n", driver, p.Storage, p.Run)
 	if err := os.WriteFile(p.Conf, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -91,14 +94,17 @@ type Docker struct {
 
 // NewDocker starts the engine without touching the network of the machine, and loads
 // the image bollwerk-web:1, which exposes port 8080 and has the label team=shop.
-func NewDocker(t testing.TB) *Docker {
+func NewDocker(t testing.TB) *Docker { t.Helper(); return NewDockerOn(t, "vfs") }
+
+// NewDockerOn is NewDocker with a storage driver.
+func NewDockerOn(t testing.TB, driver string) *Docker {
 	t.Helper()
 	dockerd := Program(t, "dockerd", "docker.io")
 	dir := Short(t)
 	d := &Docker{t: t, Data: filepath.Join(dir, "data"), Socket: filepath.Join(dir, "d.sock"), Containerd: filepath.Join(dir, "exec/containerd/daemon")}
 	Begin(t, Reachable(d.Socket), nil, dockerd, "--data-root", d.Data, "--exec-root", filepath.Join(dir, "exec"),
 		"--pidfile", filepath.Join(dir, "pid"), "--host", "unix://"+d.Socket,
-		"--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs", "--exec-opt", "native.cgroupdriver=cgroupfs")
+		"--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver="+driver, "--exec-opt", "native.cgroupdriver=cgroupfs")
 	d.client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var n net.Dialer
 		return n.DialContext(ctx, "unix", d.Socket)
@@ -125,6 +131,12 @@ func (d *Docker) load() {
 	image := archive(d.t, []tar.Header{{Name: "c.json", Mode: 0o644}, {Name: "l.tar", Mode: 0o644}, {Name: "manifest.json", Mode: 0o644}},
 		map[string][]byte{"c.json": config, "l.tar": layer, "manifest.json": []byte(`[{"Config":"c.json","RepoTags":["bollwerk-web:1"],"Layers":["l.tar"]}]`)})
 	d.ask(http.MethodPost, "/images/load?quiet=1", "application/x-tar", image)
+}
+
+// Load loads an archive of images.
+func (d *Docker) Load(archive []byte) {
+	d.t.Helper()
+	d.ask(http.MethodPost, "/images/load?quiet=1", "application/x-tar", archive)
 }
 
 func archive(t testing.TB, headers []tar.Header, files map[string][]byte) []byte {
@@ -202,7 +214,12 @@ func (d *Docker) Create(name string, host map[string]any, args ...string) string
 
 func (d *Docker) create(name string, host map[string]any, args ...string) string {
 	d.t.Helper()
-	b, err := json.Marshal(map[string]any{"Image": "bollwerk-web:1", "Cmd": args, "Labels": map[string]string{"tier": "front"}, "HostConfig": host})
+	image := "bollwerk-web:1"
+	if i, ok := host["Image"].(string); ok {
+		image = i
+		delete(host, "Image")
+	}
+	b, err := json.Marshal(map[string]any{"Image": image, "Cmd": args, "Labels": map[string]string{"tier": "front"}, "HostConfig": host})
 	if err != nil {
 		d.t.Fatal(err)
 	}
