@@ -309,7 +309,7 @@ func (l *Layers) answer(ctx context.Context, r *root) {
 	default:
 		// Runtimes write some things late; a daemon may come back.
 		r.tries++
-		r.again.Store(l.now().Add(min(5*time.Second<<min(r.tries, 10), 10*time.Minute)).UnixNano())
+		r.again.Store(l.now().Add(min(500*time.Millisecond<<min(r.tries, 12), 10*time.Minute)).UnixNano())
 		l.log.Debug("layers of a container", "container", r.key.id, "error", err)
 	}
 	r.over.Store(true)

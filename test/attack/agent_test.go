@@ -55,6 +55,9 @@ type agent struct {
 // toldLate is what the agent says of a start that waited for its layer in vain.
 const toldLate = "told before its layer was known"
 
+// layersAsked begins what it says of a container whose layers nobody told.
+const layersAsked = `msg="layers of a container"`
+
 type line struct {
 	Type string `json:"type"`
 }
@@ -94,7 +97,7 @@ func (a *agent) start(args ...string) {
 		for sc.Scan() {
 			a.mu.Lock()
 			// What --verbose adds is to be waited for, not to be read by people.
-			if a.stderr.Len() < 1<<20 && (!strings.Contains(sc.Text(), " level=DEBUG ") || strings.Contains(sc.Text(), toldLate) || os.Getenv("ATTACK_DEBUG") != "") {
+			if a.stderr.Len() < 1<<20 && (!strings.Contains(sc.Text(), " level=DEBUG ") || strings.Contains(sc.Text(), toldLate) || strings.Contains(sc.Text(), layersAsked) || os.Getenv("ATTACK_DEBUG") != "") {
 				fmt.Fprintln(&a.stderr, sc.Text())
 			}
 			if strings.Contains(sc.Text(), "msg=guarded ") || strings.Contains(sc.Text(), "msg=watched ") {

@@ -32,7 +32,8 @@ func TestLayers(t *testing.T) {
 	containerd.Ctr(space, "images", "import", "--snapshotter", "overlayfs", file)
 
 	host := t.TempDir()
-	for at, to := range map[string]string{"var/lib/docker": docker.Data, "var/lib/containers/storage": podman.Storage, "run/containers/storage": podman.Run, "run/containerd": containerd.State} {
+	top := strings.Split(containerd.Root, "/")[1] // containerd names the folders of layers as the host does
+	for at, to := range map[string]string{top: "/" + top, "var/lib/docker": docker.Data, "var/lib/containers/storage": podman.Storage, "run/containers/storage": podman.Run, "run/containerd": containerd.State} {
 		must(t, os.MkdirAll(filepath.Dir(filepath.Join(host, at)), 0o755))
 		must(t, os.Symlink(to, filepath.Join(host, at)))
 	}

@@ -39,6 +39,7 @@ var states = [...]string{
 
 // Source is a workload.Source.
 type Source struct {
+	root   string
 	states []state
 
 	mu    sync.Mutex
@@ -62,7 +63,7 @@ func New(c Config) *Source {
 			c.States = append(c.States, filepath.Join(c.Root, s))
 		}
 	}
-	s := &Source{ports: map[bollwerk.Digest][]uint16{}}
+	s := &Source{root: c.Root, ports: map[bollwerk.Digest][]uint16{}}
 	for i, dir := range c.States {
 		socket := filepath.Join(dir, "containerd.sock")
 		if i == 0 && c.Socket != "" {

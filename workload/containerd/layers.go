@@ -56,7 +56,8 @@ func (s *Source) Layers(ctx context.Context, ref workload.Ref, image bollwerk.Di
 		root.Mount = "" // the engine mounts it elsewhere
 	}
 	for i, dir := range dirs {
-		root.Layers = append(root.Layers, workload.Layer{Dir: dir, Digest: digests[i]})
+		// containerd names them as the host does.
+		root.Layers = append(root.Layers, workload.Layer{Dir: filepath.Join(s.root, dir), Digest: digests[i]})
 	}
 	return root, nil
 }

@@ -1,8 +1,10 @@
 package containerd
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/bollwerk/bollwerk"
@@ -40,6 +42,22 @@ func TestRealLayers(t *testing.T) {
 	t.Run("overlay", func(t *testing.T) {
 		s, w := start(t, ns, "bw-layers", snapshotter)
 		workloadtest.Layered(t, s, w, w.Container.PID, digests)
+	})
+	// An agent in a container, which has the file system of the host elsewhere.
+	t.Run("host elsewhere", func(t *testing.T) {
+		_, w := start(t, ns, "bw-elsewhere", snapshotter)
+		host := t.TempDir()
+		top := "/" + strings.Split(d.Root, "/")[1]
+		if err := errors.Join(os.Symlink(top, host+top), os.Mkdir(host+"/run", 0o755), os.Symlink(d.State, host+"/run/containerd")); err != nil {
+			t.Fatal(err)
+		}
+		s := New(Config{Root: host})
+		t.Cleanup(s.Close)
+		workloadtest.Layered(t, s, w, w.Container.PID, digests)
+		root, err := s.Layers(t.Context(), workload.Ref{ID: "bw-elsewhere"}, w.Container.Digest)
+		if err != nil || !strings.HasPrefix(root.Layers[0].Dir, host) || !strings.HasPrefix(root.Mount, host) {
+			t.Errorf("%+v, %v", root, err)
+		}
 	})
 	// Docker that keeps its images in containerd: nothing but the digest says of which image
 	// a container is, and that is Docker's word.
