@@ -487,6 +487,8 @@ func TestAbove(t *testing.T) {
 		{"in a container", box(2, 2, host("/usr/bin/runc", bash)), false},
 		{"in a container without a cgroup of its own", box(2, 1, host("/usr/bin/crun", bash)), false},
 		{"in a container of an unknown runtime", box(2, 2, bash), false},
+		{"in a container whose runtime has joined its mounts", box(2, 2, &ps{PID: 5, Path: "/usr/sbin/runc", Contained: true, MountNS: 2, PIDNS: 1, Cgroup: 1, Parent: bash}), false},
+		{"in one that shares the host's PIDs", &ps{PID: 6, Contained: true, MountNS: 2, PIDNS: 1, Cgroup: 2, Parent: &ps{PID: 5, Path: "/usr/sbin/runc", Contained: true, MountNS: 2, PIDNS: 1, Cgroup: 1, Parent: bash}}, false},
 		{"in a sandbox of the build", box(2, 1, bash), true},
 		{"below another process of the container", box(2, 2, box(2, 2, host("/usr/bin/runc", bash))), false},
 		{"in a container within one", box(3, 3, &ps{PID: 3, Path: "/usr/bin/make", Contained: true, MountNS: 2, PIDNS: 2, Cgroup: 2}), false},

@@ -63,12 +63,15 @@ func Above(p *bollwerk.Process) *bollwerk.Process {
 		return nil
 	}
 	up := p.Parent
-	entered := p.Inside() == nil
-	if p.Contained && up.Contained {
-		// A container in a container: both namespaces are others.
-		entered = p.MountNS != up.MountNS && p.PIDNS != up.PIDNS && min(p.MountNS, up.MountNS, p.PIDNS, up.PIDNS) != 0
+	if !p.Contained {
+		return up
 	}
-	if entered && (p.Cgroup != up.Cgroup || p.Cgroup == 0 || ClassOf(up).Is(Runtime)) {
+	runtime := ClassOf(up).Is(Runtime)
+	other := p.Cgroup != up.Cgroup || p.Cgroup == 0
+	// The PIDs of a container in a container are others, and so they are seen from a runtime that
+	// has joined the mounts of the container for a moment and passes for one of its processes.
+	entered := p.Inside() == nil || up.Contained && p.PIDNS != up.PIDNS && min(p.PIDNS, up.PIDNS) != 0
+	if other && (entered || runtime) || entered && runtime {
 		return nil
 	}
 	return up
