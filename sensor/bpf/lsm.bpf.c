@@ -41,6 +41,7 @@ enum lsm_list type_lsm_list __attribute__((unused));
 #define A_APPEND 16
 #define A_EXEC 32
 #define PTRACE_MODE_ATTACH 2
+#define CAP_DAC_READ_SEARCH 2
 #define CAP_OPT_NOAUDIT 2
 #define CAP_SYS_ADMIN 21
 #define BPF_PROG_LOAD_CMD 5

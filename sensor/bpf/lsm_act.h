@@ -2,6 +2,7 @@
 // Second half of lsm.bpf.c: starts of programs, rights, mounts, modules, BPF, sockets.
 #ifndef BOLLWERK_LSM_ACT_H
 #define BOLLWERK_LSM_ACT_H
+#include "tracing_call.h"
 
 BW_INLINE __u32 lsm_act_seen(struct task_struct *t, __u16 kind, __u64 what, const struct lsm_verdict *v)
 {
@@ -267,8 +268,20 @@ static __noinline int lsm_detached(void)
 	return v.deny && lsm_mine(s);
 }
 
+// lsm_by_handle reports whether a file is opened by its number: so a container gets at files
+// that no path of its own leads to. Kernels before 5.15 do not let us look.
+BW_INLINE int lsm_by_handle(int cap)
+{
+	struct task_struct *t;
+
+	if (cap != CAP_DAC_READ_SEARCH || !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return 0;
+	t = (void *)bpf_get_current_task_btf();
+	return number_of(t, (void *)bpf_task_pt_regs((void *)t)) == NR_open_by_handle_at;
+}
+
 // Only checks that passed come here: the kernel's own capability module goes first.
-// a: the capability, b: the user namespace in which it was asked for.
+// a: the capability, b: the user namespace in which it was asked for; old[0]: by_handle.
 SEC("lsm/capable")
 int BPF_PROG(capable, const struct cred *cred, struct user_namespace *ns, int cap, unsigned int opts)
 {
@@ -276,6 +289,7 @@ int BPF_PROG(capable, const struct cred *cred, struct user_namespace *ns, int ca
 	struct lsm_seen_key k = {};
 	struct lsm_seen seen = {};
 	struct lsm_act *r;
+	int handle;
 
 	if (opts & CAP_OPT_NOAUDIT || !bw_contained(t))
 		return 0;
@@ -283,7 +297,8 @@ int BPF_PROG(capable, const struct cred *cred, struct user_namespace *ns, int ca
 		return -EPERM;
 	k.cgroup = bw_cgroup(t);
 	k.kind = BW_CAPABILITY;
-	k.inode = cap;
+	handle = lsm_by_handle(cap); // told apart, whatever used the capability before
+	k.inode = cap | (__u64)handle << 8;
 	if (bpf_map_lookup_elem(&lsm_repeats, &k) || lsm_runtime())
 		return 0;
 	// Rights borrowed for a moment are not the process's: an overlay works on its layers
@@ -297,6 +312,7 @@ int BPF_PROG(capable, const struct cred *cred, struct user_namespace *ns, int ca
 		return 0;
 	r->a = cap;
 	r->b = BPF_CORE_READ(ns, ns.inum);
+	r->old[0] = handle;
 	bw_submit(r, 0);
 	return 0;
 }

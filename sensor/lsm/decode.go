@@ -215,6 +215,9 @@ func (s *Source) act(h *sensor.Header, raw []byte) *bollwerk.Event {
 			OldCapabilities: r.A, Capabilities: r.B}
 	case bpf.LsmLsmSourceLSM_CAPABLE:
 		e.Change = &bollwerk.Change{Used: capability(r.A)}
+		if r.Old[0] != 0 {
+			e.Object = &bollwerk.Object{Name: "open_by_handle_at", Type: "system call"}
+		}
 		if p := s.k.Processes.Get(h.Pid, h.Start); p != nil {
 			c := e.Change
 			c.OldUID, c.UID, c.OldEUID, c.EUID, c.OldGID, c.GID = p.UID, p.UID, p.EUID, p.EUID, p.GID, p.GID

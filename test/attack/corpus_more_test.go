@@ -33,7 +33,7 @@ func bringing() []attackCase {
 import ctypes,os,struct
 l=ctypes.CDLL(None,use_errno=True);open("/run/x","w").close();h=ctypes.create_string_buffer(struct.pack("Ii",128,0)+bytes(128));m=ctypes.c_int()
 l.syscall(303,-100,b"/run/x",h,ctypes.byref(m),0);print(l.syscall(304,os.open("/run",0),h,0),ctypes.get_errno())'`, opts: []option{privileged},
-			rules: []string{"dangerous-capability-used"}, least: medium, outcome: seen, unsaid: "BPF LSM tells the capability, not in which system call it is used"},
+			rules: []string{"dangerous-capability-used"}, least: medium, outcome: seen},
 		// A server that gave root away but kept a way back (CWE-273), and whoever took it over.
 		{name: "became-root", script: `python3 -c '
 import ctypes,os
