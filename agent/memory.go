@@ -23,17 +23,18 @@ func (a *Agent) watchMemory(ctx context.Context) error {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	buf := make([]byte, 256)
 	looks := 0
+	spare := relief{free: debug.FreeOSMemory}
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-t.C:
+		case now := <-t.C:
 			if looks++; looks == settled {
 				giveBack()
 			}
-			used := residentAnonymous(buf)
+			used := spare.look(now, limit, func() int64 { return residentAnonymous(buf) })
 			// Below 80 % nothing is given up; from there the steps follow each other.
 			share := float64(used) / float64(limit)
 			a.queue.pressure.Store(int64(max(0, (share-0.6)/0.4) * 1000))
@@ -70,6 +71,27 @@ func garbage(live uint64) int {
 		return leastGarbage
 	}
 	return int(min(max(leastGarbage, (usualHeap-live)*100/max(live, 1)), mostGarbage))
+}
+
+// relief gives freed memory back to the kernel before work is given up for want of it: the
+// collector keeps what was freed for a while, and of a small cap that is a large part.
+type relief struct {
+	free func()
+	last time.Time
+}
+
+// reliefPause lies between two: each collects all garbage.
+const reliefPause = 15 * time.Second
+
+// look returns how much memory is in use, after it gave some back where much is.
+func (r *relief) look(now time.Time, limit int64, used func() int64) int64 {
+	n := used()
+	if n*10 <= limit*6 || now.Sub(r.last).Abs() < reliefPause {
+		return n
+	}
+	r.last = now
+	r.free()
+	return used()
 }
 
 // residentAnonymous is the memory of this process that is its own, bytes: what is

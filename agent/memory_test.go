@@ -113,3 +113,27 @@ message: m
 	stop()
 	runtime.KeepAlive(ballast)
 }
+
+// TestRelief: what was freed is given back before work is given up, not with every look, and
+// not where there is room.
+func TestRelief(t *testing.T) {
+	used, freed := int64(0), 0
+	r := relief{free: func() { freed++; used /= 2 }}
+	at := time.Now()
+	for i, tt := range []struct {
+		after      time.Duration
+		used, want int64
+		freed      int
+	}{
+		{0, 60, 60, 0},
+		{time.Second, 90, 45, 1},
+		{2 * time.Second, 90, 90, 1},
+		{3*time.Second + reliefPause, 90, 45, 2},
+		{-time.Hour, 90, 45, 3}, // the clock was set back
+	} {
+		used = tt.used
+		if got := r.look(at.Add(tt.after), 100, func() int64 { return used }); got != tt.want || freed != tt.freed {
+			t.Errorf("%d: %d of 100 in use, given back %d times; want %d, %d", i, got, freed, tt.want, tt.freed)
+		}
+	}
+}
