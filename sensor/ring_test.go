@@ -276,6 +276,7 @@ func TestRingFlushFlood(t *testing.T) {
 				return
 			default:
 				p.run(t, p.prog)
+				runtime.Gosched() // the reader's turn, where there is one processor
 			}
 		}
 	}()
