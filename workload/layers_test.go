@@ -130,6 +130,7 @@ func TestLayersAreBounded(t *testing.T) {
 	}
 	r := &root{}
 	r.found.Store(&foundRoot{Root: Root{Layers: []Layer{{dir, "sha256:a"}}}, device: 9})
+	l = NewLayers(nil) // nobody asks for it
 	l.cgroups = map[uint64]*root{mine: r}
 	day := time.Now()
 	l.now = func() time.Time { return day }
