@@ -530,6 +530,40 @@ func TestExisting(t *testing.T) {
 	}
 }
 
+// TestExistingTwice: a container that has another path in the other tree of a hybrid host is
+// one container, known by the number in the tree that the sensor tells.
+func TestExistingTwice(t *testing.T) {
+	dir := t.TempDir()
+	h := &cgroup.Hierarchy{Version: "hybrid", Legacy: filepath.Join(dir, "memory"), LegacyName: "memory", Unified: filepath.Join(dir, "unified"), Proc: "/proc"}
+	for _, d := range []string{"memory/outer/" + hexA, "unified/" + hexA, "unified/" + hexB, "memory/system.slice/a.service", "memory/system.slice/b.service"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id, err := h.ID("/outer/" + hexA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := New(Config{Hierarchy: h}, &fake{name: "runc", local: has(hexA, Found{Container: bollwerk.Container{Name: "web"}})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, gap := r.Existing(context.Background())
+	for name, list := range map[string][]*bollwerk.Workload{"existing": all[1:], "remembered": r.Workloads()} {
+		containers, units := map[string]uint64{}, 0
+		for _, w := range list {
+			if w.Container != nil {
+				containers[w.Container.ID] = w.Cgroup
+			} else {
+				units++
+			}
+		}
+		if len(list) != 4 || len(containers) != 2 || containers[hexA] != id || units != 2 || gap != "" {
+			t.Errorf("%s: %v, %d units of 2, %q", name, containers, units, gap)
+		}
+	}
+}
+
 // What a flood of events costs: nothing is allocated for a cgroup that is known.
 func TestKnownCostsNothing(t *testing.T) {
 	s := &fake{name: "docker", local: has(hexA, Found{Container: bollwerk.Container{Name: "web"}})}

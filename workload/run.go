@@ -323,12 +323,17 @@ func (r *Resolver) Existing(ctx context.Context) ([]*bollwerk.Workload, string) 
 		e := r.cgroups[id]
 		r.mu.RUnlock()
 		var b *body
-		if e != nil && e.path == path {
+		at := r.containerAt(path)
+		switch {
+		case e != nil && e.path == path:
 			b = e.body
-		} else {
+		case at != "" && ids[at]:
+			// On a hybrid host a container may be at another path in the other tree. It is met
+			// once: by the tree whose numbers the sensor tells, which is walked first.
+			return true
+		default:
 			b = r.begin(id, path, 0, start)
 		}
-		// On a hybrid host a container may be at another path in the other tree.
 		if id := b.key.id; b != r.host && !seen[b] && (id == "" || !ids[id]) {
 			seen[b], ids[id] = true, true
 			bodies = append(bodies, b)
@@ -347,6 +352,19 @@ func (r *Resolver) Existing(ctx context.Context) ([]*bollwerk.Workload, string) 
 		return out, "the time was up, some workloads are found at their first event"
 	}
 	return out, ""
+}
+
+// containerAt is the id of the container that a path belongs to by its name, "" for none.
+func (r *Resolver) containerAt(path string) string {
+	if c := ParsePath(path).Containers; len(c) > 0 {
+		return c[len(c)-1].ID
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if rec := r.byPath[path]; rec != nil {
+		return rec.id()
+	}
+	return ""
 }
 
 // begins reports whether a workload begins at path: a container or a unit, but nothing
