@@ -6,6 +6,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 start=$SECONDS
+BOLLWERK_SOURCES=$(test/sources.sh)
+export BOLLWERK_SOURCES
 go build ./...
 GOARCH=arm64 go build -o /dev/null ./cmd/bollwerk
 GOARCH=arm64 go build -o /dev/null ./cmd/bollwerk-agent

@@ -5,6 +5,8 @@
 # loads without LSM, and a machine treated roughly; `test/vm.sh all [KERNEL…]` takes everything and prints a table.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+BOLLWERK_SOURCES=${BOLLWERK_SOURCES:-$(test/sources.sh)}
+export BOLLWERK_SOURCES
 if [ "${1:-}" != all ]; then
   # Two machines at a time, behind whatever else is to be done (nice): each has one
   # processor, and a clock that waits for it.

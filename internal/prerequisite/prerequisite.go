@@ -23,3 +23,8 @@ func Root(t testing.TB) {
 		Missing(t, "needs root")
 	}
 }
+
+// Sources is for tests that build programs by themselves. go test keeps a result for as long
+// as its own program, and the variables that it asked for, are the same: what else it was made
+// of stands in BOLLWERK_SOURCES (test/sources.sh), so that nothing old is told for it.
+func Sources() string { return os.Getenv("BOLLWERK_SOURCES") }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/bollwerk/bollwerk"
 	node "github.com/bollwerk/bollwerk/agent"
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // agentProgram is built once; inside of a virtual machine it is given.
@@ -26,6 +27,7 @@ func agentProgram(t testing.TB) string {
 	if p := os.Getenv("BOLLWERK_AGENT"); p != "" {
 		return p
 	}
+	prerequisite.Sources()
 	p := filepath.Join(t.TempDir(), "bollwerk-agent")
 	cmd := exec.Command("go", "build", "-o", p, "github.com/bollwerk/bollwerk/cmd/bollwerk-agent")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // TestProgram: the agent is one file that needs no other, and stays small.
@@ -14,6 +16,7 @@ func TestProgram(t *testing.T) {
 		t.Skip("builds the agent")
 	}
 	name := filepath.Join(t.TempDir(), "bollwerk-agent")
+	prerequisite.Sources()
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", name, "github.com/bollwerk/bollwerk/cmd/bollwerk-agent")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

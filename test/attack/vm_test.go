@@ -230,6 +230,7 @@ func vmFiles(t *testing.T) []vm.File {
 
 func vmBuild(t *testing.T, verb, name string, args ...string) string {
 	t.Helper()
+	prerequisite.Sources()
 	p := filepath.Join(t.TempDir(), name)
 	cmd := exec.Command("go", append([]string{verb, "-ldflags=-s -w", "-o", p}, args...)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -23,6 +23,7 @@ var program = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	prerequisite.Sources()
 	bin := filepath.Join(dir, "bollwerk")
 	cmd := exec.Command("go", "build", "-o", bin, "github.com/bollwerk/bollwerk/cmd/bollwerk")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // TestDoctor asks the agent's program what each kernel allows.
@@ -19,6 +21,7 @@ func TestDoctor(t *testing.T) {
 		cannot(t, err)
 	}
 	program := filepath.Join(t.TempDir(), "bollwerk-agent")
+	prerequisite.Sources()
 	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", program, "./cmd/bollwerk-agent")
 	build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
 	if b, err := build.CombinedOutput(); err != nil {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 // TestInstructions measures the cost of the LSM and network programs in instructions,
@@ -30,6 +32,7 @@ func TestInstructions(t *testing.T) {
 			continue
 		}
 		binary := filepath.Join(t.TempDir(), name+".test")
+		prerequisite.Sources()
 		build := exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", binary, "./sensor/"+name)
 		build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
 		if b, err := build.CombinedOutput(); err != nil {

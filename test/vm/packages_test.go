@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bollwerk/bollwerk/internal/prerequisite"
 )
 
 var (
@@ -64,6 +66,7 @@ func TestPackages(t *testing.T) {
 		}
 		name := strings.ReplaceAll(p.path, "/", "-")
 		binary := filepath.Join(out, name+".test")
+		prerequisite.Sources()
 		build := exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", binary, "./"+p.path)
 		build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 		if b, err := build.CombinedOutput(); err != nil {
